@@ -1,0 +1,2 @@
+//! nsrouter
+fn main() {}
