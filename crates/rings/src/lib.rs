@@ -1,1 +1,20 @@
-//! placeholder
+//! How frames enter and leave: one kernel mechanism a file, behind two small traits.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`port`] | the receive and the transmit half of a port |
+//! | [`packet`] | AF_PACKET: a TPACKET_V2 receive ring, `sendmmsg` out, virtio-net headers both ways |
+//! | [`tun`] | the host port: raw IP packets from and to the router's own programs |
+//! | [`memory`] | an in-process ring for tests and benchmarks |
+//! | [`vnet`] | a virtio-net header's bytes as [`nsrouter_wire::offload::Offload`] and back |
+//! | [`probe`] | what this kernel and user can do, tried for real |
+//! | `sys` | the system calls and the shared memory: all the unsafe code there is |
+
+mod sys;
+
+pub mod memory;
+pub mod packet;
+pub mod port;
+pub mod probe;
+pub mod tun;
+pub mod vnet;

@@ -1,0 +1,159 @@
+//! A ring in this process's own memory, for tests and benchmarks: no kernel, no privileges.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nsrouter_wire::frame::{Frame, PortId};
+use nsrouter_wire::offload::Offload;
+
+use crate::port::{Burst, Capabilities, Receive, Received, Refusal, Sent, Transmit};
+
+/// Bytes of headroom before each lent frame.
+const HEADROOM_BYTES: usize = 128;
+
+/// A frame with the metadata that travels beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The bytes from the Ethernet header on (IP header on a host port).
+    pub bytes: Vec<u8>,
+    /// What is still to be done to it.
+    pub offload: Offload,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Stored>,
+    down: bool,
+}
+
+/// The far end of a memory port: puts frames in and looks at what came out.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    inbound: Arc<Mutex<Queue>>,
+    outbound: Arc<Mutex<Queue>>,
+    readable: Arc<OwnedFd>,
+    signal: Arc<OwnedFd>,
+}
+
+/// The receive half of a memory port.
+#[derive(Debug)]
+pub struct MemoryRx {
+    port: PortId,
+    inbound: Arc<Mutex<Queue>>,
+    readable: Arc<OwnedFd>,
+    lent: Vec<(Vec<u8>, Offload)>,
+}
+
+/// The transmit half of a memory port, with room for `capacity` frames.
+#[derive(Debug)]
+pub struct MemoryTx {
+    outbound: Arc<Mutex<Queue>>,
+    capacity: usize,
+    capabilities: Capabilities,
+}
+
+fn lock(queue: &Mutex<Queue>) -> std::sync::MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes a memory port whose outbound queue holds `capacity` frames.
+///
+/// # Errors
+/// When no pipe can be had for its readiness.
+pub fn port(
+    port: PortId,
+    capacity: usize,
+    capabilities: Capabilities,
+) -> io::Result<(MemoryRx, MemoryTx, Wire)> {
+    let (readable, signal) =
+        nix::unistd::pipe2(nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_CLOEXEC)?;
+    let (readable, signal) = (Arc::new(readable), Arc::new(signal));
+    let inbound = Arc::new(Mutex::new(Queue::default()));
+    let outbound = Arc::new(Mutex::new(Queue::default()));
+    Ok((
+        MemoryRx { port, inbound: Arc::clone(&inbound), readable: Arc::clone(&readable), lent: Vec::new() },
+        MemoryTx { outbound: Arc::clone(&outbound), capacity, capabilities },
+        Wire { inbound, outbound, readable, signal },
+    ))
+}
+
+impl Wire {
+    /// Puts a frame on the wire towards the port.
+    pub fn put(&self, frame: Stored) {
+        lock(&self.inbound).frames.push_back(frame);
+        // The pipe only has to be readable; a full one already is.
+        let _ = nix::unistd::write(&self.signal, &[0]);
+    }
+
+    /// Takes the oldest frame that the port sent.
+    pub fn take(&self) -> Option<Stored> {
+        lock(&self.outbound).frames.pop_front()
+    }
+
+    /// Takes the link down (true) or up again: sends are refused and receives fail while it is down.
+    pub fn set_down(&self, down: bool) {
+        lock(&self.inbound).down = down;
+        lock(&self.outbound).down = down;
+        let _ = nix::unistd::write(&self.signal, &[0]);
+        let _ = self.readable.as_fd();
+    }
+}
+
+impl Receive for MemoryRx {
+    fn recv<'r>(&'r mut self, max: usize, burst: &mut Burst<'r>) -> io::Result<Received> {
+        self.lent.clear();
+        let mut drained = [0; 256];
+        while nix::unistd::read(&self.readable, &mut drained).is_ok_and(|n| n == drained.len()) {}
+        {
+            let mut queue = lock(&self.inbound);
+            if queue.down {
+                return Err(io::Error::from_raw_os_error(libc::ENETDOWN));
+            }
+            while self.lent.len() < max.min(burst.remaining_capacity()) {
+                let Some(stored) = queue.frames.pop_front() else { break };
+                let mut buffer = vec![0; HEADROOM_BYTES + stored.bytes.len()];
+                buffer[HEADROOM_BYTES..].copy_from_slice(&stored.bytes);
+                self.lent.push((buffer, stored.offload));
+            }
+        }
+        for (buffer, offload) in &mut self.lent {
+            let len = buffer.len() - HEADROOM_BYTES;
+            if let Some(frame) = Frame::new(buffer, HEADROOM_BYTES, len, self.port, *offload) {
+                burst.push(frame);
+            }
+        }
+        Ok(Received::default())
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.readable.as_fd()
+    }
+
+    fn take_lost_frames(&mut self) -> u64 {
+        0
+    }
+}
+
+impl Transmit for MemoryTx {
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn send(&mut self, frames: &mut [Frame<'_>]) -> Sent {
+        let mut sent = Sent::default();
+        let mut queue = lock(&self.outbound);
+        for frame in frames {
+            if queue.down {
+                sent.refuse(Refusal::Down, frame.len());
+            } else if queue.frames.len() >= self.capacity {
+                sent.refuse(Refusal::Full, frame.len());
+            } else {
+                queue.frames.push_back(Stored { bytes: frame.data().to_vec(), offload: frame.offload });
+                sent.frames += 1;
+            }
+        }
+        sent
+    }
+}

@@ -1,0 +1,81 @@
+//! AF_PACKET sockets and their options, one function a step (net/packet/af_packet.c, packet(7)).
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use libc::{c_int, c_void, socklen_t};
+
+/// Length of a C structure as the socket calls want it.
+fn length_of<T>() -> socklen_t {
+    socklen_t::try_from(size_of::<T>()).unwrap_or(socklen_t::MAX)
+}
+
+/// `socket(2)`, close-on-exec and non-blocking.
+pub(crate) fn open(domain: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers are passed.
+    let fd = unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, protocol) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Plain old data that socket options take and give.
+///
+/// # Safety
+/// Every bit pattern is a valid value and there is no padding that matters.
+pub(crate) unsafe trait OptionValue: Copy {}
+// SAFETY: integers.
+unsafe impl OptionValue for c_int {}
+// SAFETY: integers.
+unsafe impl OptionValue for u32 {}
+// SAFETY: a structure of four integers.
+unsafe impl OptionValue for libc::tpacket_req {}
+// SAFETY: a structure of two integers.
+unsafe impl OptionValue for libc::tpacket_stats {}
+
+/// `setsockopt(2)`.
+pub(crate) fn set_option<T: OptionValue>(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    value: T,
+) -> io::Result<()> {
+    // SAFETY: the pointer is to a live value of the stated length, which the kernel only reads.
+    let rc = unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast::<c_void>(), length_of::<T>())
+    };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// `getsockopt(2)` into a copy of `initial`.
+pub(crate) fn get_option<T: OptionValue>(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    initial: T,
+) -> io::Result<T> {
+    let mut value = initial;
+    let mut length = length_of::<T>();
+    // SAFETY: the pointers are to live values; the kernel writes at most `length` bytes, and every bit
+    // pattern of an OptionValue is valid.
+    let rc = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast::<c_void>(), &raw mut length)
+    };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+}
+
+/// Binds a packet socket to one interface and one protocol (host byte order; 0 receives nothing).
+pub(crate) fn bind_packet(fd: BorrowedFd<'_>, ifindex: u32, protocol: u16) -> io::Result<()> {
+    // SAFETY: all zero is a valid sockaddr_ll.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).unwrap_or(0);
+    address.sll_protocol = protocol.to_be();
+    address.sll_ifindex = c_int::try_from(ifindex).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))?;
+    // SAFETY: the pointer is to a live sockaddr_ll of the stated length.
+    let rc =
+        unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length_of::<libc::sockaddr_ll>()) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
