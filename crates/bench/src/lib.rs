@@ -1,1 +1,19 @@
-//! placeholder
+//! Measuring and reporting: forwarding modes compared on one machine, in one run, so that the difference can be believed.
+//!
+//! A [`plan::Plan`] names modes and scenarios and orders their cells. [`run::run`] measures them one by one: each cell
+//! starts the real binary as a user would ([`cell`]), with a lab of its own that nothing outlives, and inside that lab the
+//! binary's `bench-agent` makes the traffic ([`agent`], [`traffic`]). [`stats`] turns samples into medians, intervals and
+//! ratios, [`report`] into a table and a JSON file.
+//!
+//! This crate knows no other crate of the workspace: what it measures is a program, whose path it is given.
+
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod cell;
+pub mod environment;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod stats;
+pub mod traffic;

@@ -1,0 +1,290 @@
+//! One cell: the real binary as a child process, with a private lab that nothing outlives, and the agent inside it.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::agent::AgentReport;
+use crate::plan::{Cell, Plan};
+
+/// Building and taking down a lab, the traffic's own waits included.
+const OVERHEAD: Duration = Duration::from_secs(30);
+/// How long a lab may take to go after SIGTERM, before it is killed.
+const TAKE_DOWN_WITHIN: Duration = Duration::from_secs(3);
+/// How much of what the child says is kept for the error message, in bytes.
+const KEPT_OUTPUT: usize = 600;
+
+/// Stops a run from another thread: the child of the moment is ended, and no other is started.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks for the end. Takes effect within about 50 ms plus the lab's take-down.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the end was asked for.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The program under test.
+#[derive(Debug, Clone)]
+pub struct Binary {
+    /// Its path.
+    pub path: PathBuf,
+    /// The subcommand that runs [`crate::agent::measure`] with the options of [`agent_arguments`].
+    pub agent_subcommand: String,
+}
+
+/// Why a cell has no samples.
+#[derive(Debug, thiserror::Error)]
+pub enum CellError {
+    /// The binary could not be started.
+    #[error("{} could not be started", path.display())]
+    Start {
+        /// The binary.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It ended without samples.
+    #[error("{}{}", .status, if .said.is_empty() { String::new() } else { format!(": {}", .said) })]
+    Failed {
+        /// How it ended.
+        status: ExitStatus,
+        /// The last that it said.
+        said: String,
+    },
+    /// It did not end in time, and was ended.
+    #[error("no result within {} s{}", .after.as_secs(), if .said.is_empty() { String::new() } else { format!(": {}", .said) })]
+    Stalled {
+        /// The time it had.
+        after: Duration,
+        /// The last that it said.
+        said: String,
+    },
+    /// Someone pressed Ctrl-C.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+/// The agent's options as arguments: what [`crate::agent::AgentOptions`] is parsed from again inside the lab.
+pub fn agent_arguments(plan: &Plan, cell: &Cell) -> Vec<String> {
+    vec![
+        "--scenario".into(),
+        cell.scenario.to_string(),
+        "--seconds".into(),
+        plan.seconds.to_string(),
+        "--warm-up".into(),
+        plan.warm_up_seconds.to_string(),
+        "--traffic".into(),
+        plan.traffic.to_string(),
+    ]
+}
+
+/// Measures one cell.
+///
+/// # Errors
+/// See [`CellError`]. The child has ended in every case.
+pub fn measure(binary: &Binary, plan: &Plan, cell: &Cell, cancel: &Cancel) -> Result<AgentReport, CellError> {
+    let mut command = Command::new(&binary.path);
+    command
+        .args(cell.mode.arguments())
+        // A name of its own, so that other labs of this user do not matter.
+        .args(["--name", &format!("bench-{}", std::process::id()), "--private", "--"])
+        .arg(&binary.path)
+        .arg(&binary.agent_subcommand)
+        .args(agent_arguments(plan, cell));
+    let patience =
+        Duration::from_secs(u64::from(plan.seconds) * 3 + u64::from(plan.warm_up_seconds)) + OVERHEAD;
+    report_of(command, &binary.path, patience, cancel)
+}
+
+/// Runs the command to its end and picks the agent's line from what it prints.
+fn report_of(
+    mut command: Command,
+    path: &Path,
+    patience: Duration,
+    cancel: &Cancel,
+) -> Result<AgentReport, CellError> {
+    // A process group of its own: Ctrl-C on the terminal reaches only us, and we end the child.
+    let mut child = command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|source| CellError::Start { path: path.into(), source })?;
+    let (lines, printed) = mpsc::channel();
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let out = thread::spawn(move || {
+        let lines_of = stdout.into_iter().flat_map(|stdout| BufReader::new(stdout).lines());
+        // Only whoever gave up waiting no longer listens.
+        lines_of.map_while(Result::ok).for_each(|line| drop(lines.send(line)));
+    });
+    let said = thread::spawn(move || stderr.map(last_words).unwrap_or_default());
+
+    let deadline = Instant::now() + patience;
+    let mut report = None;
+    let mut stopped = None;
+    loop {
+        match printed.recv_timeout(Duration::from_millis(50)) {
+            Ok(line) => report = serde_json::from_str(&line).ok().or(report),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if cancel.is_cancelled() {
+            stopped = Some(CellError::Cancelled);
+            break;
+        }
+        if Instant::now() > deadline {
+            stopped = Some(CellError::Stalled { after: patience, said: String::new() });
+            break;
+        }
+    }
+    let status = if stopped.is_some() { stop(&mut child) } else { end_of(&mut child, deadline, cancel) };
+    // Both pipes close with the last process that holds them, and a private lab's processes end with it.
+    let _ = out.join();
+    let said = said.join().unwrap_or_default();
+    match (stopped, status, report) {
+        (Some(CellError::Stalled { after, .. }), _, _) => Err(CellError::Stalled { after, said }),
+        (Some(error), _, _) => Err(error),
+        (None, Ok(status), Some(report)) if status.success() => Ok(report),
+        (None, Ok(_), _) if cancel.is_cancelled() => Err(CellError::Cancelled),
+        (None, Ok(status), _) => Err(CellError::Failed { status, said }),
+        (None, Err(source), _) => Err(CellError::Start { path: path.into(), source }),
+    }
+}
+
+/// The child has closed its output; it should be about to end.
+fn end_of(child: &mut Child, deadline: Instant, cancel: &Cancel) -> io::Result<ExitStatus> {
+    let deadline = deadline.max(Instant::now() + TAKE_DOWN_WITHIN);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if cancel.is_cancelled() || Instant::now() > deadline {
+            return stop(child);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Asks the child to take its lab down, and kills it where it does not: a private lab goes either way.
+fn stop(child: &mut Child) -> io::Result<ExitStatus> {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        // Fails only where it has ended already, which `try_wait` then tells.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+    let deadline = Instant::now() + TAKE_DOWN_WITHIN;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    child.kill()?;
+    child.wait()
+}
+
+/// The end of what was said, in one line.
+fn last_words(stderr: impl Read) -> String {
+    let mut kept = String::new();
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        if !kept.is_empty() {
+            kept.push_str("; ");
+        }
+        kept.push_str(line);
+        while kept.len() > KEPT_OUTPUT {
+            kept.remove(0);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs;
+
+    fn shell(script: &str, patience: Duration, cancel: &Cancel) -> Result<AgentReport, CellError> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        report_of(command, Path::new("sh"), patience, cancel)
+    }
+
+    const LONG: Duration = Duration::from_secs(20);
+    const LINE: &str = r#"{"samples":[{"metric":"throughput","unit":"bit/s","value":5.0}],"traffic":"t"}"#;
+
+    #[test]
+    fn the_agents_line_is_found_among_others() {
+        let script = format!("echo up; echo '{LINE}'; echo down; echo chatter >&2");
+        let report = shell(&script, LONG, &Cancel::default()).unwrap();
+        assert_eq!(report.samples, [crate::traffic::Sample::new("throughput", "bit/s", 5.0)]);
+    }
+
+    #[test]
+    fn a_failure_says_what_the_child_said() {
+        let error = shell("echo no such backend >&2; exit 3", LONG, &Cancel::default()).unwrap_err();
+        assert_eq!(error.to_string(), "exit status: 3: no such backend");
+        // Samples of a run that failed are not to be trusted.
+        let error = shell(&format!("echo '{LINE}'; exit 1"), LONG, &Cancel::default()).unwrap_err();
+        assert_eq!(error.to_string(), "exit status: 1");
+        let error = shell("true", LONG, &Cancel::default()).unwrap_err();
+        assert!(matches!(error, CellError::Failed { .. }));
+        let missing = report_of(Command::new("/no/such"), Path::new("/no/such"), LONG, &Cancel::default());
+        assert!(matches!(missing, Err(CellError::Start { .. })));
+    }
+
+    #[test]
+    fn a_child_that_stalls_is_ended() {
+        let start = Instant::now();
+        let error = shell("exec sleep 60", Duration::from_millis(100), &Cancel::default()).unwrap_err();
+        assert!(matches!(error, CellError::Stalled { .. }), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_child_deaf_to_sigterm_is_killed() {
+        let error =
+            shell("trap '' TERM; exec sleep 60", Duration::from_millis(100), &Cancel::default()).unwrap_err();
+        assert!(matches!(error, CellError::Stalled { .. }), "{error}");
+    }
+
+    #[test]
+    fn cancelling_ends_the_child() {
+        let cancel = Cancel::default();
+        let other = cancel.clone();
+        let marker = std::env::temp_dir().join(format!("nsrouter-cell-test-{}", std::process::id()));
+        let script = format!("echo $$ > {}; exec sleep 60", marker.display());
+        let seen = marker.clone();
+        let canceller = thread::spawn(move || {
+            while fs::read_to_string(&seen).map_or(true, |pid| pid.is_empty()) {
+                thread::sleep(Duration::from_millis(5));
+            }
+            other.cancel();
+        });
+        assert!(matches!(shell(&script, LONG, &cancel), Err(CellError::Cancelled)));
+        canceller.join().unwrap();
+        let pid = fs::read_to_string(&marker).unwrap();
+        fs::remove_file(&marker).unwrap();
+        assert!(!Path::new("/proc").join(pid.trim()).exists());
+    }
+}

@@ -1,0 +1,160 @@
+//! Where and how a result came about: what someone needs to judge or repeat it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::plan::Plan;
+use crate::traffic::iperf3;
+
+/// Sysctls that move results. All are of the machine's own namespace; a lab's namespaces start from them or from the kernel's
+/// defaults.
+const SYSCTLS: [&str; 9] = [
+    "net/core/rmem_max",
+    "net/core/wmem_max",
+    "net/core/rmem_default",
+    "net/core/netdev_max_backlog",
+    "net/core/netdev_budget",
+    "net/core/default_qdisc",
+    "net/ipv4/tcp_congestion_control",
+    "net/ipv4/tcp_rmem",
+    "net/ipv4/tcp_wmem",
+];
+
+/// The machine, the software and the method of a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Environment {
+    /// When it began, UTC, as in RFC 3339.
+    pub started: String,
+    /// The command line that began it.
+    pub command: Vec<String>,
+    /// Version of nsrouter.
+    pub nsrouter: String,
+    /// Kernel release and build.
+    pub kernel: String,
+    /// The processor's own name, and what it may be a guest of.
+    pub cpu: String,
+    /// Whether the processor says that it runs under a hypervisor: neighbours may share it.
+    pub hypervisor: bool,
+    /// Processors that may be used.
+    pub cpus: usize,
+    /// Frequency governor of the first of them, where there is one.
+    pub governor: Option<String>,
+    /// Memory, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Load average over one minute before the run.
+    pub load_average: Option<f64>,
+    /// Sysctls by name.
+    pub sysctls: BTreeMap<String, String>,
+    /// Versions of the programs that make traffic.
+    pub programs: BTreeMap<String, String>,
+    /// Which processors who may use: the same for every mode.
+    pub cpu_placement: String,
+    /// Offloads of the lab's links.
+    pub offloads: String,
+    /// What decides the order of the cells and the resampling.
+    pub seed: u64,
+    /// Samples asked of every cell.
+    pub rounds: u32,
+    /// Measured time of a cell.
+    pub seconds: u32,
+    /// Time before that, not counted.
+    pub warm_up_seconds: u32,
+}
+
+impl Environment {
+    /// Looks around. What cannot be found out is left out.
+    pub fn look(plan: &Plan, nsrouter: &str) -> Environment {
+        let read = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+        let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
+        let cpuinfo_field = |name: &str| {
+            let line = cpuinfo.lines().find(|line| line.starts_with(name))?;
+            line.split_once(':').map(|(_, value)| value.trim().to_owned())
+        };
+        let meminfo = read("/proc/meminfo").unwrap_or_default();
+        let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
+        let sysctls = SYSCTLS.iter().filter_map(|name| {
+            let value = read(&format!("/proc/sys/{name}"))?;
+            Some((name.replace('/', "."), value.split_whitespace().collect::<Vec<&str>>().join(" ")))
+        });
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        Environment {
+            started: utc(SystemTime::now()),
+            command: std::env::args().collect(),
+            nsrouter: nsrouter.into(),
+            kernel: ["/proc/sys/kernel/osrelease", "/proc/sys/kernel/version"]
+                .into_iter()
+                .filter_map(read)
+                .collect::<Vec<String>>()
+                .join(" "),
+            cpu: cpuinfo_field("model name").unwrap_or_else(|| std::env::consts::ARCH.into()),
+            hypervisor: cpuinfo_field("flags")
+                .is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
+            cpus,
+            governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+            memory_bytes: kib.and_then(|kib| kib.parse::<u64>().ok()).map(|kib| kib * 1024),
+            load_average: read("/proc/loadavg").and_then(|text| text.split(' ').next()?.parse().ok()),
+            sysctls: sysctls.collect(),
+            programs: iperf3::version().ok().into_iter().map(|version| ("iperf3".into(), version)).collect(),
+            cpu_placement: format!(
+                "left to the scheduler: all of {cpus} for traffic and router alike, in every mode"
+            ),
+            offloads: "as the kernel makes veth links: checksum, scatter-gather, TSO and GRO as by default"
+                .into(),
+            seed: plan.seed,
+            rounds: plan.rounds,
+            seconds: plan.seconds,
+            warm_up_seconds: plan.warm_up_seconds,
+        }
+    }
+}
+
+/// RFC 3339 with seconds: `2026-11-23T20:20:54Z`. Before 1970 is 1970.
+fn utc(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", of_day / 3600, of_day / 60 % 60, of_day % 60)
+}
+
+/// Year, month and day of the Gregorian calendar, from days since 1970-01-01.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
+    let (mut year, mut left) = (1970, days);
+    while left >= 365 + u64::from(leap(year)) {
+        left -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let months = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 1;
+    for length in months {
+        if left < length {
+            break;
+        }
+        left -= length;
+        month += 1;
+    }
+    (year, month, left + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn dates_known_from_elsewhere() {
+        for (seconds, expect) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_000_000_000, "2001-09-09T01:46:40Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), expect);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! ICMP echo: does each request come back exactly once, whole, and how long does it take.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::icmp::{HEADER_BYTES, IcmpSocket, Kind};
+
+/// How to ask.
+#[derive(Debug, Clone, Copy)]
+pub struct EchoOptions {
+    /// Requests, one after the other's reply. At most 65,536: each has its own sequence number.
+    pub count: u32,
+    /// Bytes after the ICMP header. More than the path's MTU leaves are sent in fragments.
+    pub payload_bytes: usize,
+    /// The least time from one request to the next.
+    pub interval: Duration,
+    /// How long to wait for one reply.
+    pub patience: Duration,
+    /// How long to listen for duplicates after the last reply.
+    pub linger: Duration,
+    /// Nothing is waited for beyond this.
+    pub deadline: Instant,
+}
+
+/// What came back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EchoReport {
+    /// Requests that left.
+    pub sent: u32,
+    /// Requests that were answered.
+    pub answered: u32,
+    /// Replies to a request that had been answered before, or that another address than the one asked sent.
+    pub surplus: u32,
+    /// Replies whose checksum or payload is not what was sent.
+    pub corrupt: u32,
+    /// Requests that drew an ICMP error, or that the sending kernel refused.
+    pub refused: u32,
+    /// Round trip of every answered request, in the order they were sent.
+    pub round_trips: Vec<Duration>,
+}
+
+impl EchoReport {
+    /// Whether every request was answered exactly once, unharmed.
+    pub fn clean(&self) -> bool {
+        self.sent > 0 && self.answered == self.sent && self.surplus + self.corrupt + self.refused == 0
+    }
+}
+
+/// Sends echo requests to `target` from the calling thread's namespace.
+///
+/// # Errors
+/// When the raw socket cannot be opened or read. A network that loses or refuses is a result, not an error.
+pub fn echo(target: IpAddr, options: &EchoOptions) -> io::Result<EchoReport> {
+    // Other programs in the namespace, and the other threads of this one, must not take our replies for theirs.
+    let [low, high, ..] = RandomState::new().hash_one(target).to_ne_bytes();
+    let ident = u16::from_ne_bytes([low, high]);
+    let mut exchange = Exchange {
+        socket: IcmpSocket::open(target)?,
+        target,
+        ident,
+        payload: (0u8..=255).cycle().take(options.payload_bytes).collect(),
+        requests: Vec::new(),
+        report: EchoReport::default(),
+    };
+    for sequence in (0..=u16::MAX).take(usize::try_from(options.count).unwrap_or(usize::MAX)) {
+        let start = Instant::now();
+        if start >= options.deadline {
+            break;
+        }
+        exchange.request(sequence, start);
+        exchange.listen((start + options.patience).min(options.deadline), Some(sequence))?;
+        exchange.listen((start + options.interval).min(options.deadline), None)?;
+    }
+    exchange.listen((Instant::now() + options.linger).min(options.deadline), None)?;
+    Ok(exchange.into_report())
+}
+
+/// One request's fate.
+enum Request {
+    Waiting { since: Instant },
+    Answered { round_trip: Duration },
+    Refused,
+}
+
+struct Exchange {
+    socket: IcmpSocket,
+    target: IpAddr,
+    ident: u16,
+    payload: Vec<u8>,
+    /// By sequence number.
+    requests: Vec<Request>,
+    report: EchoReport,
+}
+
+impl Exchange {
+    /// Sends one request. One that the kernel will not send is refused by the network like one that a router refuses.
+    fn request(&mut self, sequence: u16, now: Instant) {
+        // The payloads of two requests differ, so that a stale buffer somewhere on the way shows.
+        for (byte, fresh) in self.payload.iter_mut().zip(sequence.to_be_bytes()) {
+            *byte = fresh;
+        }
+        self.report.sent += 1;
+        let sent = self.socket.send_echo(self.target, self.ident, sequence, &self.payload);
+        self.requests.push(if sent.is_ok() { Request::Waiting { since: now } } else { Request::Refused });
+    }
+
+    /// Takes in what arrives until then, or until the request `awaited` has met its fate.
+    fn listen(&mut self, until: Instant, awaited: Option<u16>) -> io::Result<()> {
+        loop {
+            let done = |awaited: u16| {
+                !matches!(self.requests.get(usize::from(awaited)), Some(Request::Waiting { .. }))
+            };
+            if awaited.is_some_and(done) {
+                return Ok(());
+            }
+            let Some(message) = self.socket.receive(until)? else {
+                return Ok(());
+            };
+            let now = Instant::now();
+            match message.kind {
+                Kind::EchoReply => {
+                    let (ident, sequence) = message.echo_ids();
+                    let Some(request) =
+                        self.requests.get_mut(usize::from(sequence)).filter(|_| ident == self.ident)
+                    else {
+                        continue;
+                    };
+                    let payload = &message.bytes[HEADER_BYTES..];
+                    let fresh = self.payload.len().min(2);
+                    let whole = message.checksum_good
+                        && payload.len() == self.payload.len()
+                        && payload[..fresh] == sequence.to_be_bytes()[..fresh]
+                        && payload[fresh..] == self.payload[fresh..];
+                    match request {
+                        _ if message.from != self.target => self.report.surplus += 1,
+                        _ if !whole => self.report.corrupt += 1,
+                        Request::Waiting { since } => {
+                            *request = Request::Answered { round_trip: now.duration_since(*since) };
+                        }
+                        Request::Answered { .. } | Request::Refused => self.report.surplus += 1,
+                    }
+                }
+                Kind::Unreachable | Kind::PortUnreachable | Kind::TimeExceeded => {
+                    let quoted = message.quoted().filter(|(to, _, quote)| {
+                        *to == self.target && quote[4..6] == self.ident.to_be_bytes()
+                    });
+                    let Some((_, _, quote)) = quoted else { continue };
+                    let sequence = usize::from(u16::from_be_bytes([quote[6], quote[7]]));
+                    if let Some(request @ Request::Waiting { .. }) = self.requests.get_mut(sequence) {
+                        *request = Request::Refused;
+                    }
+                }
+                Kind::EchoRequest | Kind::Other => {}
+            }
+        }
+    }
+
+    fn into_report(mut self) -> EchoReport {
+        for request in self.requests {
+            match request {
+                Request::Waiting { .. } => {}
+                Request::Answered { round_trip } => {
+                    self.report.answered += 1;
+                    self.report.round_trips.push(round_trip);
+                }
+                Request::Refused => self.report.refused += 1,
+            }
+        }
+        self.report
+    }
+}

@@ -1,0 +1,192 @@
+//! Raw ICMP sockets and the few message fields that echo and trace look at.
+//!
+//! Raw, because a raw socket sees every ICMP message that reaches its namespace: the duplicates too, and the errors about
+//! packets of other sockets. Whoever may enter a lab's namespaces holds `CAP_NET_RAW` in them.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt};
+
+/// ICMP and ICMPv6 header up to identifier and sequence number, in bytes (RFC 792, RFC 4443 section 4.1).
+pub(super) const HEADER_BYTES: usize = 8;
+const IPV4_HEADER_BYTES: usize = 20;
+const IPV6_HEADER_BYTES: usize = 40;
+
+/// What a message is, the two versions of the protocol brought together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    EchoRequest,
+    EchoReply,
+    TimeExceeded,
+    PortUnreachable,
+    /// Every other destination unreachable, and Packet Too Big.
+    Unreachable,
+    /// Nothing that concerns us, neighbour discovery for one.
+    Other,
+}
+
+/// A message that arrived.
+pub(super) struct Message<'a> {
+    pub(super) from: IpAddr,
+    pub(super) kind: Kind,
+    /// From the ICMP header on.
+    pub(super) bytes: &'a [u8],
+    /// Of ICMP over IPv4; the kernel has verified that of ICMPv6.
+    pub(super) checksum_good: bool,
+}
+
+/// A raw ICMP socket of the calling thread's namespace. `UdpSocket` serves as its safe face: sending and receiving
+/// with an address is all it needs, and the kernel takes the port 0.
+pub(super) struct IcmpSocket {
+    socket: UdpSocket,
+    v4: bool,
+    buffer: Vec<u8>,
+}
+
+impl IcmpSocket {
+    /// Opens the socket for the family of `target`.
+    pub(super) fn open(target: IpAddr) -> io::Result<IcmpSocket> {
+        let (family, protocol) = match target {
+            IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp),
+            IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6),
+        };
+        let fd = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+        // As much as an ordinary user gets; enough for a few hundred small messages.
+        setsockopt(&fd, sockopt::RcvBuf, &(1 << 18))?;
+        Ok(IcmpSocket { socket: UdpSocket::from(fd), v4: target.is_ipv4(), buffer: vec![0; 1 << 16] })
+    }
+
+    /// Sends an echo request. The kernel fills in the checksum of ICMPv6 (RFC 3542 section 3.1).
+    pub(super) fn send_echo(
+        &self,
+        target: IpAddr,
+        ident: u16,
+        sequence: u16,
+        payload: &[u8],
+    ) -> io::Result<()> {
+        let mut message = Vec::with_capacity(HEADER_BYTES + payload.len());
+        message.extend([if self.v4 { 8 } else { 128 }, 0, 0, 0]);
+        message.extend(ident.to_be_bytes());
+        message.extend(sequence.to_be_bytes());
+        message.extend(payload);
+        if self.v4 {
+            let sum = !ones_complement_sum(&message);
+            message[2..4].copy_from_slice(&sum.to_be_bytes());
+        }
+        self.socket.send_to(&message, SocketAddr::new(target, 0)).map(drop)
+    }
+
+    /// The next message before `deadline`; `None` when that has passed. Messages too short to be one are passed over.
+    pub(super) fn receive(&mut self, deadline: Instant) -> io::Result<Option<Message<'_>>> {
+        let (range, from) = loop {
+            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|d| !d.is_zero()) else {
+                return Ok(None);
+            };
+            self.socket.set_read_timeout(Some(left.max(Duration::from_micros(1))))?;
+            let (len, from) = match self.socket.recv_from(&mut self.buffer) {
+                Ok(received) => received,
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
+            // A raw IPv4 socket hands over the IP header, a raw IPv6 socket does not.
+            let start = if self.v4 { ipv4_header_bytes(&self.buffer[..len]) } else { Some(0) };
+            if let Some(start) = start.filter(|start| start + HEADER_BYTES <= len) {
+                break (start..len, from.ip());
+            }
+        };
+        let bytes = &self.buffer[range];
+        let kind = match (self.v4, bytes[0], bytes[1]) {
+            (true, 8, _) | (false, 128, _) => Kind::EchoRequest,
+            (true, 0, _) | (false, 129, _) => Kind::EchoReply,
+            (true, 11, _) | (false, 3, _) => Kind::TimeExceeded,
+            (true, 3, 3) | (false, 1, 4) => Kind::PortUnreachable,
+            (true, 3, _) | (false, 1 | 2, _) => Kind::Unreachable,
+            _ => Kind::Other,
+        };
+        let checksum_good = !self.v4 || ones_complement_sum(bytes) == 0xffff;
+        Ok(Some(Message { from, kind, bytes, checksum_good }))
+    }
+}
+
+impl Message<'_> {
+    /// Identifier and sequence number of an echo.
+    pub(super) fn echo_ids(&self) -> (u16, u16) {
+        (
+            u16::from_be_bytes([self.bytes[4], self.bytes[5]]),
+            u16::from_be_bytes([self.bytes[6], self.bytes[7]]),
+        )
+    }
+
+    /// What an error message quotes: destination, protocol, and the eight bytes after the IP header, where those are there.
+    pub(super) fn quoted(&self) -> Option<(IpAddr, u8, [u8; 8])> {
+        let packet = self.bytes.get(HEADER_BYTES..)?;
+        let (to, protocol, start) = if self.from.is_ipv4() {
+            let to: [u8; 4] = packet.get(16..20)?.try_into().ok()?;
+            (IpAddr::V4(Ipv4Addr::from(to)), packet[9], ipv4_header_bytes(packet)?)
+        } else {
+            let to: [u8; 16] = packet.get(24..40)?.try_into().ok()?;
+            (IpAddr::V6(Ipv6Addr::from(to)), packet[6], IPV6_HEADER_BYTES)
+        };
+        Some((to, protocol, packet.get(start..start + 8)?.try_into().ok()?))
+    }
+}
+
+/// The length of the IPv4 header at the beginning of `packet`, in bytes, if that is one.
+fn ipv4_header_bytes(packet: &[u8]) -> Option<usize> {
+    let first = *packet.first()?;
+    let bytes = usize::from(first & 0x0f) * 4;
+    (first >> 4 == 4 && (IPV4_HEADER_BYTES..=packet.len()).contains(&bytes)).then_some(bytes)
+}
+
+/// The Internet checksum's sum (RFC 1071), not complemented: 0xffff over a message that carries its own checksum.
+fn ones_complement_sum(bytes: &[u8]) -> u16 {
+    let sum = bytes.chunks(2).fold(0u32, |sum, pair| {
+        let word = u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |&low| u32::from(low));
+        let sum = sum + word;
+        (sum & 0xffff) + (sum >> 16)
+    });
+    // Folded after every addition: it fits.
+    u16::try_from(sum).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksum_of_the_example_in_rfc_1071() {
+        assert_eq!(ones_complement_sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), 0xddf2);
+        assert_eq!(ones_complement_sum(&[0xff]), 0xff00);
+        assert_eq!(ones_complement_sum(&[]), 0);
+    }
+
+    #[test]
+    fn header_lengths_that_lie_are_refused() {
+        let mut packet = [0u8; 24];
+        for (first, expect) in [(0x45, Some(20)), (0x46, Some(24)), (0x4f, None), (0x44, None), (0x65, None)]
+        {
+            packet[0] = first;
+            assert_eq!(ipv4_header_bytes(&packet), expect);
+        }
+        assert_eq!(ipv4_header_bytes(&[]), None);
+    }
+
+    #[test]
+    fn quotes_are_read_and_short_ones_refused() {
+        let mut bytes = vec![11, 0, 0, 0, 0, 0, 0, 0, 0x45];
+        bytes.resize(8 + 20 + 8, 0);
+        bytes[8 + 9] = 17;
+        bytes[8 + 16..8 + 20].copy_from_slice(&[10, 0, 0, 9]);
+        bytes[8 + 20..].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let message = |bytes| Message { from, kind: Kind::TimeExceeded, bytes, checksum_good: true };
+        let expect = (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)), 17, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(message(&bytes).quoted(), Some(expect));
+        assert_eq!(message(&bytes[..35]).quoted(), None);
+        assert_eq!(message(&bytes[..8]).quoted(), None);
+    }
+}
