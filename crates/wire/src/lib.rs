@@ -2,6 +2,8 @@
 //!
 //! Pure: no I/O, no clock, no unsafe code.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_possible_truncation))]
 
+pub mod eth;
 pub mod frame;
 pub mod offload;
