@@ -1,1 +1,28 @@
-//! placeholder
+//! Network namespaces, links and addresses: a declared [`Topology`], built and taken down.
+//!
+//! [`Lab::build`] makes what a topology says, through netlink and a few system calls, and puts all of it
+//! on record before it exists; [`Lab::down`], dropping the [`Lab`], or after a `kill -9`
+//! [`clean::clean`] removes that and nothing else. [`enter`] is what a process does first: become a
+//! private lab, or join one that runs. Nothing here knows what forwards the packets.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod lab;
+mod netns;
+mod pointer;
+mod process;
+
+pub mod clean;
+pub mod enter;
+pub mod state;
+pub mod topology;
+pub mod wait;
+
+pub use clean::Removed;
+pub use error::Error;
+pub use lab::{Forwarder, Lab, Node, Options, RouterNs};
+pub use netns::{NETNS_DIR, NodeNs};
+pub use process::{Ended, ProcessId};
+pub use state::PortInfo;
+pub use topology::{HOST_PORT, Mac, Role, Topology};

@@ -1,0 +1,170 @@
+//! What can go wrong with a lab: one variant a step, each a sentence, with a hint where there is a way out.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::topology::Invalid;
+
+/// Why a lab could not be built, entered, found or removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The topology makes no sense.
+    #[error("the topology is not valid: {0}")]
+    Topology(#[from] Invalid),
+    /// A lab's name that could not be a file's.
+    #[error("`{0}` is no name for a lab: use 1 to 32 letters, digits, `.`, `_` or `-`")]
+    Name(String),
+    /// Two things asked for that exclude each other.
+    #[error("{0}")]
+    Usage(String),
+    /// A lab of that name is up.
+    #[error("lab `{name}` is already running (process {pid})")]
+    Running {
+        /// The lab.
+        name: String,
+        /// The nsrouter process that keeps it.
+        pid: i32,
+    },
+    /// A namespace of that name exists and no lab made it.
+    #[error("a network namespace called `{0}` exists already, and nsrouter did not make it")]
+    NamespaceClash(String),
+    /// A namespace of that name belongs to another lab.
+    #[error("the network namespace `{namespace}` belongs to lab `{lab}`")]
+    NamespaceOfLab {
+        /// The namespace.
+        namespace: String,
+        /// The lab that made it.
+        lab: String,
+    },
+    /// A link of that name exists where the router is to be.
+    #[error("a link called `{0}` exists already in this network namespace, and nsrouter did not make it")]
+    LinkClash(String),
+    /// No lab of that name.
+    #[error("no lab called `{0}` is running")]
+    NoLab(String),
+    /// No lab at all.
+    #[error("no lab is running")]
+    NoLabs,
+    /// Several labs, and it was not said which.
+    #[error("more than one lab fits: {0}")]
+    WhichLab(String),
+    /// No such node.
+    #[error("lab `{lab}` has no node `{node}`; it has {nodes}")]
+    NoNode {
+        /// The lab.
+        lab: String,
+        /// What was asked for.
+        node: String,
+        /// What there is.
+        nodes: String,
+    },
+    /// This machine or user cannot.
+    #[error("{what}")]
+    Cannot {
+        /// The sentence.
+        what: String,
+        /// What is missing, and how to get it.
+        hint: String,
+    },
+    /// A system call of ours failed.
+    #[error("cannot {step}: {source}")]
+    Step {
+        /// What was being done, as in "create namespace t1".
+        step: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A file of ours could not be read or written.
+    #[error("cannot {step} {}: {source}", path.display())]
+    File {
+        /// "read", "write", ...
+        step: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A netlink request was refused.
+    #[error("cannot {step}: {source}")]
+    Netlink {
+        /// What was being done, as in "add address 10.10.251.1/24 to t1-eth0".
+        step: String,
+        /// What the kernel said.
+        source: Box<rtnetlink::Error>,
+    },
+    /// Something did not become so in time.
+    #[error("{what} did not happen within {milliseconds} ms")]
+    Late {
+        /// What was waited for.
+        what: String,
+        /// For how long.
+        milliseconds: u128,
+    },
+}
+
+impl Error {
+    /// What to do about it, where something can be done.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Running { name, .. } => Some(format!(
+                "give this one another name with --name, take over with --replace, or end that one with \
+                 `nsrouter clean --all --name {name}`"
+            )),
+            Self::NamespaceClash(name) => Some(format!(
+                "remove it (`ip netns del {name}`), let nsrouter do that with --replace, choose other names \
+                 with --name LAB, or use --private"
+            )),
+            Self::NamespaceOfLab { lab, .. } => {
+                Some(format!("use another --name, or `nsrouter clean --all --name {lab}`"))
+            }
+            Self::LinkClash(name) => Some(format!(
+                "remove it (`ip link del {name}`), let nsrouter do that with --replace, or leave out \
+                 `--router-ns host`"
+            )),
+            Self::NoLab(_) | Self::NoLabs => {
+                Some("start one with `nsrouter --mode kernel` or `nsrouter --mode userspace`".to_owned())
+            }
+            Self::WhichLab(_) => Some("say which with --name".to_owned()),
+            Self::Cannot { hint, .. } => Some(hint.clone()),
+            Self::Step { source, .. } | Self::File { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Some("run it as root, or add --private to do without".to_owned())
+            }
+            Self::Topology(_)
+            | Self::Name(_)
+            | Self::Usage(_)
+            | Self::NoNode { .. }
+            | Self::Step { .. }
+            | Self::File { .. }
+            | Self::Netlink { .. }
+            | Self::Late { .. } => None,
+        }
+    }
+
+    /// Whether it is the machine or the user that cannot (exit code 3) rather than a failure (1).
+    pub fn is_cannot(&self) -> bool {
+        matches!(self, Self::Cannot { .. })
+    }
+
+    /// Whether what was asked for was wrong (exit code 2).
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Topology(_) | Self::Name(_) | Self::Usage(_) | Self::NoNode { .. })
+    }
+
+    /// An I/O error with the step at which it came; for `map_err`.
+    pub(crate) fn step<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let step = step.into();
+        move |source| Self::Step { step, source: source.into() }
+    }
+
+    /// An I/O error on a file; for `map_err`.
+    pub(crate) fn file<E: Into<io::Error>>(
+        step: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(E) -> Self {
+        let path = path.into();
+        move |source| Self::File { step, path, source: source.into() }
+    }
+}

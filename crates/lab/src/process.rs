@@ -1,0 +1,240 @@
+//! Processes: told apart for good, found by their network namespace, and ended.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+/// A process, told apart from any other that had or will have its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// Its number, in the PID namespace `pid_namespace`.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot (proc_pid_stat(5), field 22).
+    pub start_ticks: u64,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// The inode number of the PID namespace in which `pid` means it.
+    pub pid_namespace: u64,
+}
+
+impl ProcessId {
+    /// The calling process.
+    ///
+    /// # Errors
+    /// Where `/proc` is not mounted, or is that of another PID namespace.
+    pub fn current() -> io::Result<Self> {
+        Self::of(own_pid()?)
+    }
+
+    /// The process of that number in the caller's PID namespace.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        Ok(Self {
+            pid,
+            start_ticks: start_ticks(pid)?,
+            boot_id: boot_id()?,
+            pid_namespace: fs::metadata("/proc/self/ns/pid")?.ino(),
+        })
+    }
+
+    /// Whether it still runs. One that cannot be seen from the caller's PID namespace is taken to run:
+    /// nothing of a lab that might be alive is removed.
+    pub fn is_alive(&self) -> bool {
+        let Ok(here) = fs::metadata("/proc/self/ns/pid") else { return true };
+        match boot_id() {
+            Ok(boot_id) if boot_id != self.boot_id => false,
+            _ if here.ino() != self.pid_namespace => true,
+            _ => start_ticks(self.pid).is_ok_and(|ticks| ticks == self.start_ticks),
+        }
+    }
+
+    /// Ends it: SIGTERM, then SIGKILL after `patience`. Returns when it is gone.
+    ///
+    /// # Errors
+    /// Where it may not be signalled, or outlives SIGKILL by two seconds.
+    pub fn end(&self, patience: Duration) -> io::Result<()> {
+        let Some(held) = Held::open(self.pid) else { return Ok(()) };
+        // Looked at after it is held: the number cannot come to mean another now.
+        if !self.is_alive() {
+            return Ok(());
+        }
+        pidfd_send_signal(&held.fd, Signal::TERM)?;
+        if wait_all(std::slice::from_ref(&held), patience)? {
+            return Ok(());
+        }
+        pidfd_send_signal(&held.fd, Signal::KILL)?;
+        if wait_all(&[held], Duration::from_secs(2))? {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "it outlived SIGKILL"))
+    }
+}
+
+/// A process of whose number we can be sure.
+struct Held {
+    fd: OwnedFd,
+}
+
+impl Held {
+    fn open(pid: i32) -> Option<Self> {
+        let fd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+        Some(Self { fd })
+    }
+}
+
+/// Waits until all are gone (a pidfd is readable when its process is a zombie); false when time is up.
+fn wait_all(held: &[Held], timeout: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + timeout;
+    for process in held {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(std::os::fd::AsFd::as_fd(&process.fd), PollFlags::POLLIN)], left) {
+                Ok(0) => return Ok(false),
+                Ok(_) => break,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// A process that was ended because it ran inside a namespace that had to go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ended {
+    /// Its number.
+    pub pid: i32,
+    /// Its name, as in `/proc/PID/comm`.
+    pub name: String,
+}
+
+/// Ends every process, but the caller's own, whose network namespace is one of `inodes`: SIGTERM,
+/// after `patience` SIGKILL, and again for what was started meanwhile.
+///
+/// # Errors
+/// Where `/proc` cannot be read, or one could not be ended.
+pub(crate) fn end_all_in(inodes: &HashSet<u64>, patience: Duration) -> io::Result<Vec<Ended>> {
+    let mut ended = Vec::new();
+    // What forks while it is being ended is caught by the next look, with no more patience.
+    for round in 0..20 {
+        let (held, names): (Vec<Held>, Vec<Ended>) = in_namespaces(inodes)?.into_iter().unzip();
+        if held.is_empty() {
+            return Ok(ended);
+        }
+        ended.extend(
+            names
+                .into_iter()
+                .filter(|one| ended.iter().all(|known: &Ended| known.pid != one.pid))
+                .collect::<Vec<_>>(),
+        );
+        if round == 0 {
+            signal_all(&held, Signal::TERM);
+            if wait_all(&held, patience)? {
+                continue;
+            }
+        }
+        signal_all(&held, Signal::KILL);
+        wait_all(&held, Duration::from_millis(500))?;
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, "processes inside the namespaces outlive SIGKILL"))
+}
+
+fn signal_all(held: &[Held], signal: Signal) {
+    for process in held {
+        // ESRCH: it went by itself, which is what was wanted.
+        let _ = pidfd_send_signal(&process.fd, signal);
+    }
+}
+
+/// The processes whose main thread is in one of the namespaces, the caller's own excepted.
+fn in_namespaces(inodes: &HashSet<u64>) -> io::Result<Vec<(Held, Ended)>> {
+    let own = own_pid()?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let is_inside = || namespace_of(pid).is_some_and(|inode| inodes.contains(&inode));
+        if pid == own || !is_inside() {
+            continue;
+        }
+        // Held first, then looked at again: from here on the number means this process.
+        if let Some(held) = Held::open(pid)
+            && is_inside()
+        {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            found.push((held, Ended { pid, name: name.trim_end().to_owned() }));
+        }
+    }
+    Ok(found)
+}
+
+/// The inode number of a process's network namespace; `None` for a zombie and where it may not be seen.
+fn namespace_of(pid: i32) -> Option<u64> {
+    let link = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
+    link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// The caller's number, if `/proc` is that of its own PID namespace.
+fn own_pid() -> io::Result<i32> {
+    let own = i32::try_from(std::process::id()).map_err(io::Error::other)?;
+    if fs::read_link("/proc/self")?.to_str() == Some(own.to_string().as_str()) {
+        Ok(own)
+    } else {
+        Err(io::Error::other("/proc is that of another PID namespace"))
+    }
+}
+
+/// Field 22 of `/proc/PID/stat`. The second, the name, is in brackets and may hold anything.
+fn start_ticks(pid: i32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let bad = || io::Error::new(io::ErrorKind::InvalidData, "unexpected text in /proc/PID/stat");
+    let (_, fields) = stat.rsplit_once(')').ok_or_else(bad)?;
+    let mut fields = fields.split_ascii_whitespace();
+    // A zombie has ended: nothing runs any more.
+    if fields.next() == Some("Z") {
+        return Err(io::Error::from(io::ErrorKind::NotFound));
+    }
+    fields.nth(18).and_then(|field| field.parse().ok()).ok_or_else(bad)
+}
+
+fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_process_is_alive_only_with_its_start_and_boot() {
+        let own = ProcessId::current().unwrap();
+        assert!(own.is_alive());
+        assert!(!ProcessId { start_ticks: own.start_ticks + 1, ..own.clone() }.is_alive());
+        assert!(!ProcessId { boot_id: "another".to_owned(), ..own.clone() }.is_alive());
+        assert!(ProcessId { pid_namespace: 1, ..own }.is_alive(), "what cannot be seen is left alone");
+    }
+
+    #[test]
+    fn ends_a_child_that_ignores_sigterm() {
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "trap '' TERM; while :; do sleep 1; done"])
+            .spawn()
+            .unwrap();
+        let id = ProcessId::of(i32::try_from(child.id()).unwrap()).unwrap();
+        id.end(Duration::from_millis(20)).unwrap();
+        assert!(!id.is_alive());
+        child.wait().unwrap();
+    }
+}

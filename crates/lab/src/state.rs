@@ -1,0 +1,301 @@
+//! What this lab made, on record before it is made, so that clean-up removes that and nothing else.
+//!
+//! A lab's record is `/run/nsrouter/LAB/state.json`. It names the process that keeps the lab (number,
+//! start time and boot, so that the dead are told from the living), the namespaces by name and inode
+//! number, and every setting of the machine's own that was changed, with what it was before.
+//!
+//! A private lab lives in a mount namespace of its own and so does its record; outside it leaves a
+//! [`Pointer`] that tells how to get in.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::process::ProcessId;
+use crate::topology::{Mac, Role, Topology, is_name};
+use crate::{Error, pointer};
+
+pub use crate::pointer::Pointer;
+
+/// Where records are kept; inside a private lab the same path on a tmpfs of its own.
+pub const STATE_DIR: &str = "/run/nsrouter";
+
+/// The format of the record; one of another version is not touched.
+pub const VERSION: u32 = 1;
+
+/// A lab's record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Unique to this start of the lab; marks its links and namespaces.
+    pub id: String,
+    /// The lab's name.
+    pub name: String,
+    /// What forwards, in words for `status`.
+    pub mode: String,
+    /// Whether it is in namespaces of nsrouter's own.
+    pub private: bool,
+    /// Whether it has been built in full.
+    pub ready: bool,
+    /// The process that keeps it.
+    pub owner: ProcessId,
+    /// Its shape.
+    pub topology: Topology,
+    /// Its nodes, in the order of the topology.
+    pub nodes: Vec<NodeState>,
+    /// Settings of the machine's own namespace that were changed, in the order to write them back.
+    pub sysctls: Vec<SavedSysctl>,
+    /// Default routes of the machine's own namespace that came from router advertisements, each as the
+    /// text of its netlink attributes.
+    pub routes: Vec<SavedRoute>,
+}
+
+/// A node on record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeState {
+    /// As in the topology.
+    pub name: String,
+    /// As in the topology.
+    pub role: Role,
+    /// Its namespace's name in `/run/netns`; `None` for a router where nsrouter was started.
+    pub namespace: Option<String>,
+    /// Its namespace's inode number, once made.
+    pub inode: Option<u64>,
+    /// Its interfaces, once made.
+    pub ports: Vec<PortInfo>,
+}
+
+/// An interface of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortInfo {
+    /// Its name.
+    pub ifname: String,
+    /// Its index inside the node's namespace.
+    pub ifindex: u32,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// Bytes.
+    pub mtu: u32,
+    /// The addresses that the topology gives to it, whoever owns them.
+    pub addresses: Vec<IpNet>,
+}
+
+/// A sysctl's value from before it was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedSysctl {
+    /// The part after `/proc/sys/`.
+    pub key: String,
+    /// The former value.
+    pub value: String,
+}
+
+/// A default route learned from a router advertisement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedRoute {
+    /// The interface's name.
+    pub ifname: String,
+    /// The router's link-local address.
+    pub gateway: std::net::Ipv6Addr,
+    /// RTA_TABLE.
+    pub table: u32,
+    /// RTA_PRIORITY.
+    pub metric: u32,
+    /// RTA_PREF: 0 medium, 1 high, 3 low (RFC 4191).
+    pub preference: u8,
+    /// Seconds that it had left; `None` for ever.
+    pub expires_seconds: Option<u32>,
+    /// RTAX_HOPLIMIT, if the advertisement said one.
+    pub hop_limit: Option<u32>,
+    /// RTAX_MTU, if the advertisement said one.
+    pub mtu: Option<u32>,
+}
+
+impl State {
+    /// The mark on what this lab made: the alias of its links, and of `lo` in its namespaces.
+    pub fn mark(&self) -> String {
+        mark(&self.id)
+    }
+
+    /// The node of that name.
+    ///
+    /// # Errors
+    /// [`Error::NoNode`], which lists the nodes that there are.
+    pub fn node(&self, name: &str) -> Result<&NodeState, Error> {
+        self.nodes.iter().find(|node| node.name == name).ok_or_else(|| Error::NoNode {
+            lab: self.name.clone(),
+            node: name.to_owned(),
+            nodes: self.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// Whether the process that keeps the lab is alive.
+    pub fn is_running(&self) -> bool {
+        self.owner.is_alive()
+    }
+
+    /// The lab's folder, for its record and its control socket.
+    pub fn dir(&self) -> PathBuf {
+        dir_of(&self.name)
+    }
+
+    /// Writes the record: a reader sees the old one or the new one.
+    pub(crate) fn write(&self) -> Result<(), Error> {
+        self.write_to(&self.dir())
+    }
+
+    fn write_to(&self, dir: &Path) -> Result<(), Error> {
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::file("write", dir)(io::Error::other(error)))?;
+        write_atomically(&dir.join("state.json"), &text)
+    }
+
+    fn read_from(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join("state.json");
+        let text = fs::read(&path).map_err(Error::file("read", &path))?;
+        let invalid = |why: String| {
+            Error::file("make sense of", &path)(io::Error::new(io::ErrorKind::InvalidData, why))
+        };
+        let state: Self = serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+        if state.version != VERSION {
+            return Err(invalid(format!(
+                "it was written by another nsrouter (record version {})",
+                state.version
+            )));
+        }
+        Ok(state)
+    }
+
+    /// The record of the lab of that name, if there is one.
+    ///
+    /// # Errors
+    /// Where there is one that cannot be read.
+    pub fn read(name: &str) -> Result<Option<Self>, Error> {
+        match Self::read_from(&dir_of(name)) {
+            Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            result => result.map(Some),
+        }
+    }
+}
+
+/// The mark of the lab with that id.
+pub(crate) fn mark(id: &str) -> String {
+    format!("nsrouter:{id}")
+}
+
+/// A lab's folder.
+pub(crate) fn dir_of(name: &str) -> PathBuf {
+    Path::new(STATE_DIR).join(name)
+}
+
+/// Whether a lab may have that name.
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
+    if is_name(name, 32) { Ok(()) } else { Err(Error::Name(name.to_owned())) }
+}
+
+/// Writes beside, then renames over.
+pub(crate) fn write_atomically(path: &Path, text: &[u8]) -> Result<(), Error> {
+    let beside = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&beside)?;
+        file.write_all(text)?;
+        fs::rename(&beside, path)
+    };
+    write().map_err(Error::file("write", path))
+}
+
+/// Keeps two nsrouters from claiming or cleaning at the same time; goes with the process that holds it.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: Flock<File>,
+}
+
+impl Lock {
+    /// Waits for it, at most ten seconds.
+    pub(crate) fn take() -> Result<Self, Error> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(STATE_DIR)
+            .map_err(Error::file("make", STATE_DIR))?;
+        let path = Path::new(STATE_DIR).join(".lock");
+        crate::wait::until("another nsrouter's start or clean-up", std::time::Duration::from_secs(10), || {
+            let file = fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)
+                .map_err(Error::file("open", &path))?;
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(file) => Ok(Some(Self { _file: file })),
+                Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+                Err((_, errno)) => Err(Error::file("lock", &path)(errno)),
+            }
+        })
+    }
+}
+
+/// A lab that is on record, running or dead.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The lab's name.
+    pub name: String,
+    /// Whether the process that keeps it is alive.
+    pub running: bool,
+    /// Where its record is.
+    pub place: Place,
+}
+
+/// Where a lab's record is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In this mount namespace.
+    Here(Box<State>),
+    /// In a mount namespace of its own.
+    Private(Pointer),
+}
+
+/// All labs on record: those of this mount namespace, then the caller's private ones.
+///
+/// # Errors
+/// Where a record cannot be read.
+pub fn list() -> Result<Vec<Found>, Error> {
+    let mut found = Vec::new();
+    for name in names()? {
+        if let Some(state) = State::read(&name)? {
+            found.push(Found { name, running: state.is_running(), place: Place::Here(Box::new(state)) });
+        }
+    }
+    for pointer in pointer::list()? {
+        found.push(Found {
+            name: pointer.name.clone(),
+            running: pointer.is_running(),
+            place: Place::Private(pointer),
+        });
+    }
+    Ok(found)
+}
+
+/// The names of the folders in [`STATE_DIR`], sorted.
+pub(crate) fn names() -> Result<Vec<String>, Error> {
+    let entries = match fs::read_dir(STATE_DIR) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::file("read", STATE_DIR))?,
+    };
+    let mut names: Vec<String> = entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| check_name(name).is_ok())
+        .collect();
+    names.sort();
+    Ok(names)
+}
