@@ -1,0 +1,222 @@
+//! The control plane of the userspace router: one thread that runs the neighbour state machine, watches the
+//! links and publishes the tables that the workers read.
+//!
+//! Tables have this one writer. A table is published before the command that tells of it is sent, and a worker
+//! takes its commands before it takes the tables, so it never acts on a command with older tables.
+
+pub mod serve;
+
+mod links;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, TrySendError};
+use nsrouter_router::{Action, Event, Neighbours, Tables};
+use tokio::net::unix::pipe;
+
+use crate::control::links::{LinkEvent, LinkMonitor, LinkState};
+use crate::status::NeighbourStatus;
+use crate::userspace::wake::Bell;
+use crate::userspace::worker::{Command, WorkerHandle};
+use crate::userspace::{Plan, Shared, UserspaceError};
+
+/// How soon commands are offered again to a worker whose channel was full.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// What the control thread owns.
+#[derive(Debug)]
+pub(crate) struct Control {
+    plan: Plan,
+    shared: Arc<Shared>,
+    events: Receiver<Event>,
+    bell: Bell,
+    workers: Vec<WorkerHandle>,
+    /// Commands that await room in a worker's channel: (worker, command), oldest first.
+    backlog: VecDeque<(usize, Command)>,
+    neighbours: Neighbours,
+    actions: Vec<Action>,
+    tables: Arc<Tables>,
+}
+
+impl Control {
+    pub(crate) fn new(
+        plan: Plan,
+        shared: Arc<Shared>,
+        events: Receiver<Event>,
+        bell: Bell,
+        workers: Vec<WorkerHandle>,
+    ) -> Control {
+        let tables = shared.tables.load_full();
+        let neighbours = Neighbours::new(plan.neighbours.clone());
+        Control {
+            plan,
+            shared,
+            events,
+            bell,
+            workers,
+            backlog: VecDeque::new(),
+            neighbours,
+            actions: Vec::new(),
+            tables,
+        }
+    }
+
+    /// Runs until the engine stops. `ready` is told once the links are watched.
+    pub(crate) fn run(mut self, ready: impl FnOnce(Result<(), UserspaceError>)) {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return ready(Err(UserspaceError::Control(error))),
+        };
+        runtime.block_on(async move {
+            match self.prepare() {
+                Ok((monitor, bell)) => {
+                    ready(Ok(()));
+                    self.serve(monitor, bell).await;
+                }
+                Err(error) => ready(Err(UserspaceError::Control(error))),
+            }
+        });
+    }
+
+    fn prepare(&self) -> io::Result<(LinkMonitor, pipe::Receiver)> {
+        let bell = pipe::Receiver::from_owned_fd(self.bell.descriptor()?)?;
+        Ok((LinkMonitor::new()?, bell))
+    }
+
+    async fn serve(&mut self, mut monitor: LinkMonitor, bell: pipe::Receiver) {
+        self.resynchronise(&monitor).await;
+        while !self.shared.stop.load(Ordering::Acquire) {
+            let pause = self.pause();
+            tokio::select! {
+                _ = bell.readable() => {
+                    // Reading through the runtime is what tells it that the pipe is empty again.
+                    while bell.try_read(&mut [0; 16]).is_ok() {}
+                    self.bell.silence();
+                }
+                event = monitor.next() => match event {
+                    LinkEvent::Changed(link) => self.link_changed(link),
+                    LinkEvent::Lost => self.resynchronise(&monitor).await,
+                },
+                () = tokio::time::sleep(pause) => {}
+            }
+            self.advance();
+        }
+    }
+
+    /// How long nothing needs to be done.
+    fn pause(&self) -> Duration {
+        if !self.backlog.is_empty() {
+            return RETRY;
+        }
+        let now = self.shared.clock.now_ns();
+        let wait = self.neighbours.next_deadline().map(|deadline| deadline.saturating_sub(now));
+        // tokio's timers count milliseconds; one more so that the deadline has passed.
+        wait.map_or(Duration::from_secs(3600), |wait_ns| {
+            Duration::from_nanos(wait_ns) + Duration::from_millis(1)
+        })
+    }
+
+    /// Feeds events and the time to the state machine, publishes, then tells the workers.
+    fn advance(&mut self) {
+        let now = self.shared.clock.now_ns();
+        while let Ok(event) = self.events.try_recv() {
+            self.neighbours.event(&event, &self.tables, now, &mut self.actions);
+        }
+        self.neighbours.tick(&self.tables, now, &mut self.actions);
+        if let Some(map) = self.neighbours.map() {
+            self.publish(self.tables.with_neighbours(map));
+            self.list_neighbours();
+        }
+        for action in std::mem::take(&mut self.actions) {
+            match action {
+                // One worker sends it; a probe that finds no room is sent again by its timer.
+                Action::Probe { port, frame } => {
+                    if let Some(worker) = self.workers.first() {
+                        let _ = worker.commands.try_send(Command::Transmit(port, frame));
+                        worker.bell.ring();
+                    }
+                }
+                Action::Resolved(next_hop) => self.tell_all(&Command::Release(next_hop)),
+                Action::Failed(next_hop) => self.tell_all(&Command::Fail(next_hop)),
+            }
+        }
+        self.offer_backlog();
+    }
+
+    fn publish(&mut self, tables: Tables) {
+        self.tables = Arc::new(tables);
+        self.shared.tables.store(Arc::clone(&self.tables));
+    }
+
+    fn tell_all(&mut self, command: &Command) {
+        for worker in 0..self.workers.len() {
+            self.backlog.push_back((worker, command.clone()));
+        }
+    }
+
+    fn offer_backlog(&mut self) {
+        for _ in 0..self.backlog.len() {
+            let Some((worker, command)) = self.backlog.pop_front() else { break };
+            let handle = &self.workers[worker];
+            match handle.commands.try_send(command) {
+                Ok(()) => handle.bell.ring(),
+                Err(TrySendError::Full(command)) => self.backlog.push_back((worker, command)),
+                // A worker that ended holds nothing any more.
+                Err(TrySendError::Disconnected(_)) => {}
+            }
+        }
+    }
+
+    fn list_neighbours(&self) {
+        let ports = &self.plan.ports;
+        let list = self
+            .neighbours
+            .list()
+            .map(|entry| NeighbourStatus {
+                port: ports.get(entry.port.index()).map(|port| port.name.clone()).unwrap_or_default(),
+                address: entry.addr.to_string(),
+                mac: entry.mac.map(|mac| mac.to_string()),
+                state: entry.state.to_string(),
+            })
+            .collect();
+        *self.shared.neighbours.lock().unwrap_or_else(PoisonError::into_inner) = list;
+    }
+
+    async fn resynchronise(&mut self, monitor: &LinkMonitor) {
+        let links = monitor.all().await;
+        let gone: Vec<u32> = self
+            .plan
+            .ports
+            .iter()
+            .map(|port| port.ifindex)
+            .filter(|ifindex| !links.iter().any(|link| link.ifindex == *ifindex))
+            .collect();
+        links.into_iter().for_each(|link| self.link_changed(link));
+        gone.into_iter().for_each(|ifindex| self.link_changed(LinkState { ifindex, up: false }));
+    }
+
+    /// A link that goes down takes its routes out at once; one that comes up brings them back.
+    fn link_changed(&mut self, link: LinkState) {
+        let Some(port) = self.plan.ports.iter_mut().find(|port| port.ifindex == link.ifindex) else { return };
+        if port.up == link.up {
+            return;
+        }
+        port.up = link.up;
+        let words = if link.up { "is up again" } else { "went down" };
+        self.shared.trouble(format!("port {} {words}", port.name));
+        match self.plan.tables() {
+            Ok(tables) => {
+                let tables = match self.neighbours.map() {
+                    Some(map) => tables.with_neighbours(map),
+                    None => tables.with_neighbours(self.tables.neighbour_map()),
+                };
+                self.publish(tables);
+            }
+            Err(error) => self.shared.trouble(format!("the tables could not be rebuilt: {error}")),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a running lab tells of itself: ports, counters, drop reasons, neighbours. One shape for both modes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The state of a forwarding engine at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Who forwards: `kernel` or `userspace`.
+    pub mode: String,
+    /// The mechanism under the userspace router (`packet`), or `ip_forward`.
+    pub backend: String,
+    /// Threads that forward; 0 in kernel mode, where the senders' softirqs do.
+    pub workers: usize,
+    /// Whether the router's own programs reach the network; in userspace mode through the host port.
+    pub host_port: HostPort,
+    /// The router's ports.
+    pub ports: Vec<PortStatus>,
+    /// The router's totals, in frames; the law of counters holds over them in userspace mode.
+    pub totals: Totals,
+    /// Frames dropped, by reason; reasons that never occurred are left out.
+    pub drops: BTreeMap<String, u64>,
+    /// Neighbours that the router knows.
+    pub neighbours: Vec<NeighbourStatus>,
+    /// What went wrong and was survived: a port that went down, a worker that ended.
+    pub troubles: Vec<String>,
+}
+
+/// How the router's own programs reach the network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPort {
+    /// Whether they do.
+    pub available: bool,
+    /// The interface that they use; empty where the kernel forwards itself.
+    pub interface: String,
+    /// Why they do not.
+    pub reason: String,
+}
+
+/// One port of the router.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortStatus {
+    /// Interface name.
+    pub name: String,
+    /// Whether the link is up.
+    pub up: bool,
+    /// Link-layer address.
+    pub mac: String,
+    /// Largest IP packet in bytes.
+    pub mtu: u32,
+    /// The router's addresses on it, with prefix lengths.
+    pub addresses: Vec<String>,
+    /// Frames received; a super-frame counts as one.
+    pub rx_frames: u64,
+    /// Bytes received, Ethernet headers included.
+    pub rx_bytes: u64,
+    /// Frames that the kernel lost before the router saw them.
+    pub rx_lost: u64,
+    /// Frames sent.
+    pub tx_frames: u64,
+    /// Bytes sent, Ethernet headers included.
+    pub tx_bytes: u64,
+    /// Frames that were to leave here and were dropped.
+    pub tx_dropped: u64,
+}
+
+/// The router's totals, in frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Received on all ports, the host port included.
+    pub received: u64,
+    /// Made by the router itself: ICMP errors, fragments, ARP requests.
+    pub originated: u64,
+    /// Sent by a link port.
+    pub sent: u64,
+    /// Handed to the router's own programs.
+    pub to_host: u64,
+    /// Replaced by other frames, or served their purpose on arrival.
+    pub consumed: u64,
+    /// Waiting for a neighbour's MAC address now.
+    pub held: u64,
+    /// Dropped, all reasons together.
+    pub dropped: u64,
+}
+
+/// One neighbour.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighbourStatus {
+    /// The port that it is reached by.
+    pub port: String,
+    /// Its IP address.
+    pub address: String,
+    /// Its MAC address, once known.
+    pub mac: Option<String>,
+    /// RFC 4861 state in lower case: incomplete, reachable, stale, delay, probe, failed, permanent.
+    pub state: String,
+}

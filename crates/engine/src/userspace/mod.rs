@@ -1,0 +1,345 @@
+//! Userspace mode: workers that move every packet through our own router, and the control plane beside them.
+
+pub(crate) mod egress;
+pub(crate) mod hold;
+pub(crate) mod originate;
+pub(crate) mod wake;
+pub(crate) mod worker;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use nsrouter_rings::port::{Receive, Transmit};
+use nsrouter_router::{
+    Counters, DropReason, NeighConfig, PortConfig, Route, Settings, Tables, TablesError, Time,
+};
+use nsrouter_wire::frame::PortId;
+
+use crate::Port;
+use crate::control::Control;
+use crate::status::{HostPort, NeighbourStatus, PortStatus, Status, Totals};
+use crate::userspace::wake::Bell;
+use crate::userspace::worker::{Worker, WorkerParts};
+
+/// A link port with its two halves.
+pub struct OpenPort {
+    /// What it is.
+    pub port: Port,
+    /// How frames enter.
+    pub receive: Box<dyn Receive>,
+    /// How frames leave.
+    pub transmit: Box<dyn Transmit>,
+}
+
+/// The host port's two halves.
+pub struct OpenHost {
+    /// Interface name.
+    pub name: String,
+    /// Largest IP packet in bytes.
+    pub mtu: u32,
+    /// How packets of the router's own programs enter.
+    pub receive: Box<dyn Receive>,
+    /// How packets for them leave.
+    pub transmit: Box<dyn Transmit>,
+}
+
+/// Everything that the userspace engine starts from.
+pub struct Config {
+    /// The name of the mechanism under the ports, for the status.
+    pub backend: String,
+    /// The link ports, in the order of their numbers.
+    pub ports: Vec<OpenPort>,
+    /// The host port, or why there is none.
+    pub host: Result<OpenHost, String>,
+    /// Routes beside those of the ports' own subnets.
+    pub routes: Vec<Route>,
+    /// What can be set of the router.
+    pub settings: Settings,
+    /// Timers and bounds of the neighbour table.
+    pub neighbours: NeighConfig,
+    /// How long an idle worker looks for frames before it sleeps.
+    pub spin: Duration,
+}
+
+/// Starting the userspace engine failed; one variant a step.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UserspaceError {
+    /// The declared ports and routes do not make tables.
+    #[error("the router's tables cannot be built: {0}")]
+    Tables(#[from] TablesError),
+    /// An eventfd.
+    #[error("cannot make an eventfd to wake a worker by (is the limit of open files reached?): {0}")]
+    Bell(#[source] io::Error),
+    /// A thread.
+    #[error("cannot start the thread {name}: {source}")]
+    Thread {
+        /// Its name.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The control plane's runtime or netlink socket.
+    #[error("cannot start the control plane: {0}")]
+    Control(#[source] io::Error),
+}
+
+/// One clock for every thread of the engine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    fn new() -> Clock {
+        Clock { start: Instant::now() }
+    }
+
+    /// Nanoseconds since the engine started.
+    pub(crate) fn now_ns(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The router's time: monotonic, and milliseconds since midnight UT.
+    pub(crate) fn now(&self) -> Time {
+        const DAY_MS: u128 = 24 * 60 * 60 * 1000;
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let utc_ms = u32::try_from(since_epoch.as_millis() % DAY_MS).unwrap_or(0);
+        Time { mono_ns: self.now_ns(), utc_ms }
+    }
+}
+
+/// What the tables are made of: the control plane keeps it to make them anew when a link changes.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) ports: Vec<Port>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) settings: Settings,
+    pub(crate) neighbours: NeighConfig,
+}
+
+impl Plan {
+    pub(crate) fn tables(&self) -> Result<Tables, TablesError> {
+        let ports: Vec<PortConfig> = self
+            .ports
+            .iter()
+            .map(|port| PortConfig {
+                name: port.name.clone(),
+                mac: port.mac,
+                mtu: port.mtu,
+                addresses: port.addresses.clone(),
+                up: port.up,
+            })
+            .collect();
+        Tables::new(&ports, &self.routes, self.settings.clone())
+    }
+}
+
+/// What the threads of one engine share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) tables: ArcSwap<Tables>,
+    pub(crate) stop: AtomicBool,
+    pub(crate) neighbours: Mutex<Vec<NeighbourStatus>>,
+    /// The counters as each worker published them last.
+    pub(crate) counters: Vec<Mutex<Counters>>,
+    troubles: Mutex<Vec<String>>,
+    ended: AtomicBool,
+}
+
+/// Troubles remembered, at most: the first ones tell the most.
+const TROUBLES: usize = 64;
+
+impl Shared {
+    /// Remembers what went wrong, for the status and the log.
+    pub(crate) fn trouble(&self, what: String) {
+        tracing::warn!("{what}");
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        if troubles.len() < TROUBLES {
+            troubles.push(what);
+        }
+    }
+
+    /// Says that no worker is left.
+    pub(crate) fn set_ended(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+}
+
+/// The userspace router, running.
+#[derive(Debug)]
+pub struct Userspace {
+    plan: Plan,
+    backend: String,
+    host: HostPort,
+    shared: Arc<Shared>,
+    bells: Vec<Bell>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Userspace {
+    /// Starts workers and control plane in the network namespace of the calling thread (threads inherit it).
+    ///
+    /// # Errors
+    /// [`UserspaceError`], one variant a step; what was started is stopped again.
+    pub fn start(config: Config) -> Result<Userspace, UserspaceError> {
+        let host = match &config.host {
+            Ok(host) => HostPort { available: true, interface: host.name.clone(), reason: String::new() },
+            Err(reason) => HostPort { available: false, interface: String::new(), reason: reason.clone() },
+        };
+        let settings = Settings { host_port: config.host.is_ok(), ..config.settings };
+        let plan = Plan {
+            ports: config.ports.iter().map(|open| open.port.clone()).collect(),
+            routes: config.routes,
+            settings,
+            neighbours: config.neighbours,
+        };
+        let shared = Arc::new(Shared {
+            clock: Clock::new(),
+            tables: ArcSwap::from_pointee(plan.tables()?),
+            stop: AtomicBool::new(false),
+            neighbours: Mutex::default(),
+            counters: vec![Mutex::new(Counters::new(plan.ports.len()))],
+            troubles: Mutex::default(),
+            ended: AtomicBool::new(false),
+        });
+        let control_bell = Bell::new().map_err(UserspaceError::Bell)?;
+        let bell = Bell::new().map_err(UserspaceError::Bell)?;
+        let (event_tx, event_rx) = crossbeam_channel::bounded(worker::EVENTS);
+        let (worker, handle) = Worker::new(WorkerParts {
+            number: 0,
+            ports: config.ports,
+            host: config.host.ok(),
+            spin: config.spin,
+            shared: Arc::clone(&shared),
+            bell: bell.clone(),
+            events: event_tx,
+            control: control_bell.clone(),
+        });
+        let mut engine = Userspace {
+            plan: plan.clone(),
+            backend: config.backend,
+            host,
+            shared: Arc::clone(&shared),
+            bells: vec![bell, control_bell.clone()],
+            threads: Vec::new(),
+        };
+        let control = Control::new(plan, shared, event_rx, control_bell, vec![handle]);
+        let (ready_tx, ready_rx) = crossbeam_channel::bounded(1);
+        engine.spawn("nsr-control", move || {
+            control.run(|outcome| {
+                // The receiver waits for exactly this.
+                let _ = ready_tx.send(outcome);
+            });
+        })?;
+        match ready_rx.recv() {
+            Ok(outcome) => outcome?,
+            Err(_) => return Err(UserspaceError::Control(io::Error::other("its thread ended at once"))),
+        }
+        engine.spawn("nsr-worker-0", move || worker.run())?;
+        Ok(engine)
+    }
+
+    fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), UserspaceError> {
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(body)
+            .map_err(|source| UserspaceError::Thread { name: name.to_owned(), source })?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Whether no worker is left to forward: the troubles of the status say why.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.shared.ended.load(Ordering::Acquire)
+    }
+
+    /// The counters of all workers together, as they published them last: at most a few milliseconds ago,
+    /// and exact when nothing moves.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut all = Counters::default();
+        for counters in &self.shared.counters {
+            all.add(&counters.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        all
+    }
+
+    /// What the engine tells of itself.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let counters = self.counters();
+        let tables = self.shared.tables.load();
+        let ports = self.plan.ports.iter().zip(0..).map(|(port, number)| {
+            let count = counters.port(PortId(number));
+            PortStatus {
+                name: port.name.clone(),
+                up: tables.port_is_up(PortId(number)),
+                mac: port.mac.to_string(),
+                mtu: port.mtu,
+                addresses: port.addresses.iter().map(ToString::to_string).collect(),
+                rx_frames: count.rx_frames,
+                rx_bytes: count.rx_bytes,
+                rx_lost: count.rx_lost,
+                tx_frames: count.tx_frames,
+                tx_bytes: count.tx_bytes,
+                tx_dropped: count.tx_dropped,
+            }
+        });
+        Status {
+            mode: "userspace".to_owned(),
+            backend: self.backend.clone(),
+            workers: self.shared.counters.len(),
+            host_port: self.host.clone(),
+            ports: ports.collect(),
+            totals: totals(&counters),
+            drops: DropReason::ALL
+                .iter()
+                .map(|reason| (reason.name().to_owned(), counters.drops(*reason)))
+                .filter(|(_, frames)| *frames > 0)
+                .collect(),
+            neighbours: self.shared.neighbours.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            troubles: self.shared.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// Stops every thread, closes every port and returns the last status, its counters exact.
+    pub fn stop(mut self) -> Status {
+        self.stop_threads();
+        self.status()
+    }
+
+    fn stop_threads(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.bells.iter().for_each(Bell::ring);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                self.shared.trouble("a thread of the engine panicked".to_owned());
+            }
+        }
+    }
+}
+
+impl Drop for Userspace {
+    fn drop(&mut self) {
+        self.stop_threads();
+    }
+}
+
+fn totals(counters: &Counters) -> Totals {
+    Totals {
+        received: counters.received,
+        originated: counters.originated,
+        sent: counters.sent,
+        to_host: counters.to_host,
+        consumed: counters.consumed,
+        held: counters.held,
+        dropped: counters.dropped_total(),
+    }
+}

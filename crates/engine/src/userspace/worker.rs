@@ -1,0 +1,351 @@
+//! The hot loop: bursts in, the router's verdicts, bursts out.
+//!
+//! A round takes the commands, then the current tables, reads the clock once, and forwards one burst of every
+//! port. It makes no allocation, takes no lock and does not wait on anybody. Only a worker that finds
+//! nothing to do publishes its counters and sleeps, on all its descriptors at once.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use crossbeam_channel::{Receiver, Sender};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nsrouter_rings::port::{BURST_FRAMES, Burst, Receive};
+use nsrouter_router::{
+    Config as RouterConfig, Counters, DropReason, Event, NextHop, Router, Tables, Time, Verdict,
+};
+use nsrouter_wire::frame::{Frame, PortId};
+use nsrouter_wire::offload::Offload;
+
+use crate::userspace::egress::Egress;
+use crate::userspace::hold::HoldPool;
+use crate::userspace::originate::{Destination, Outbox};
+use crate::userspace::wake::Bell;
+use crate::userspace::{OpenHost, OpenPort, Shared};
+
+/// Events that may wait for the control plane.
+pub(crate) const EVENTS: usize = 1024;
+/// Commands that may wait for a worker.
+const COMMANDS: usize = 1024;
+/// Rounds after which a busy worker publishes its counters.
+const PUBLISH_ROUNDS: u32 = 1024;
+/// Failures in a row after which a port is no longer asked for frames.
+const PORT_FAILURES: u32 = 16;
+/// Descriptors that a worker sleeps on: its ports and its bell.
+const DESCRIPTORS: usize = 65;
+
+/// What the control plane asks of a worker.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// Send this frame, made by the neighbour state machine.
+    Transmit(PortId, Vec<u8>),
+    /// The next hop has a MAC address now: what waits for it may go.
+    Release(NextHop),
+    /// The next hop does not answer: what waits for it has failed.
+    Fail(NextHop),
+}
+
+/// The control plane's side of a worker.
+#[derive(Debug)]
+pub(crate) struct WorkerHandle {
+    pub(crate) commands: Sender<Command>,
+    pub(crate) bell: Bell,
+}
+
+/// What a worker is made of.
+pub(crate) struct WorkerParts {
+    pub(crate) number: u16,
+    pub(crate) ports: Vec<OpenPort>,
+    pub(crate) host: Option<OpenHost>,
+    pub(crate) spin: Duration,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) bell: Bell,
+    pub(crate) events: Sender<Event>,
+    pub(crate) control: Bell,
+}
+
+/// A port that frames come in by.
+struct Inlet {
+    port: PortId,
+    name: String,
+    ring: Box<dyn Receive>,
+    /// Failures in a row; at [`PORT_FAILURES`] the port is left alone.
+    failures: u32,
+}
+
+impl Inlet {
+    fn is_alive(&self) -> bool {
+        self.failures < PORT_FAILURES
+    }
+}
+
+/// One forwarding thread.
+pub(crate) struct Worker {
+    number: usize,
+    inlets: Vec<Inlet>,
+    path: Path,
+    commands: Receiver<Command>,
+    bell: Bell,
+    control: Bell,
+    shared: Arc<Shared>,
+    spin_ns: u64,
+}
+
+/// What a frame goes through between its arrival and its departure.
+struct Path {
+    router: Router,
+    egress: Egress,
+    hold: HoldPool,
+    outbox: Outbox,
+}
+
+impl Worker {
+    pub(crate) fn new(parts: WorkerParts) -> (Worker, WorkerHandle) {
+        let (commands_tx, commands) = crossbeam_channel::bounded(COMMANDS);
+        let frame_bytes = parts.ports.iter().map(|open| open.port.mtu).max().unwrap_or(1500) as usize + 18;
+        let mut inlets = Vec::new();
+        let mut links = Vec::new();
+        for (open, number) in parts.ports.into_iter().zip(0..) {
+            inlets.push(Inlet {
+                port: PortId(number),
+                name: open.port.name,
+                ring: open.receive,
+                failures: 0,
+            });
+            links.push(open.transmit);
+        }
+        let host = parts.host.map(|open| {
+            inlets.push(Inlet { port: PortId::HOST, name: open.name, ring: open.receive, failures: 0 });
+            (open.transmit, open.mtu)
+        });
+        let handle = WorkerHandle { commands: commands_tx, bell: parts.bell.clone() };
+        let worker = Worker {
+            number: usize::from(parts.number),
+            inlets,
+            path: Path {
+                router: Router::new(parts.number, RouterConfig { ports: links.len(), seed: seed() }),
+                egress: Egress::new(links, host),
+                hold: HoldPool::new(),
+                outbox: Outbox::new(frame_bytes, parts.events, parts.control.clone()),
+            },
+            commands,
+            bell: parts.bell,
+            control: parts.control,
+            shared: parts.shared,
+            spin_ns: u64::try_from(parts.spin.as_nanos()).unwrap_or(u64::MAX),
+        };
+        (worker, handle)
+    }
+
+    /// Forwards until the engine stops.
+    pub(crate) fn run(mut self) {
+        // Also when this thread panics: the control plane must hear of it.
+        let _farewell = Farewell { shared: Arc::clone(&self.shared), control: self.control.clone() };
+        let mut rounds = 0u32;
+        let mut idle_since = None;
+        while !self.shared.stop.load(Ordering::Acquire) {
+            let now = self.shared.clock.now();
+            if self.round(now) {
+                idle_since = None;
+                rounds = rounds.wrapping_add(1);
+                if rounds.is_multiple_of(PUBLISH_ROUNDS) {
+                    self.publish();
+                }
+            } else if now.mono_ns - *idle_since.get_or_insert(now.mono_ns) >= self.spin_ns {
+                idle_since = None;
+                self.publish();
+                self.sleep(now);
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+        for next_hop in self.path.hold.next_hops() {
+            let counters = self.path.router.counters_mut();
+            self.path.hold.take(next_hop, |_| counters.unheld(DropReason::WorkerStopped));
+        }
+        self.publish();
+    }
+
+    /// One round over all ports; false when there was nothing to do.
+    fn round(&mut self, now: Time) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let mut busy = false;
+        // Commands before tables: what a command tells of is in the tables taken after it.
+        let commands: ArrayVec<Command, 16> = self.commands.try_iter().take(16).collect();
+        let tables = shared.tables.load();
+        for command in commands {
+            busy = true;
+            self.path.obey(command, &tables, now);
+        }
+        for inlet in self.inlets.iter_mut().filter(|inlet| inlet.is_alive()) {
+            busy |= self.path.forward_burst(inlet, &tables, now, &shared);
+        }
+        if self.path.router.next_deadline().is_some_and(|deadline| deadline <= now.mono_ns) {
+            self.path.router.tick(now, &tables, &mut self.path.outbox);
+        }
+        self.path.flush_outbox();
+        busy
+    }
+
+    /// Puts a copy of the counters where others may read it.
+    fn publish(&mut self) {
+        self.path.outbox.retry_events();
+        let counters = self.path.router.counters_mut();
+        for inlet in &mut self.inlets {
+            let port = counters.ports.get_mut(inlet.port.index());
+            port.unwrap_or(&mut counters.host).rx_lost += inlet.ring.take_lost_frames();
+        }
+        // Somebody who reads at this moment gets the copy before; the worker waits for nobody.
+        if let Ok(mut published) = self.shared.counters[self.number].try_lock() {
+            published.clone_from(counters);
+        }
+    }
+
+    /// Sleeps until a frame, a command or a deadline.
+    fn sleep(&mut self, now: Time) {
+        let timeout = match self.path.router.next_deadline() {
+            None => PollTimeout::NONE,
+            Some(deadline) => {
+                let wait_ms = deadline.saturating_sub(now.mono_ns).div_ceil(1_000_000);
+                PollTimeout::try_from(wait_ms).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        let mut descriptors: ArrayVec<PollFd<'_>, DESCRIPTORS> = self
+            .inlets
+            .iter()
+            .filter(|inlet| inlet.is_alive())
+            .take(DESCRIPTORS - 1)
+            .map(|inlet| PollFd::new(inlet.ring.fd(), PollFlags::POLLIN))
+            .collect();
+        descriptors.push(PollFd::new(self.bell.as_fd(), PollFlags::POLLIN));
+        // An interrupted or failed poll means that everything is looked at once more.
+        let _ = poll(&mut descriptors, timeout);
+        self.bell.silence();
+    }
+}
+
+/// Tells the control plane that its worker has ended, however it ended.
+struct Farewell {
+    shared: Arc<Shared>,
+    control: Bell,
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.trouble("the forwarding worker panicked".to_owned());
+        }
+        self.shared.set_ended();
+        self.control.ring();
+    }
+}
+
+impl Path {
+    /// Forwards what waits at one port; false when nothing did.
+    fn forward_burst(&mut self, inlet: &mut Inlet, tables: &Tables, now: Time, shared: &Shared) -> bool {
+        let mut burst = Burst::new();
+        match inlet.ring.recv(BURST_FRAMES, &mut burst) {
+            Ok(received) => {
+                inlet.failures = 0;
+                let refused = received.truncated_frames + received.unsupported_frames;
+                if refused > 0 {
+                    let counters = self.router.counters_mut();
+                    // Their bytes are lost, so they count for none.
+                    for _ in 0..received.truncated_frames {
+                        counters.received_dropped(inlet.port, 0, DropReason::RxTruncated);
+                    }
+                    for _ in 0..received.unsupported_frames {
+                        counters.received_dropped(inlet.port, 0, DropReason::RxUnsupported);
+                    }
+                } else if burst.is_empty() {
+                    return false;
+                }
+            }
+            Err(error) => {
+                note_failure(&mut inlet.failures, &inlet.name, &error, shared);
+                return false;
+            }
+        }
+        let mut verdicts: ArrayVec<Option<PortId>, BURST_FRAMES> = ArrayVec::new();
+        for frame in &mut burst {
+            let verdict = self.router.forward(frame, tables, now, &mut self.outbox);
+            verdicts.push(match verdict {
+                Verdict::Send(port) | Verdict::Reply(port) => Some(port),
+                Verdict::ToHost => Some(PortId::HOST),
+                Verdict::Hold(next_hop) => {
+                    keep(&mut self.hold, frame, next_hop, self.router.counters_mut());
+                    None
+                }
+                Verdict::Consumed | Verdict::Drop(_) => None,
+            });
+        }
+        self.egress.send_burst(burst, &verdicts, self.router.counters_mut());
+        if !self.outbox.is_empty() {
+            self.flush_outbox();
+        }
+        true
+    }
+
+    fn flush_outbox(&mut self) {
+        let Path { router, egress, hold, outbox } = self;
+        let counters = router.counters_mut();
+        outbox.drain(|frame, destination| match destination {
+            Destination::Port(port) => egress.send(port, std::slice::from_mut(frame), counters),
+            Destination::Hold(next_hop) => keep(hold, frame, next_hop, counters),
+        });
+    }
+
+    fn obey(&mut self, command: Command, tables: &Tables, now: Time) {
+        let Path { router, egress, hold, outbox } = self;
+        match command {
+            Command::Transmit(port, mut bytes) => {
+                let len = bytes.len();
+                if let Some(frame) = Frame::new(&mut bytes, 0, len, PortId::HOST, Offload::default()) {
+                    let counters = router.counters_mut();
+                    counters.originated += 1;
+                    counters.count_tx(port, len);
+                    egress.send(port, &mut [frame], counters);
+                }
+            }
+            Command::Release(next_hop) => {
+                hold.take(next_hop, |frame| match router.release(frame, next_hop, tables) {
+                    Verdict::Send(port) | Verdict::Reply(port) => {
+                        egress.send(port, std::slice::from_mut(frame), router.counters_mut());
+                    }
+                    Verdict::ToHost | Verdict::Hold(_) | Verdict::Consumed | Verdict::Drop(_) => {}
+                })
+            }
+            Command::Fail(next_hop) => {
+                hold.take(next_hop, |frame| {
+                    router.unreachable(frame, next_hop, tables, now, outbox);
+                });
+                self.flush_outbox();
+            }
+        }
+    }
+}
+
+/// Holds a frame; what finds no room, or is pushed out, is a drop.
+fn keep(hold: &mut HoldPool, frame: &Frame<'_>, next_hop: NextHop, counters: &mut Counters) {
+    let held = hold.hold(frame, next_hop);
+    for _ in 0..held.evicted + u64::from(!held.kept) {
+        counters.unheld(DropReason::HoldOverflow);
+    }
+}
+
+/// Something that nobody outside can guess, from the standard library's own hash seeds.
+fn seed() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+fn note_failure(failures: &mut u32, name: &str, error: &io::Error, shared: &Shared) {
+    *failures += 1;
+    // The control plane tells of links that go down; what is said here is the port's own end.
+    if *failures == PORT_FAILURES {
+        shared.trouble(format!("port {name} gives no more frames: {error}"));
+    }
+}
