@@ -13,8 +13,11 @@ pub mod kernel;
 pub mod status;
 pub mod userspace;
 
+pub use nsrouter_router::{Hop, NeighConfig, Route, RouteKind, Settings};
+pub use nsrouter_wire::eth::MacAddr;
+pub use nsrouter_wire::frame::PortId;
+
 use ipnet::IpNet;
-use nsrouter_wire::eth::MacAddr;
 
 /// A port of the router, as the lab made it.
 #[derive(Clone, Debug, PartialEq, Eq)]

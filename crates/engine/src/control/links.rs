@@ -6,7 +6,7 @@ use std::pin::Pin;
 use futures_util::{Stream, StreamExt};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::{LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 
 /// The state of one link.
@@ -15,6 +15,8 @@ pub(crate) struct LinkState {
     pub(crate) ifindex: u32,
     /// Administratively up and with a carrier.
     pub(crate) up: bool,
+    /// Largest IP packet in bytes, if the message says it.
+    pub(crate) mtu: Option<u32>,
 }
 
 /// What the monitor has to say.
@@ -76,5 +78,9 @@ fn state(link: &LinkMessage) -> LinkState {
     LinkState {
         ifindex: link.header.index,
         up: link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
+        mtu: link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Mtu(mtu) => Some(*mtu),
+            _ => None,
+        }),
     }
 }

@@ -196,18 +196,23 @@ impl Control {
             .filter(|ifindex| !links.iter().any(|link| link.ifindex == *ifindex))
             .collect();
         links.into_iter().for_each(|link| self.link_changed(link));
-        gone.into_iter().for_each(|ifindex| self.link_changed(LinkState { ifindex, up: false }));
+        gone.into_iter().for_each(|ifindex| self.link_changed(LinkState { ifindex, up: false, mtu: None }));
     }
 
-    /// A link that goes down takes its routes out at once; one that comes up brings them back.
+    /// A link that goes down takes its routes out at once; one that comes up brings them back. A new MTU
+    /// holds from the next burst on.
     fn link_changed(&mut self, link: LinkState) {
         let Some(port) = self.plan.ports.iter_mut().find(|port| port.ifindex == link.ifindex) else { return };
-        if port.up == link.up {
+        let mtu = link.mtu.unwrap_or(port.mtu);
+        if (port.up, port.mtu) == (link.up, mtu) {
             return;
         }
+        if port.up != link.up {
+            let words = if link.up { "is up again" } else { "went down" };
+            self.shared.trouble(format!("port {} {words}", port.name));
+        }
         port.up = link.up;
-        let words = if link.up { "is up again" } else { "went down" };
-        self.shared.trouble(format!("port {} {words}", port.name));
+        port.mtu = mtu;
         match self.plan.tables() {
             Ok(tables) => {
                 let tables = match self.neighbours.map() {

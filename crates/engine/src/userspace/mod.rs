@@ -282,7 +282,7 @@ impl Userspace {
                 name: port.name.clone(),
                 up: tables.port_is_up(PortId(number)),
                 mac: port.mac.to_string(),
-                mtu: port.mtu,
+                mtu: tables.port_mtu(PortId(number)),
                 addresses: port.addresses.iter().map(ToString::to_string).collect(),
                 rx_frames: count.rx_frames,
                 rx_bytes: count.rx_bytes,

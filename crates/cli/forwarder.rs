@@ -1,0 +1,107 @@
+//! Where lab and engine meet: the ports that a lab made become the ports of an engine.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use nsrouter_engine::kernel::Kernel;
+use nsrouter_engine::userspace::{Config, OpenHost, OpenPort, Userspace};
+use nsrouter_engine::{Engine, Hop, MacAddr, NeighConfig, Port, PortId, Route, RouteKind, Settings};
+use nsrouter_lab::{HOST_PORT, Lab, Node, PortInfo};
+use nsrouter_rings::{packet, tun};
+
+use crate::run::{Backend, Mode};
+
+/// Starts forwarding in the lab's router, in the mode that was asked for.
+///
+/// # Errors
+/// What the lab, the rings or the engine could not do.
+pub(crate) fn start(lab: &mut Lab, mode: Mode, backend: Backend) -> anyhow::Result<Engine> {
+    match mode {
+        Mode::Kernel => start_kernel(lab),
+        Mode::Userspace => match backend {
+            Backend::Packet => start_packet(lab),
+        },
+    }
+}
+
+fn router(lab: &Lab) -> anyhow::Result<&Node> {
+    lab.routers().next().ok_or_else(|| anyhow!("the topology has no router"))
+}
+
+fn start_kernel(lab: &mut Lab) -> anyhow::Result<Engine> {
+    lab.set_forwarding()?;
+    let router = router(lab)?;
+    let ports = router.ports.iter().map(port).collect();
+    let kernel = router.ns.run(|| Kernel::new(ports)).context("cannot enter the router's namespace")??;
+    Ok(Engine::Kernel(kernel))
+}
+
+fn start_packet(lab: &mut Lab) -> anyhow::Result<Engine> {
+    let node = router(lab)?;
+    let name = node.name.clone();
+    let infos = node.ports.clone();
+    // A socket belongs to the namespace of the thread that opens it, so the rings are opened in there.
+    let (ports, device) = node
+        .ns
+        .run(|| (infos.iter().zip(0..).map(open_packet).collect::<Result<Vec<_>, _>>(), tun::open(HOST_PORT)))
+        .context("cannot enter the router's namespace")?;
+    let ports = ports?;
+    let host = match device {
+        Ok((receive, transmit)) => {
+            let mtu = infos.iter().map(|info| info.mtu).min().unwrap_or(1500);
+            let info = lab.add_host_port(&name, mtu)?;
+            Ok(OpenHost {
+                name: info.ifname,
+                mtu,
+                receive: Box::new(receive),
+                transmit: Box::new(transmit),
+            })
+        }
+        Err(error) => Err(format!(
+            "/dev/net/tun cannot be opened ({error}), so programs in the router have no way into the network"
+        )),
+    };
+    let node = router(lab)?;
+    let config = Config {
+        backend: "packet".to_owned(),
+        ports,
+        host,
+        routes: routes(lab, &name),
+        settings: Settings::default(),
+        neighbours: NeighConfig::default(),
+        spin: Duration::ZERO,
+    };
+    let engine =
+        node.ns.run(|| Userspace::start(config)).context("cannot enter the router's namespace")??;
+    Ok(Engine::Userspace(Box::new(engine)))
+}
+
+fn open_packet((info, number): (&PortInfo, u16)) -> Result<OpenPort, packet::OpenError> {
+    let (receive, transmit) = packet::open(info.ifindex, PortId(number), packet::Settings::default())?;
+    Ok(OpenPort { port: port(info), receive: Box::new(receive), transmit: Box::new(transmit) })
+}
+
+fn port(info: &PortInfo) -> Port {
+    Port {
+        name: info.ifname.clone(),
+        ifindex: info.ifindex,
+        mac: MacAddr(info.mac.0),
+        mtu: info.mtu,
+        addresses: info.addresses.clone(),
+        up: true,
+    }
+}
+
+/// The router's static routes, as the topology declares them.
+fn routes(lab: &Lab, router: &str) -> Vec<Route> {
+    let declared = lab.state().topology.node(router).map(|node| node.routes.as_slice()).unwrap_or_default();
+    declared
+        .iter()
+        .map(|route| {
+            let via: IpAddr = route.via;
+            let hop = Hop { port: None, via: Some(via), weight: 1 };
+            Route { prefix: route.to, kind: RouteKind::Unicast(vec![hop]), metric: 0 }
+        })
+        .collect()
+}

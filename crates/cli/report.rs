@@ -1,0 +1,156 @@
+//! A lab in words: the picture of its links, tables of counters, the line that keeps itself current.
+
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::{CellAlignment, Table};
+use nsrouter_engine::status::Status;
+use nsrouter_lab::topology::Endpoint;
+use nsrouter_lab::{Role, Topology};
+use serde::Serialize;
+
+/// A running lab and its engine, as `status --json` and `--json` print it.
+#[derive(Debug, Serialize)]
+pub(crate) struct LabReport<'a> {
+    /// The lab's name.
+    pub(crate) lab: &'a str,
+    /// Whether it lives in namespaces of nsrouter's own.
+    pub(crate) private: bool,
+    /// The process that keeps it.
+    pub(crate) pid: i32,
+    /// Its nodes' namespaces by node name; `null` for a router in the namespace that nsrouter was started in.
+    pub(crate) namespaces: std::collections::BTreeMap<&'a str, Option<&'a str>>,
+    /// Its engine.
+    pub(crate) engine: &'a Status,
+}
+
+/// A number with its thousands apart.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// One line a link: who is joined to whom, with names and addresses.
+pub(crate) fn picture(topology: &Topology) -> String {
+    let end = |end: &Endpoint| {
+        let addresses: Vec<String> = end.addresses.iter().map(ToString::to_string).collect();
+        let mac = end.mac.map(|mac| format!(" {mac}")).unwrap_or_default();
+        format!("[{} {}{mac}]", end.ifname, addresses.join(" "))
+    };
+    let is_router = |name: &str| topology.node(name).is_some_and(|node| node.role == Role::Router);
+    let rows: Vec<[String; 4]> = topology
+        .links
+        .iter()
+        .map(|link| {
+            // Hosts on the left, as everybody draws it.
+            let (left, right) = if is_router(&link.a.node) && !is_router(&link.b.node) {
+                (&link.b, &link.a)
+            } else {
+                (&link.a, &link.b)
+            };
+            [left.node.clone(), end(left), end(right), right.node.clone()]
+        })
+        .collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (node, left, right) = (width(0), width(1), width(2));
+    rows.iter()
+        .map(|[a, b, c, d]| format!("  {a:>node$} {b:<left$} --veth-- {c:<right$} {d}\n"))
+        .collect()
+}
+
+/// The ports' counters as a table.
+pub(crate) fn ports(status: &Status) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_BORDERS_ONLY);
+    table.set_header(["port", "link", "rx frames", "rx bytes", "rx lost", "tx frames", "tx bytes", "tx dropped"]);
+    for port in &status.ports {
+        table.add_row([
+            port.name.clone(),
+            if port.up { "up" } else { "down" }.to_owned(),
+            grouped(port.rx_frames),
+            grouped(port.rx_bytes),
+            grouped(port.rx_lost),
+            grouped(port.tx_frames),
+            grouped(port.tx_bytes),
+            grouped(port.tx_dropped),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// What was received, forwarded and dropped, and why.
+pub(crate) fn account(status: &Status) -> String {
+    let totals = &status.totals;
+    let mut text = format!(
+        "received {}, sent {}, to the router's own programs {}, consumed {}, originated {}, held {}, dropped {}\n",
+        grouped(totals.received),
+        grouped(totals.sent),
+        grouped(totals.to_host),
+        grouped(totals.consumed),
+        grouped(totals.originated),
+        grouped(totals.held),
+        grouped(totals.dropped),
+    );
+    for (reason, frames) in &status.drops {
+        text.push_str(&format!("  {reason:<24} {}\n", grouped(*frames)));
+    }
+    let lost: u64 = status.ports.iter().map(|port| port.rx_lost).sum();
+    if lost > 0 {
+        text.push_str(&format!("  lost before the router      {}\n", grouped(lost)));
+    }
+    for trouble in &status.troubles {
+        text.push_str(&format!("  trouble: {trouble}\n"));
+    }
+    text
+}
+
+/// Packets a second in and out of each port between two looks, for the line that keeps itself current.
+pub(crate) fn rates(before: &Status, now: &Status, seconds: f64) -> String {
+    let per_second = |new: u64, old: u64| {
+        let frames = u32::try_from(new.saturating_sub(old)).unwrap_or(u32::MAX);
+        let rate = f64::from(frames) / seconds.max(0.001);
+        // Whole packets are what a person reads.
+        format!("{rate:.0}")
+    };
+    let ports: Vec<String> = now
+        .ports
+        .iter()
+        .zip(&before.ports)
+        .map(|(new, old)| {
+            format!(
+                "{} in {} out {}",
+                new.name,
+                per_second(new.rx_frames, old.rx_frames),
+                per_second(new.tx_frames, old.tx_frames)
+            )
+        })
+        .collect();
+    format!("packets/s: {}", ports.join(" | "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_stand_apart() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn the_picture_has_hosts_left_and_the_router_right() {
+        let picture = picture(&Topology::default_lab());
+        let lines: Vec<&str> = picture.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].trim_start().starts_with("t1 [t1-eth0 10.10.251.1/24"), "{picture}");
+        assert!(lines[0].ends_with("router") && lines[0].contains("02:01:02:03:04:01"), "{picture}");
+    }
+}

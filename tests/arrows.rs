@@ -1,0 +1,69 @@
+//! The arrows between the crates point one way, and no crate but `rings` has unsafe code.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+/// Who may depend on whom: `architecture` in the README.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("nsrouter-wire", &[]),
+    ("nsrouter-router", &["nsrouter-wire"]),
+    ("nsrouter-rings", &["nsrouter-wire"]),
+    ("nsrouter-engine", &["nsrouter-router", "nsrouter-rings", "nsrouter-wire"]),
+    ("nsrouter-lab", &[]),
+    ("nsrouter-bench", &[]),
+    ("nsrouter", &["nsrouter-engine", "nsrouter-rings", "nsrouter-lab", "nsrouter-bench"]),
+];
+
+#[test]
+fn crates_depend_on_each_other_as_declared() {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    let packages = metadata["packages"].as_array().unwrap();
+    assert_eq!(packages.len(), ARROWS.len(), "every crate of the workspace has its row in ARROWS");
+    for package in packages {
+        let name = package["name"].as_str().unwrap();
+        let (_, allowed) = ARROWS.iter().find(|(row, _)| *row == name).expect("a row in ARROWS");
+        let found: BTreeSet<&str> = package["dependencies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|dependency| dependency["kind"].is_null())
+            .map(|dependency| dependency["name"].as_str().unwrap())
+            .filter(|dependency| dependency.starts_with("nsrouter"))
+            .collect();
+        assert_eq!(found, allowed.iter().copied().collect(), "what {name} depends on");
+    }
+}
+
+fn rust_files(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_stays_behind_its_fence() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    let fence = crates.join("rings/src/sys");
+    let mut files = Vec::new();
+    rust_files(&crates, &mut files);
+    for file in files.iter().filter(|file| !file.starts_with(&fence)) {
+        let text = std::fs::read_to_string(file).unwrap();
+        let outside = text.lines().find(|line| {
+            let code = line.split("//").next().unwrap_or_default();
+            ["unsafe {", "unsafe fn", "unsafe impl"].iter().any(|form| code.contains(form))
+        });
+        assert_eq!(outside, None, "{}", file.display());
+    }
+}

@@ -1,0 +1,287 @@
+//! The frame of the black-box tests: a lab of its own for every case, real programs in it, and `ignored` with
+//! a reason where a privilege or a program is missing.
+//!
+//! A case is a plain function. The harness starts the real binary with `--private`, which starts this test
+//! program again beside the lab, which runs the function. So a case sees the lab as a user's script does,
+//! and nothing of it can touch the machine's own network.
+#![allow(dead_code, reason = "every test program uses its own part of this")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use nsrouter_lab::NodeNs;
+use nsrouter_rings::packet::{self, PacketRx, PacketTx};
+use nsrouter_rings::port::{Burst, Receive, Transmit};
+use nsrouter_wire::frame::{Frame, PortId};
+use nsrouter_wire::offload::Offload;
+
+/// The environment variable that tells this program to run one case and nothing else.
+const CASE_VARIABLE: &str = "NSROUTER_TEST_CASE";
+/// The environment variable under which a missing requirement is a failure.
+const REQUIRE_VARIABLE: &str = "NSROUTER_REQUIRE_ALL";
+
+/// Modes that a case can be run in.
+pub const BOTH: &[&str] = &["kernel", "userspace"];
+/// Cases about our own router.
+pub const USERSPACE: &[&str] = &["userspace"];
+
+/// Cases without a lab: a network, a mount namespace and a /run of their own.
+pub const SANDBOX: &[&str] = &["sandbox"];
+
+/// One test case.
+pub struct Case {
+    /// Its name; the mode is put in front.
+    pub name: &'static str,
+    /// The modes that it is run in.
+    pub modes: &'static [&'static str],
+    /// Programs that it needs.
+    pub programs: &'static [&'static str],
+    /// What it does inside a lab.
+    pub body: fn(&Lab),
+}
+
+/// The binary under test.
+pub fn nsrouter() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_nsrouter"))
+}
+
+fn is_program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let extra = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(extra).any(|folder| folder.join(name).is_file())
+}
+
+/// Whether this process may make namespaces on its own account.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// What is missing for a case that needs these programs.
+fn missing(programs: &[&str]) -> Option<String> {
+    let absent: Vec<&str> = programs.iter().copied().filter(|name| !is_program(name)).collect();
+    if !absent.is_empty() {
+        return Some(format!("needs {}", absent.join(", ")));
+    }
+    (!is_root()).then(|| "needs root".to_owned())
+}
+
+/// A trial that is ignored, or fails, where something is missing.
+pub fn trial(name: String, programs: &[&str], body: impl FnOnce() + Send + 'static) -> Trial {
+    let required = std::env::var_os(REQUIRE_VARIABLE).is_some_and(|value| value == "1");
+    match missing(programs) {
+        Some(reason) if required => Trial::test(name, move || Err(Failed::from(reason))),
+        Some(reason) => Trial::test(name, || Ok(())).with_kind(reason).with_ignored_flag(true),
+        None => Trial::test(name, move || {
+            body();
+            Ok(())
+        }),
+    }
+}
+
+/// Runs the cases, and trials beside them; the `main` of every black-box test program.
+pub fn main(cases: &'static [Case], others: Vec<Trial>) -> ExitCode {
+    if let Ok(wanted) = std::env::var(CASE_VARIABLE) {
+        let (mode, name) = wanted.split_once("::").expect("MODE::NAME");
+        let case = cases.iter().find(|case| case.name == name).expect("a case of this program");
+        (case.body)(&Lab::here(mode));
+        return ExitCode::SUCCESS;
+    }
+    let mut arguments = Arguments::from_args();
+    // Cases share two cores with the traffic that they make.
+    arguments.test_threads = arguments.test_threads.or(Some(1));
+    let mut trials = others;
+    for case in cases {
+        for mode in case.modes {
+            let name = format!("{mode}::{}", case.name);
+            trials.push(trial(name.clone(), case.programs, move || run_case(mode, &name)));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A name for a lab that no other test uses.
+pub fn lab_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Runs one case beside a lab of its own, or in an empty network.
+fn run_case(mode: &str, case: &str) {
+    let mut command = if SANDBOX.contains(&mode) {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--mount", "--propagation", "private", "sh", "-c"]);
+        command.args(["mount -t tmpfs none /run && ip link set lo up && exec \"$0\""]);
+        command
+    } else {
+        let mut command = Command::new(nsrouter());
+        command.args(["--mode", mode, "--private", "--name", &lab_name(), "--for", "120s", "--"]);
+        command
+    };
+    let output = command
+        .arg(std::env::current_exe().expect("this program has a path"))
+        .env(CASE_VARIABLE, case)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
+    assert!(output.status.success(), "{}", describe(&output));
+}
+
+/// A process's outcome, for a failure's message.
+pub fn describe(output: &Output) -> String {
+    format!(
+        "{}\n--- stdout\n{}\n--- stderr\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// Looks until `look` gives something, for ten seconds at most.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within ten seconds");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The lab that a case runs beside.
+pub struct Lab {
+    /// `kernel` or `userspace`.
+    pub mode: String,
+}
+
+impl Lab {
+    fn here(mode: &str) -> Lab {
+        Lab { mode: mode.to_owned() }
+    }
+
+    /// Whether our own router forwards.
+    pub fn is_userspace(&self) -> bool {
+        self.mode == "userspace"
+    }
+
+    /// Runs a program in a node.
+    pub fn exec(&self, node: &str, command: &[&str]) -> Output {
+        Command::new(nsrouter()).args(["exec", node, "--"]).args(command).output().expect("exec starts")
+    }
+
+    /// Runs a program in a node, which must succeed, and returns its standard output.
+    pub fn succeed(&self, node: &str, command: &[&str]) -> String {
+        let output = self.exec(node, command);
+        assert!(output.status.success(), "{node}: {}: {}\n{}", command.join(" "), describe(&output), self.dump());
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Starts a program in a node; it is killed when the handle goes.
+    pub fn spawn(&self, node: &str, command: &[&str]) -> Running {
+        let child = Command::new(nsrouter())
+            .args(["exec", node, "--"])
+            .args(command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("exec starts");
+        Running(child)
+    }
+
+    /// `nsrouter status --json`.
+    pub fn status(&self) -> serde_json::Value {
+        let output = Command::new(nsrouter()).args(["status", "--json"]).output().expect("status starts");
+        assert!(output.status.success(), "{}", describe(&output));
+        serde_json::from_slice(&output.stdout).expect("status prints JSON")
+    }
+
+    /// The lab's state in words, for a failure's message.
+    pub fn dump(&self) -> String {
+        let output = Command::new(nsrouter()).arg("status").output().expect("status starts");
+        describe(&output)
+    }
+
+    /// The namespace of a node.
+    pub fn namespace(&self, node: &str) -> NodeNs {
+        let status = self.status();
+        let name = status["namespaces"][node].as_str().expect("the node has a namespace of its own");
+        NodeNs::named(name).expect("the namespace is there")
+    }
+
+    /// A counter of an interface as the kernel counts it (/sys/class/net/*/statistics).
+    pub fn interface_counter(&self, node: &str, interface: &str, counter: &str) -> u64 {
+        let path = format!("/sys/class/net/{interface}/statistics/{counter}");
+        self.succeed(node, &["cat", &path]).trim().parse().expect("a number")
+    }
+
+    /// A socket on an interface that sees and sends raw Ethernet frames.
+    pub fn tap(&self, node: &str, interface: &str) -> Tap {
+        let index: u32 = self
+            .succeed(node, &["cat", &format!("/sys/class/net/{interface}/ifindex")])
+            .trim()
+            .parse()
+            .expect("a number");
+        let opened = self.namespace(node).run(|| packet::open(index, PortId(0), packet::Settings::default()));
+        let (receive, transmit) = opened.expect("the namespace can be entered").expect("a packet socket");
+        Tap { receive, transmit }
+    }
+
+    /// An iperf3 server in a node that serves one test, ready when this returns.
+    pub fn iperf3_server(&self, node: &str) -> Running {
+        let server = self.spawn(node, &["iperf3", "-s", "-1"]);
+        wait_for("the iperf3 server listens", || {
+            let sockets = self.succeed(node, &["cat", "/proc/net/tcp6"]);
+            // Port 5201, state LISTEN.
+            sockets.lines().any(|line| line.contains(":1451 ") && line.contains(" 0A ")).then_some(())
+        });
+        server
+    }
+}
+
+/// A program that runs in a node.
+pub struct Running(pub std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Raw frames on an interface.
+pub struct Tap {
+    receive: PacketRx,
+    transmit: PacketTx,
+}
+
+impl Tap {
+    /// Sends one Ethernet frame.
+    pub fn send(&mut self, bytes: &[u8]) {
+        let mut buffer = bytes.to_vec();
+        let len = buffer.len();
+        let frame = Frame::new(&mut buffer, 0, len, PortId(0), Offload::default()).expect("it fits");
+        assert_eq!(self.transmit.send(&mut [frame]).frames, 1, "the kernel takes the frame");
+    }
+
+    /// Every frame that comes within `time`, as far as `wanted` wants it.
+    pub fn collect(&mut self, time: Duration, wanted: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+        let deadline = Instant::now() + time;
+        let mut frames = Vec::new();
+        while Instant::now() < deadline {
+            let mut burst = Burst::new();
+            self.receive.recv(64, &mut burst).expect("the interface is up");
+            frames.extend(burst.iter().map(|frame| frame.data().to_vec()).filter(|frame| wanted(frame)));
+            if burst.is_empty() {
+                drop(burst);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        frames
+    }
+}

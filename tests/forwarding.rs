@@ -1,0 +1,315 @@
+//! What t1 and t2 see of the router: one body, both modes, the kernel being the oracle.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use common::{BOTH, Case, Lab, USERSPACE, describe, wait_for};
+use etherparse::PacketBuilder;
+
+const CASES: &[Case] = &[
+    Case { name: "check_passes", modes: BOTH, programs: &[], body: check_passes },
+    Case { name: "ping_both_families_both_ways", modes: BOTH, programs: &["ping"], body: ping },
+    Case { name: "large_pings_are_fragments_for_the_router", modes: BOTH, programs: &["ping"], body: large_ping },
+    Case { name: "traceroute_shows_the_router", modes: BOTH, programs: &["traceroute"], body: traceroute },
+    Case { name: "tracepath_finds_the_mtu", modes: BOTH, programs: &["tracepath"], body: tracepath },
+    Case { name: "unreachable_host_and_network_are_told", modes: BOTH, programs: &["ping"], body: unreachable },
+    Case { name: "one_reply_an_echo", modes: BOTH, programs: &[], body: one_reply_an_echo },
+    Case { name: "one_answer_an_arp_request", modes: BOTH, programs: &[], body: one_answer_an_arp_request },
+    Case { name: "one_answer_a_solicitation", modes: BOTH, programs: &[], body: one_answer_a_solicitation },
+    Case { name: "iperf3_tcp_both_families", modes: BOTH, programs: &["iperf3"], body: iperf3_tcp },
+    Case { name: "iperf3_udp_loses_nothing_when_slow", modes: BOTH, programs: &["iperf3"], body: iperf3_udp },
+    Case { name: "iperf3_to_the_router_itself", modes: BOTH, programs: &["iperf3"], body: iperf3_to_the_router },
+    Case { name: "every_frame_is_accounted_for", modes: USERSPACE, programs: &["iperf3"], body: accounted },
+    Case { name: "a_stopped_process_stops_all_traffic", modes: USERSPACE, programs: &["ping"], body: stopped },
+    Case { name: "the_kernel_does_not_forward", modes: USERSPACE, programs: &["ping"], body: kernel_is_silent },
+    Case { name: "a_link_that_goes_down_and_up", modes: BOTH, programs: &["ping"], body: link_down_and_up },
+];
+
+fn main() -> ExitCode {
+    common::main(CASES, Vec::new())
+}
+
+fn check_passes(lab: &Lab) {
+    let output = std::process::Command::new(common::nsrouter()).arg("check").output().unwrap();
+    assert!(output.status.success(), "{}\n{}", describe(&output), lab.dump());
+}
+
+fn ping_once(lab: &Lab, node: &str, to: &str) {
+    lab.succeed(node, &["ping", "-n", "-c", "3", "-i", "0.05", "-W", "2", to]);
+}
+
+fn ping(lab: &Lab) {
+    for (node, to) in [
+        ("t1", "10.10.251.2"),
+        ("t1", "10.10.252.2"),
+        ("t1", "10.10.252.1"),
+        ("t2", "10.10.252.2"),
+        ("t2", "10.10.251.1"),
+        ("router", "10.10.251.1"),
+        ("router", "10.10.252.1"),
+        ("t1", "fd00:251::2"),
+        ("t1", "fd00:252::1"),
+        ("t2", "fd00:251::1"),
+        ("router", "fd00:252::1"),
+        ("t1", "fe80::1:2ff:fe03:401%t1-eth0"),
+    ] {
+        ping_once(lab, node, to);
+    }
+}
+
+fn large_ping(lab: &Lab) {
+    for (node, to) in [
+        ("t1", "10.10.252.1"),
+        ("t1", "10.10.251.2"),
+        ("router", "10.10.252.1"),
+        ("t1", "fd00:252::1"),
+        ("t1", "fd00:251::2"),
+    ] {
+        lab.succeed(node, &["ping", "-n", "-c", "2", "-i", "0.05", "-W", "2", "-s", "4000", to]);
+    }
+}
+
+fn traceroute(lab: &Lab) {
+    for (family, to, first, last) in [
+        ("-4", "10.10.252.1", "10.10.251.2", "10.10.252.1"),
+        ("-6", "fd00:252::1", "fd00:251::2", "fd00:252::1"),
+    ] {
+        let hops = lab.succeed("t1", &["traceroute", family, "-n", "-q", "1", "-w", "2", to]);
+        let lines: Vec<&str> = hops.lines().skip(1).collect();
+        assert_eq!(lines.len(), 2, "two hops: {hops}");
+        assert!(lines[0].contains(first) && lines[1].contains(last), "{hops}");
+    }
+}
+
+fn tracepath(lab: &Lab) {
+    // Both ends of the second link: the router's port is what tells, the host's is what it protects.
+    lab.succeed("router", &["ip", "link", "set", "eth-t2", "mtu", "1400"]);
+    lab.succeed("t2", &["ip", "link", "set", "t2-eth0", "mtu", "1400"]);
+    if lab.is_userspace() {
+        wait_for("the engine sees the new MTU", || {
+            (lab.status()["engine"]["ports"][1]["mtu"] == 1400).then_some(())
+        });
+    }
+    for (family, to) in [("-4", "10.10.252.1"), ("-6", "fd00:252::1")] {
+        let path = lab.succeed("t1", &["tracepath", family, "-n", to]);
+        assert!(path.contains("pmtu 1400"), "{path}");
+        assert!(path.contains("reached"), "{path}");
+    }
+}
+
+fn unreachable(lab: &Lab) {
+    for (to, words) in [
+        ("10.99.0.1", "Net Unreachable"),
+        ("10.10.252.77", "Host Unreachable"),
+        ("fd00:99::1", "No route"),
+        ("fd00:252::77", "Address unreachable"),
+    ] {
+        let output = lab.exec("t1", &["ping", "-n", "-c", "1", "-W", "8", to]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains(words), "{to}: {text}\n{}", lab.dump());
+        let router = if to.contains(':') { "fd00:251::2" } else { "10.10.251.2" };
+        assert!(text.to_lowercase().contains(&format!("from {router}")), "{to}: {text}");
+    }
+}
+
+const ROUTER_MAC: [u8; 6] = [2, 1, 2, 3, 4, 1];
+
+fn host_mac(lab: &Lab) -> [u8; 6] {
+    let text = lab.succeed("t1", &["cat", "/sys/class/net/t1-eth0/address"]);
+    let bytes: Vec<u8> =
+        text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal")).collect();
+    bytes.try_into().expect("six bytes")
+}
+
+fn one_reply_an_echo(lab: &Lab) {
+    let mac = host_mac(lab);
+    let mut tap = lab.tap("t1", "t1-eth0");
+    for sequence in 0..5u16 {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2(mac, ROUTER_MAC)
+            .ipv4([10, 10, 251, 1], [10, 10, 251, 2], 64)
+            .icmpv4_echo_request(0x7e57, sequence)
+            .write(&mut frame, b"only once")
+            .unwrap();
+        tap.send(&frame);
+    }
+    // Long enough for a second answerer to show itself.
+    let replies = tap.collect(Duration::from_millis(500), |frame| {
+        frame.len() > 42 && frame[12..14] == [8, 0] && frame[23] == 1 && frame[38..40] == [0x7e, 0x57]
+    });
+    let sequences: Vec<u8> = replies.iter().map(|frame| frame[41]).collect();
+    assert_eq!(sequences, [0, 1, 2, 3, 4], "{}", lab.dump());
+    assert!(replies.iter().all(|frame| frame[6..12] == ROUTER_MAC && frame[34] == 0));
+}
+
+fn one_answer_an_arp_request(lab: &Lab) {
+    let mac = host_mac(lab);
+    let mut tap = lab.tap("t1", "t1-eth0");
+    let request = |target: [u8; 4]| {
+        let mut frame = Vec::from([0xff; 6]);
+        frame.extend(mac);
+        frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+        frame.extend(mac);
+        frame.extend([10, 10, 251, 1]);
+        frame.extend([0; 6]);
+        frame.extend(target);
+        frame
+    };
+    tap.send(&request([10, 10, 251, 2]));
+    let is_reply = |frame: &[u8]| frame.len() >= 42 && frame[12..14] == [8, 6] && frame[21] == 2;
+    let replies = tap.collect(Duration::from_millis(300), is_reply);
+    assert_eq!(replies.len(), 1, "one answer: {replies:02x?}");
+    assert_eq!((&replies[0][22..28], &replies[0][28..32]), (&ROUTER_MAC[..], &[10, 10, 251, 2][..]));
+    // An address of another station on the same link is that station's to answer for.
+    tap.send(&request([10, 10, 251, 77]));
+    assert_eq!(tap.collect(Duration::from_millis(300), is_reply), Vec::<Vec<u8>>::new());
+}
+
+fn one_answer_a_solicitation(lab: &Lab) {
+    let mac = host_mac(lab);
+    let mut tap = lab.tap("t1", "t1-eth0");
+    let target: std::net::Ipv6Addr = "fd00:251::2".parse().unwrap();
+    let source: std::net::Ipv6Addr = "fd00:251::1".parse().unwrap();
+    let group: std::net::Ipv6Addr = "ff02::1:ff00:2".parse().unwrap();
+    // Type 135, reserved, target, source link-layer address option (RFC 4861 section 4.3).
+    let mut rest = target.octets().to_vec();
+    rest.extend([1, 1]);
+    rest.extend(mac);
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(mac, [0x33, 0x33, 0xff, 0, 0, 2])
+        .ipv6(source.octets(), group.octets(), 255)
+        .icmpv6_raw(135, 0, [0; 4])
+        .write(&mut frame, &rest)
+        .unwrap();
+    tap.send(&frame);
+    let replies = tap.collect(Duration::from_millis(300), |frame| {
+        frame.len() >= 78 && frame[12..14] == [0x86, 0xdd] && frame[54] == 136
+    });
+    assert_eq!(replies.len(), 1, "one answer: {replies:02x?}");
+    let reply = &replies[0];
+    assert_eq!(&reply[62..78], target.octets());
+    assert_eq!(reply[21], 255, "hop limit");
+    assert_eq!(reply[58] & 0xe0, 0xe0, "router, solicited, override");
+    assert_eq!(&reply[80..86], ROUTER_MAC);
+}
+
+/// Runs an iperf3 client against a server and returns its report.
+fn iperf3(lab: &Lab, client: &str, server: &str, arguments: &[&str]) -> serde_json::Value {
+    let _server = lab.iperf3_server(server);
+    let mut command = vec!["iperf3", "-J"];
+    command.extend(arguments);
+    let report: serde_json::Value = serde_json::from_str(&lab.succeed(client, &command)).unwrap();
+    assert!(report["error"].is_null(), "{}", report["error"]);
+    report
+}
+
+fn iperf3_tcp(lab: &Lab) {
+    for to in ["10.10.252.1", "fd00:252::1"] {
+        let report = iperf3(lab, "t1", "t2", &["-c", to, "-n", "64M"]);
+        let bytes = report["end"]["sum_received"]["bytes"].as_u64().unwrap();
+        assert!(bytes >= 64_000_000, "{bytes}\n{}", lab.dump());
+        let report = iperf3(lab, "t1", "t2", &["-c", to, "-n", "64M", "-R"]);
+        assert!(report["end"]["sum_received"]["bytes"].as_u64().unwrap() >= 60_000_000);
+    }
+}
+
+fn iperf3_udp(lab: &Lab) {
+    let report = iperf3(lab, "t1", "t2", &["-c", "10.10.252.1", "-u", "-l", "18", "-b", "2M", "-t", "1"]);
+    assert_eq!(report["end"]["sum"]["lost_packets"], 0, "{}", lab.dump());
+    assert!(report["end"]["sum"]["packets"].as_u64().unwrap() > 5_000);
+}
+
+fn iperf3_to_the_router(lab: &Lab) {
+    // Super-frames for the router's own programs have to be cut, and their checksums completed.
+    for to in ["10.10.251.2", "fd00:251::2"] {
+        let report = iperf3(lab, "t1", "router", &["-c", to, "-n", "16M"]);
+        assert!(report["end"]["sum_received"]["bytes"].as_u64().unwrap() >= 16_000_000);
+        let report = iperf3(lab, "t1", "router", &["-c", to, "-n", "16M", "-R"]);
+        assert!(report["end"]["sum_received"]["bytes"].as_u64().unwrap() >= 15_000_000);
+    }
+}
+
+/// The engine's totals, once two looks in a row agree.
+fn settled(lab: &Lab) -> serde_json::Value {
+    let mut last = serde_json::Value::Null;
+    wait_for("the counters come to rest", || {
+        std::thread::sleep(Duration::from_millis(50));
+        let now = lab.status()["engine"].clone();
+        let same = now["totals"] == last["totals"] && now["ports"] == last["ports"];
+        last = now.clone();
+        same.then_some(now)
+    })
+}
+
+fn accounted(lab: &Lab) {
+    iperf3(lab, "t1", "t2", &["-c", "10.10.252.1", "-t", "1"]);
+    iperf3(lab, "t1", "t2", &["-c", "10.10.252.1", "-u", "-l", "18", "-b", "0", "-t", "1"]);
+    let engine = settled(lab);
+    let total = |name: &str| engine["totals"][name].as_u64().unwrap();
+    assert_eq!(
+        total("received") + total("originated"),
+        total("sent") + total("to_host") + total("consumed") + total("held") + total("dropped"),
+        "the law of counters: {engine:#}"
+    );
+    for (port, interface) in ["eth-t1", "eth-t2"].into_iter().enumerate() {
+        let ours = |name: &str| engine["ports"][port][name].as_u64().unwrap();
+        let kernel = |name: &str| lab.interface_counter("router", interface, name);
+        assert_eq!(ours("rx_frames") + ours("rx_lost"), kernel("rx_packets"), "{interface} in: {engine:#}");
+        // A frame that the far end's backlog refuses counts as dropped on the sending side, on both accounts.
+        assert_eq!(ours("tx_frames"), kernel("tx_packets"), "{interface} out: {engine:#}");
+    }
+    assert!(total("received") > 10_000, "{engine:#}");
+}
+
+fn stopped(lab: &Lab) {
+    ping_once(lab, "t1", "10.10.252.1");
+    let pid = lab.status()["pid"].as_i64().unwrap();
+    let process = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let results: Vec<bool> = [
+        ("t1", "10.10.252.1"),
+        ("t1", "10.10.251.2"),
+        ("t2", "10.10.252.2"),
+        ("t1", "fd00:252::1"),
+        ("t1", "fd00:251::2"),
+    ]
+    .map(|(node, to)| lab.exec(node, &["ping", "-n", "-c", "2", "-i", "0.1", "-W", "0.3", to]).status.success())
+    .to_vec();
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGCONT).unwrap();
+    assert_eq!(results, [false; 5], "nothing crosses a router that is stopped");
+    ping_once(lab, "t1", "10.10.252.1");
+}
+
+fn kernel_is_silent(lab: &Lab) {
+    let read = |key: &str| lab.succeed("router", &["cat", &format!("/proc/sys/net/{key}")]).trim().to_owned();
+    let silent = || {
+        assert_eq!(read("ipv4/ip_forward"), "0");
+        assert_eq!(read("ipv6/conf/all/forwarding"), "0");
+    };
+    silent();
+    ping_once(lab, "t1", "10.10.252.1");
+    ping_once(lab, "t1", "fd00:252::1");
+    silent();
+    // The kernel has learned no neighbour on a port of the router.
+    let neighbours = lab.succeed("router", &["ip", "neigh", "show"]);
+    assert!(!neighbours.contains("eth-t"), "{neighbours}");
+    // And it has received none of it as its own: everything there is dropped before it is delivered.
+    let addresses = lab.succeed("router", &["ip", "-br", "addr", "show", "dev", "eth-t1"]);
+    assert!(!addresses.contains("10.10"), "{addresses}");
+}
+
+fn link_down_and_up(lab: &Lab) {
+    ping_once(lab, "t1", "10.10.252.1");
+    lab.succeed("router", &["ip", "link", "set", "eth-t2", "down"]);
+    wait_for("the router says that the network is unreachable", || {
+        let output = lab.exec("t1", &["ping", "-n", "-c", "1", "-W", "1", "10.10.252.1"]);
+        String::from_utf8_lossy(&output.stdout).contains("Net Unreachable").then_some(())
+    });
+    lab.succeed("router", &["ip", "link", "set", "eth-t2", "up"]);
+    wait_for("the way is open again", || {
+        lab.exec("t1", &["ping", "-n", "-c", "1", "-W", "1", "10.10.252.1"]).status.success().then_some(())
+    });
+}
