@@ -1,29 +1,52 @@
 //! Removing what a lab made, and that only.
+//!
+//! The record says what may be there; each thing is looked at before it goes. A namespace is ours if it
+//! has the inode number on record *and* our mark on its `lo`, for numbers recur. A link is ours if it has
+//! our mark as its alias.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::Error;
-use crate::process::Ended;
+use crate::netlink::Netlink;
+use crate::netns::{self, Named, NodeNs};
+use crate::process::{self, Ended};
+use crate::state::{self, Lock, Place, Pointer, State};
+use crate::{Error, build, sysctl};
+
+/// How long processes inside the namespaces have between SIGTERM and SIGKILL.
+const PROCESS_PATIENCE: Duration = Duration::from_millis(150);
 
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Removed {
-    /// The lab.
+    /// The lab; empty for what was in the way and no lab's.
     pub lab: String,
     /// Whether the lab was running and was ended first.
     pub was_running: bool,
+    /// Whether it was a private lab, of which the kernel removes everything.
+    pub private: bool,
     /// Processes ended because they ran inside its namespaces.
     pub processes: Vec<Ended>,
     /// Namespaces, by name.
     pub namespaces: Vec<String>,
-    /// Links of the machine's own namespace.
+    /// Links of the namespace in which nsrouter was started.
     pub links: Vec<String>,
-    /// Sysctls of the machine's own namespace that were written back, below `/proc/sys/`.
+    /// Sysctls of the namespace in which nsrouter was started that were written back, below `/proc/sys/`.
     pub sysctls: Vec<String>,
     /// Default routes learned from router advertisements that were put back.
     pub routes: Vec<String>,
     /// What could not be removed, or was left because it is not ours any more: sentences.
     pub problems: Vec<String>,
+}
+
+impl Removed {
+    fn note<T, E: std::fmt::Display>(&mut self, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.problems.push(error.to_string())).ok()
+    }
 }
 
 /// What `nsrouter clean` cleans.
@@ -35,11 +58,201 @@ pub struct What {
     pub all: bool,
 }
 
+/// What is to be done about a lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// It is not asked for, or runs and is not to be ended.
+    Leave,
+    /// It is dead: its leftovers go.
+    Remove,
+    /// It runs: it is ended, and what it leaves goes.
+    End,
+}
+
+fn decide(what: &What, name: &str, running: bool) -> Decision {
+    match (what.name.as_deref().is_none_or(|wanted| wanted == name), running, what.all) {
+        (false, _, _) | (true, true, false) => Decision::Leave,
+        (true, false, _) => Decision::Remove,
+        (true, true, true) => Decision::End,
+    }
+}
+
 /// Removes what dead labs left, and with `all` running labs of this user too; one entry a lab.
 ///
 /// # Errors
 /// Where the records cannot be read. What fails for a single thing is in [`Removed::problems`].
 pub fn clean(what: &What) -> Result<Vec<Removed>, Error> {
-    let _ = what;
-    todo!()
+    let has_work = state::list()?.iter().any(|lab| decide(what, &lab.name, lab.running) != Decision::Leave);
+    if !has_work {
+        return Ok(Vec::new());
+    }
+    let mut removed = Vec::new();
+    let here = state::list()?.into_iter().any(|lab| matches!(lab.place, Place::Here(_)));
+    // Someone else may have started a lab over the leftovers, or be doing so: look again, locked.
+    let _lock = if here { Some(Lock::take()?) } else { None };
+    for lab in state::list()? {
+        match (decide(what, &lab.name, lab.running), lab.place) {
+            (Decision::Leave, _) => {}
+            (Decision::Remove, Place::Here(state)) => removed.push(remove(&state)),
+            (Decision::End, Place::Here(state)) => removed.push(end(&state)),
+            (Decision::Remove | Decision::End, Place::Private(pointer)) => {
+                removed.push(end_private(&pointer, lab.running));
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// Ends a running lab, which takes itself down, and removes what it could not.
+fn end(state: &State) -> Removed {
+    let named: Vec<&String> = state.nodes.iter().filter_map(|node| node.namespace.as_ref()).collect();
+    let links: Vec<&String> = build::host_links(state).map(|end| &end.ifname).collect();
+    let ended = state.owner.end(build::REPLACE_PATIENCE);
+    let mut removed = match &ended {
+        Ok(()) => match State::read(&state.name) {
+            Ok(Some(left)) if left.id == state.id => remove(&left),
+            Ok(_) => Removed { lab: state.name.clone(), ..Removed::default() },
+            Err(error) => {
+                Removed { lab: state.name.clone(), problems: vec![error.to_string()], ..Removed::default() }
+            }
+        },
+        Err(error) => Removed {
+            lab: state.name.clone(),
+            problems: vec![format!("cannot end process {} of lab {}: {error}", state.owner.pid, state.name)],
+            ..Removed::default()
+        },
+    };
+    removed.was_running = true;
+    if ended.is_ok() {
+        // What it took down by itself went on our account.
+        removed.namespaces = named
+            .into_iter()
+            .filter(|name| matches!(netns::look(name), Ok(Named::Nothing)))
+            .cloned()
+            .collect();
+        removed.links = links.into_iter().cloned().collect();
+    }
+    removed
+}
+
+/// Ends a private lab: the kernel removes all of it with its PID 1. Leaves no pointer.
+fn end_private(pointer: &Pointer, running: bool) -> Removed {
+    let mut removed =
+        Removed { lab: pointer.name.clone(), was_running: running, private: true, ..Removed::default() };
+    for process in [&pointer.supervisor, &pointer.init] {
+        if let Err(error) = process.end(build::REPLACE_PATIENCE) {
+            removed.problems.push(format!("cannot end process {}: {error}", process.pid));
+            return removed;
+        }
+    }
+    match fs::remove_file(&pointer.path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            removed.problems.push(format!("cannot remove {}: {error}", pointer.path.display()));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    removed
+}
+
+/// Removes all that is on a lab's record and still is its own, then the record.
+pub(crate) fn remove(state: &State) -> Removed {
+    let mut removed = Removed { lab: state.name.clone(), ..Removed::default() };
+    remove_links(state, &mut removed);
+    let named = own_names(state, &mut removed);
+    end_processes(state, &mut removed);
+    for name in named {
+        let result = netns::remove(&name);
+        if removed.note(result.map_err(Error::step(format!("remove network namespace {name}")))).is_some() {
+            removed.namespaces.push(name);
+        }
+    }
+    restore(state, &mut removed);
+    let dir = state.dir();
+    match fs::remove_dir_all(&dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            removed.problems.push(format!("cannot remove {}: {error}", dir.display()));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    removed
+}
+
+/// Links where nsrouter was started. Those inside namespaces go with them.
+fn remove_links(state: &State, removed: &mut Removed) {
+    if build::host_links(state).next().is_none() || !is_same_host(state) {
+        return;
+    }
+    let Some(netlink) = removed.note(Netlink::open()) else { return };
+    for end in build::host_links(state) {
+        let Some(Some(link)) = removed.note(netlink.link(&end.ifname)) else { continue };
+        if link.alias.as_deref() != Some(state.mark().as_str()) {
+            removed.problems.push(format!("left link {}: nsrouter did not make it", end.ifname));
+        } else if removed.note(netlink.delete(link.index)).is_some() {
+            removed.links.push(end.ifname.clone());
+        }
+    }
+}
+
+/// Whether the caller is in the namespace in which the lab's router was; true before it was recorded.
+fn is_same_host(state: &State) -> bool {
+    let recorded = state.nodes.iter().find(|node| node.namespace.is_none()).and_then(|node| node.inode);
+    recorded.is_none_or(|inode| NodeNs::current().is_ok_and(|ns| ns.inode() == inode))
+}
+
+/// The names on record that still mean what this lab made.
+fn own_names(state: &State, removed: &mut Removed) -> Vec<String> {
+    let mut own = Vec::new();
+    for node in &state.nodes {
+        let Some(name) = &node.namespace else { continue };
+        match netns::look(name) {
+            Ok(Named::Nothing) => {}
+            // Names are made only after all inode numbers are on record; this one was half made.
+            Ok(Named::Empty) if node.inode.is_some() => own.push(name.clone()),
+            Ok(Named::Namespace(inode)) if Some(inode) == node.inode => {
+                if NodeNs::named(name).is_ok_and(|ns| is_marked(&ns, state)) {
+                    own.push(name.clone());
+                } else {
+                    removed.problems.push(format!("left network namespace {name}: it has not our mark"));
+                }
+            }
+            Ok(Named::Empty | Named::Namespace(_)) => {
+                removed.problems.push(format!("left network namespace {name}: nsrouter did not make it"));
+            }
+            Err(error) => {
+                removed.problems.push(format!("cannot look at network namespace {name}: {error}"));
+            }
+        }
+    }
+    own
+}
+
+/// Whether the namespace's `lo` has this lab's mark.
+fn is_marked(ns: &NodeNs, state: &State) -> bool {
+    let alias = ns.run(|| Ok::<_, Error>(Netlink::open()?.link("lo")?.and_then(|lo| lo.alias)));
+    matches!(alias, Ok(Ok(Some(alias))) if alias == state.mark())
+}
+
+/// Ends what runs in the lab's namespaces, named or not: someone may have taken only the name away.
+fn end_processes(state: &State, removed: &mut Removed) {
+    let recorded: HashSet<u64> =
+        state.nodes.iter().filter(|node| node.namespace.is_some()).filter_map(|node| node.inode).collect();
+    let ended = process::end_all_in(&recorded, PROCESS_PATIENCE, |ns| is_marked(ns, state));
+    if let Some(ended) = removed.note(ended.map_err(Error::step("end the processes inside the lab"))) {
+        removed.processes = ended;
+    }
+}
+
+/// Settings and routes of the namespace in which nsrouter was started.
+fn restore(state: &State, removed: &mut Removed) {
+    if (state.sysctls.is_empty() && state.routes.is_empty()) || !is_same_host(state) {
+        return;
+    }
+    let (written, problems) = sysctl::restore(&state.sysctls);
+    removed.sysctls = written;
+    removed.problems.extend(problems);
+    let routes = Netlink::open().and_then(|netlink| sysctl::restore_routes(&netlink, &state.routes));
+    if let Some((added, problems)) = removed.note(routes) {
+        removed.routes = added;
+        removed.problems.extend(problems);
+    }
 }

@@ -85,14 +85,6 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
-    /// A netlink request was refused.
-    #[error("cannot {step}: {source}")]
-    Netlink {
-        /// What was being done, as in "add address 10.10.251.1/24 to t1-eth0".
-        step: String,
-        /// What the kernel said.
-        source: Box<rtnetlink::Error>,
-    },
     /// Something did not become so in time.
     #[error("{what} did not happen within {milliseconds} ms")]
     Late {
@@ -138,7 +130,6 @@ impl Error {
             | Self::NoNode { .. }
             | Self::Step { .. }
             | Self::File { .. }
-            | Self::Netlink { .. }
             | Self::Late { .. } => None,
         }
     }

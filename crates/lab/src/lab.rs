@@ -1,12 +1,13 @@
-//! A lab, built and taken down.
+//! A lab that is up: its nodes, what may still be switched on, and taking it down.
 
 use std::path::PathBuf;
 
-use crate::Error;
-use crate::clean::Removed;
+use crate::clean::{self, Removed};
+use crate::netlink::Netlink;
 use crate::netns::NodeNs;
 use crate::state::{PortInfo, State};
-use crate::topology::{Role, Topology};
+use crate::topology::{HOST_PORT, Role, Topology};
+use crate::{Error, build, sysctl};
 
 /// Who owns the routers' addresses and forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +48,11 @@ pub struct Options {
 /// A lab that is up. Dropping it takes it down.
 #[derive(Debug)]
 pub struct Lab {
-    state: State,
-    nodes: Vec<Node>,
-    replaced: Option<Removed>,
+    pub(crate) state: State,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) forwarder: Forwarder,
+    pub(crate) replaced: Vec<Removed>,
+    pub(crate) is_down: bool,
 }
 
 /// A node that is up.
@@ -68,11 +71,12 @@ pub struct Node {
 impl Lab {
     /// Builds it. All is up and usable when this returns; on failure nothing is left.
     ///
+    /// What a dead lab of that name left is removed first.
+    ///
     /// # Errors
     /// What was in the way or what the kernel refused; see [`Error`].
     pub fn build(topology: &Topology, options: &Options) -> Result<Self, Error> {
-        let _ = (topology, options);
-        todo!()
+        build::build(topology, options)
     }
 
     /// The lab's name.
@@ -85,19 +89,24 @@ impl Lab {
         &self.state
     }
 
-    /// What a dead (or with `replace` any) lab of that name had left and was removed before building.
-    pub fn replaced(&self) -> Option<&Removed> {
-        self.replaced.as_ref()
+    /// What was in the way and was removed before building: a dead lab's leftovers, or with `replace`
+    /// also what was not nsrouter's.
+    pub fn replaced(&self) -> &[Removed] {
+        &self.replaced
     }
 
-    /// All nodes.
+    /// All nodes, in the order of the topology.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
     /// The node of that name.
-    pub fn node(&self, name: &str) -> Option<&Node> {
-        self.nodes.iter().find(|node| node.name == name)
+    ///
+    /// # Errors
+    /// [`Error::NoNode`], which lists the nodes that there are.
+    pub fn node(&self, name: &str) -> Result<&Node, Error> {
+        self.state.node(name)?;
+        self.nodes.iter().find(|node| node.name == name).ok_or_else(|| Error::NoLab(self.state.name.clone()))
     }
 
     /// The routers, at least one.
@@ -111,26 +120,92 @@ impl Lab {
     }
 
     /// Configures the TUN device `nsr-host`, which exists in `router`'s namespace: the addresses of all
-    /// its links, MTU, up. Only for [`Forwarder::Userspace`].
+    /// its links, the router's static routes, MTU, up. Only for [`Forwarder::Userspace`].
     ///
     /// # Errors
-    /// What the kernel refused.
+    /// [`Error::Usage`] in kernel mode; what the kernel refused.
     pub fn add_host_port(&mut self, router: &str, mtu_bytes: u32) -> Result<PortInfo, Error> {
-        let _ = (router, mtu_bytes);
-        todo!()
+        if self.forwarder == Forwarder::Kernel {
+            return Err(Error::Usage("the host port belongs to a userspace router".to_owned()));
+        }
+        let node = self.node(router)?;
+        let addresses: Vec<_> = node.ports.iter().flat_map(|port| port.addresses.clone()).collect();
+        let routes = self.state.topology.node(router).map(|node| node.routes.clone()).unwrap_or_default();
+        let mark = self.state.mark();
+        let work = || -> Result<PortInfo, Error> {
+            sysctl::prepare_host_port(HOST_PORT)?;
+            let netlink = Netlink::open()?;
+            let index = netlink.the_link(HOST_PORT)?.index;
+            netlink.set_mtu(index, mtu_bytes)?;
+            netlink.mark_and_up(index, &mark)?;
+            for net in &addresses {
+                netlink.add_address(index, *net)?;
+            }
+            for route in &routes {
+                netlink.add_route(route.to, None, index)?;
+            }
+            let facts = netlink.the_link(HOST_PORT)?;
+            Ok(PortInfo {
+                ifname: HOST_PORT.to_owned(),
+                ifindex: index,
+                mac: facts.mac.unwrap_or(crate::Mac([0; 6])),
+                mtu: facts.mtu,
+                addresses: addresses.clone(),
+            })
+        };
+        node.ns.run(work).map_err(Error::step(format!("enter {router}")))?
     }
 
-    /// Switches the kernel's forwarding on in every router, both families. In the machine's own
-    /// namespace ([`RouterNs::Host`]) what it changes is recorded first.
+    /// Switches the kernel's forwarding on in every router, both families. In the namespace where
+    /// nsrouter was started ([`RouterNs::Host`]) what it changes is recorded first.
     ///
     /// # Errors
-    /// What the kernel refused.
+    /// [`Error::Cannot`] where what it changes could not be put back; what the kernel refused.
     pub fn set_forwarding(&mut self) -> Result<(), Error> {
-        todo!()
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].role != Role::Router {
+                continue;
+            }
+            if self.state.nodes[index].namespace.is_none() {
+                self.set_host_forwarding(index)?;
+            } else {
+                let name = self.nodes[index].name.clone();
+                self.nodes[index].ns.run(sysctl::forward).map_err(Error::step(format!("enter {name}")))??;
+            }
+        }
+        Ok(())
     }
 
-    /// Takes it down: processes in its namespaces, links, names, settings, record.
-    pub fn down(self) -> Removed {
-        todo!()
+    /// Forwarding in a namespace with other links than ours: recorded, written, proved.
+    fn set_host_forwarding(&mut self, index: usize) -> Result<(), Error> {
+        let ns = &self.nodes[index].ns;
+        let enter = || Error::step("enter the namespace in which nsrouter was started");
+        let ours: Vec<&str> = self.nodes[index].ports.iter().map(|port| port.ifname.as_str()).collect();
+        let before = ns.run(|| sysctl::before(&Netlink::open()?, &ours)).map_err(enter())??;
+        self.state.sysctls.clone_from(&before.sysctls);
+        self.state.routes.clone_from(&before.routes);
+        self.state.write()?;
+        ns.run(|| sysctl::forward_and_keep(&Netlink::open()?, &before)).map_err(enter())?
+    }
+
+    /// Takes it down: processes in its namespaces, links, names, settings, record. Takes a few dozen
+    /// milliseconds, and a few hundred more where processes must be killed.
+    pub fn down(mut self) -> Removed {
+        self.take_down()
+    }
+
+    fn take_down(&mut self) -> Removed {
+        self.is_down = true;
+        clean::remove(&self.state)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if !self.is_down {
+            for problem in self.take_down().problems {
+                tracing::warn!("{problem}");
+            }
+        }
     }
 }

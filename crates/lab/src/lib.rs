@@ -7,11 +7,14 @@
 
 #![forbid(unsafe_code)]
 
+mod build;
 mod error;
 mod lab;
+mod netlink;
 mod netns;
 mod pointer;
 mod process;
+mod sysctl;
 
 pub mod clean;
 pub mod enter;

@@ -1,16 +1,19 @@
 //! Processes: told apart for good, found by their network namespace, and ended.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
+
+use crate::netns::NodeNs;
 
 /// A process, told apart from any other that had or will have its number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,25 +122,32 @@ pub struct Ended {
     pub name: String,
 }
 
-/// Ends every process, but the caller's own, whose network namespace is one of `inodes`: SIGTERM,
-/// after `patience` SIGKILL, and again for what was started meanwhile.
+/// Ends every process, but the caller's own, whose network namespace is one of `inodes` and which `is_ours`
+/// (asked once a namespace): SIGTERM, after `patience` SIGKILL, and again for what was started meanwhile.
 ///
 /// # Errors
 /// Where `/proc` cannot be read, or one could not be ended.
-pub(crate) fn end_all_in(inodes: &HashSet<u64>, patience: Duration) -> io::Result<Vec<Ended>> {
-    let mut ended = Vec::new();
+pub(crate) fn end_all_in(
+    inodes: &HashSet<u64>,
+    patience: Duration,
+    is_ours: impl Fn(&NodeNs) -> bool,
+) -> io::Result<Vec<Ended>> {
+    let mut ended: Vec<Ended> = Vec::new();
+    let mut known = HashMap::new();
     // What forks while it is being ended is caught by the next look, with no more patience.
     for round in 0..20 {
-        let (held, names): (Vec<Held>, Vec<Ended>) = in_namespaces(inodes)?.into_iter().unzip();
+        let mut held = Vec::new();
+        for inside in in_namespaces(inodes)? {
+            if *known.entry(inside.ns.inode()).or_insert_with(|| is_ours(&inside.ns)) {
+                held.push(inside.held);
+                if ended.iter().all(|before| before.pid != inside.who.pid) {
+                    ended.push(inside.who);
+                }
+            }
+        }
         if held.is_empty() {
             return Ok(ended);
         }
-        ended.extend(
-            names
-                .into_iter()
-                .filter(|one| ended.iter().all(|known: &Ended| known.pid != one.pid))
-                .collect::<Vec<_>>(),
-        );
         if round == 0 {
             signal_all(&held, Signal::TERM);
             if wait_all(&held, patience)? {
@@ -157,23 +167,29 @@ fn signal_all(held: &[Held], signal: Signal) {
     }
 }
 
+/// A process inside a namespace that may be ours.
+struct Inside {
+    held: Held,
+    who: Ended,
+    ns: NodeNs,
+}
+
 /// The processes whose main thread is in one of the namespaces, the caller's own excepted.
-fn in_namespaces(inodes: &HashSet<u64>) -> io::Result<Vec<(Held, Ended)>> {
+fn in_namespaces(inodes: &HashSet<u64>) -> io::Result<Vec<Inside>> {
     let own = own_pid()?;
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        let is_inside = || namespace_of(pid).is_some_and(|inode| inodes.contains(&inode));
-        if pid == own || !is_inside() {
+        if pid == own || !namespace_of(pid).is_some_and(|inode| inodes.contains(&inode)) {
             continue;
         }
         // Held first, then looked at again: from here on the number means this process.
-        if let Some(held) = Held::open(pid)
-            && is_inside()
-        {
+        let Some(held) = Held::open(pid) else { continue };
+        let Ok(ns) = NodeNs::open(Path::new(&format!("/proc/{pid}/ns/net"))) else { continue };
+        if inodes.contains(&ns.inode()) {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            found.push((held, Ended { pid, name: name.trim_end().to_owned() }));
+            found.push(Inside { held, who: Ended { pid, name: name.trim_end().to_owned() }, ns });
         }
     }
     Ok(found)

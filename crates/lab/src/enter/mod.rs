@@ -1,0 +1,196 @@
+//! What a process does first: become a private lab, join one that runs, or enter a node.
+//!
+//! A private lab is three processes of the same program. The *supervisor* is the one that the user
+//! started: it makes the user and PID namespaces, relays signals and passes the exit code on. *Init* is
+//! PID 1 of the new PID namespace: it makes the mount and network namespaces and reaps orphans; when it
+//! goes, the kernel ends everything inside. The third is the real nsrouter. Each is started as
+//! `/proc/self/exe` with the user's arguments, and told its part in its zeroth argument, which unlike an
+//! environment variable no child inherits.
+//!
+//! All of it must happen while the process has one thread: before any runtime, first thing in `main`.
+
+mod mounts;
+mod node;
+mod private;
+mod relay;
+pub mod rights;
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use crate::state::{self, Found, Place, State};
+use crate::{Error, build, pointer};
+
+/// Where the process is after [`private`] or [`join`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entered {
+    /// Where it has to be: go on.
+    Here,
+    /// A copy of it was there and has ended: leave with this exit code.
+    Done(u8),
+}
+
+/// The part of a process in a private lab, as its zeroth argument says it.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    /// PID 1; the number is that of the descriptor on which the supervisor speaks.
+    Init(i32),
+    /// The real one.
+    Inside,
+    /// A child that tries whether user namespaces can be had.
+    Probe,
+}
+
+impl Part {
+    fn of(argument: &OsStr) -> Option<Self> {
+        match argument.to_str()? {
+            "nsrouter-inside" => Some(Self::Inside),
+            "nsrouter-probe" => Some(Self::Probe),
+            other => other.strip_prefix("nsrouter-init:")?.parse().ok().map(Self::Init),
+        }
+    }
+
+    fn argument(&self) -> String {
+        match self {
+            Self::Init(fd) => format!("nsrouter-init:{fd}"),
+            Self::Inside => "nsrouter-inside".to_owned(),
+            Self::Probe => "nsrouter-probe".to_owned(),
+        }
+    }
+
+    fn current() -> Option<Self> {
+        std::env::args_os().next().as_deref().and_then(Self::of)
+    }
+
+    /// This program once more, in that part, with the same arguments.
+    fn command(&self) -> Command {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0(self.argument()).args(std::env::args_os().skip(1));
+        command
+    }
+}
+
+/// Plays the parts that are not the user's: to be called before arguments are looked at. `Some` is the
+/// exit code to leave with at once.
+///
+/// # Errors
+/// [`Error::Cannot`] where the machine forbids a private lab, with what is missing.
+pub fn first() -> Result<Option<u8>, Error> {
+    match Part::current() {
+        Some(Part::Init(fd)) => private::init(fd).map(Some),
+        Some(Part::Probe) => Ok(Some(rights::probe())),
+        Some(Part::Inside) | None => Ok(None),
+    }
+}
+
+/// Enters namespaces of nsrouter's own (user if need be, mount, PID, network) if `wanted` or if the
+/// caller cannot build a lab without. `name` is the lab's name, for other terminals to find it.
+///
+/// The process is started again inside with the same arguments; that copy gets [`Entered::Here`].
+///
+/// # Errors
+/// [`Error::Cannot`] where the machine forbids it, with what is missing.
+pub fn private(name: &str, wanted: bool) -> Result<Entered, Error> {
+    state::check_name(name)?;
+    if Part::current() == Some(Part::Inside) || (!wanted && rights::can_build_here()?) {
+        return Ok(Entered::Here);
+    }
+    private::supervise(name).map(Entered::Done)
+}
+
+/// Whether the caller is inside a private lab.
+pub fn is_private() -> bool {
+    pointer::is_inside()
+}
+
+/// Goes to where a running lab can be seen: nowhere if it is on record here, else into the private lab,
+/// where the process is started again with the same arguments. Without a name: the lab `default`, or the
+/// only one that runs. The record comes with [`Entered::Here`].
+///
+/// # Errors
+/// [`Error::NoLab`], [`Error::NoLabs`], [`Error::WhichLab`], or what the kernel refused.
+pub fn join(name: Option<&str>) -> Result<(Entered, Option<Box<State>>), Error> {
+    match choose(state::list()?, name)? {
+        Place::Here(state) => Ok((Entered::Here, Some(state))),
+        Place::Private(pointer) => Ok((Entered::Done(private::join(&pointer)?), None)),
+    }
+}
+
+/// The running lab that is meant.
+fn choose(mut labs: Vec<Found>, name: Option<&str>) -> Result<Place, Error> {
+    labs.retain(|lab| lab.running && name.is_none_or(|name| lab.name == name));
+    if name.is_none() && labs.iter().any(|lab| lab.name == build::DEFAULT_LAB) {
+        labs.retain(|lab| lab.name == build::DEFAULT_LAB);
+    }
+    // One whose names everybody sees comes before private ones of the same name.
+    if let Some(here) = labs.iter().position(|lab| matches!(lab.place, Place::Here(_)))
+        && labs.iter().all(|lab| lab.name == labs[here].name)
+    {
+        return Ok(labs.swap_remove(here).place);
+    }
+    match (labs.len(), name) {
+        (1, _) => Ok(labs.remove(0).place),
+        (0, Some(name)) => Err(Error::NoLab(name.to_owned())),
+        (0, None) => Err(Error::NoLabs),
+        (_, _) => Err(Error::WhichLab(labs.iter().map(describe).collect::<Vec<_>>().join(", "))),
+    }
+}
+
+fn describe(lab: &Found) -> String {
+    match &lab.place {
+        Place::Here(state) => format!("{} (process {})", lab.name, state.owner.pid),
+        Place::Private(pointer) => format!("{} (private, process {})", lab.name, pointer.supervisor.pid),
+    }
+}
+
+/// Replaces the process by `command` inside a node, as `ip netns exec` does: the node's network, a `/sys`
+/// that shows it, and the files of `/etc/netns/NAMESPACE` in the place of those in `/etc`.
+/// `environment` is added to the command's. Returns only on failure.
+pub fn exec(state: &State, node: &str, command: &[OsString], environment: &[(&str, String)]) -> Error {
+    node::exec(state, node, command, environment)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::process::ProcessId;
+    use crate::state::Pointer;
+
+    #[test]
+    fn a_part_is_told_by_the_zeroth_argument() {
+        for part in [Part::Init(7), Part::Inside, Part::Probe] {
+            assert_eq!(Part::of(OsStr::new(&part.argument())), Some(part));
+        }
+        assert_eq!(Part::of(OsStr::new("nsrouter")), None);
+        assert_eq!(Part::of(OsStr::new("nsrouter-init:x")), None);
+    }
+
+    fn private_lab(name: &str, running: bool) -> Found {
+        let process = ProcessId::current().unwrap();
+        let pointer = Pointer {
+            name: name.to_owned(),
+            supervisor: process.clone(),
+            init: process,
+            path: std::path::PathBuf::new(),
+        };
+        Found { name: name.to_owned(), running, place: Place::Private(pointer) }
+    }
+
+    #[test]
+    fn without_a_name_the_default_lab_or_the_only_one() {
+        let name = |place: Result<Place, Error>| match place.unwrap() {
+            Place::Private(pointer) => pointer.name,
+            Place::Here(state) => state.name,
+        };
+        let all = vec![private_lab("a", true), private_lab("default", true), private_lab("b", true)];
+        assert_eq!(name(choose(all.clone(), None)), "default");
+        assert_eq!(name(choose(all[2..].to_vec(), None)), "b");
+        assert_eq!(name(choose(all.clone(), Some("a"))), "a");
+        assert!(matches!(choose(all, Some("c")), Err(Error::NoLab(_))));
+        assert!(matches!(choose(vec![private_lab("a", false)], None), Err(Error::NoLabs)));
+        let two = vec![private_lab("a", true), private_lab("a", true)];
+        assert!(matches!(choose(two, Some("a")), Err(Error::WhichLab(_))));
+    }
+}

@@ -1,0 +1,72 @@
+//! A command inside a node, as `ip netns exec` runs it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+
+use super::mounts;
+use crate::Error;
+use crate::netns::NodeNs;
+use crate::state::{NodeState, State};
+
+/// Replaces the process; returns only on failure.
+pub(super) fn exec(state: &State, node: &str, command: &[OsString], environment: &[(&str, String)]) -> Error {
+    let entered = state.node(node).and_then(|node| enter(state, node));
+    if let Err(error) = entered {
+        return error;
+    }
+    let Some((program, arguments)) = command.split_first() else {
+        return Error::Usage("no command to run".to_owned());
+    };
+    let failed = Command::new(program)
+        .args(arguments)
+        .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
+        .exec();
+    match failed.kind() {
+        io::ErrorKind::NotFound => {
+            Error::Usage(format!("there is no program called `{}`", program.display()))
+        }
+        _ => Error::step(format!("run {}", program.display()))(failed),
+    }
+}
+
+/// Moves the calling thread, which is the process's only one, into the node.
+fn enter(state: &State, node: &NodeState) -> Result<(), Error> {
+    let step = || Error::step(format!("enter {}", node.name));
+    let Some(name) = &node.namespace else {
+        // The router is where nsrouter was started; the process that keeps the lab is still there.
+        let ns = NodeNs::open(Path::new(&format!("/proc/{}/ns/net", state.owner.pid))).map_err(step())?;
+        return setns(&ns, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).map_err(step());
+    };
+    let ns = NodeNs::named(name).map_err(step())?;
+    setns(&ns, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).map_err(step())?;
+    unshare(CloneFlags::CLONE_NEWNS).map_err(io::Error::from).map_err(step())?;
+    // What is mounted from here on stays here; what is mounted outside is still seen.
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
+        .map_err(io::Error::from)
+        .map_err(step())?;
+    // In a user namespace it may be refused; the old /sys shows other links, the rest works.
+    if let Err(error) = mounts::mount_sys(true) {
+        tracing::debug!("no /sys of {}: {error}", node.name);
+    }
+    bind_etc(name);
+    Ok(())
+}
+
+/// Puts the files of /etc/netns/NAME in the place of those in /etc (ip-netns(8)).
+fn bind_etc(name: &str) {
+    let Ok(entries) = fs::read_dir(Path::new("/etc/netns").join(name)) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        let place = Path::new("/etc").join(entry.file_name());
+        let source = entry.path();
+        if let Err(error) = mount(Some(&source), &place, None::<&str>, MsFlags::MS_BIND, None::<&str>) {
+            tracing::warn!("cannot put {} in the place of {}: {error}", source.display(), place.display());
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The three processes of a private lab, and how a fourth gets in.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Gid, Uid, close, pipe2};
+
+use super::relay::{Happened, Signals, pid_of, reap};
+use super::{Part, mounts, rights};
+use crate::Error;
+use crate::netlink::Netlink;
+use crate::pointer::{self, Pointer};
+use crate::process::ProcessId;
+
+/// The supervisor's part: returns the exit code when the lab is gone.
+pub(super) fn supervise(name: &str) -> Result<u8, Error> {
+    let signals = Signals::take()?;
+    // While the user's number is still the real one. A lab without a pointer is a lab all the same.
+    let pointer_dir = pointer::dir().inspect_err(|error| tracing::warn!("{error}")).ok();
+    let supervisor = ProcessId::current().map_err(Error::step("tell this process apart from others"))?;
+    unshare_pids()?;
+    // Signals go through the pipe: none is lost while the processes inside are starting. And init sees
+    // its end when the supervisor is gone, whatever ended it.
+    let (listen, speak) = pipe2(OFlag::O_CLOEXEC).map_err(Error::step("make a pipe"))?;
+    let mut init = start_init(listen)?;
+    let pid = pid_of(&init);
+    let mut pointer = Pointer {
+        name: name.to_owned(),
+        supervisor,
+        init: ProcessId::of(pid.as_raw()).map_err(Error::step("look at the lab's PID 1"))?,
+        path: std::path::PathBuf::new(),
+    };
+    if let Some(dir) = pointer_dir
+        && let Err(error) = pointer::write(&dir, &mut pointer)
+    {
+        tracing::warn!("{error}");
+    }
+    let code = relay_to_init(&signals, speak, pid);
+    if code.is_err() {
+        // Nothing may outlive the process that the user knows.
+        let _ = init.kill();
+    }
+    if !pointer.path.as_os_str().is_empty() {
+        let _ = fs::remove_file(&pointer.path);
+    }
+    code
+}
+
+/// A PID namespace for the children; with a user namespace where that is what it takes.
+fn unshare_pids() -> Result<(), Error> {
+    let (uid, gid) = (Uid::effective(), Gid::effective());
+    match unshare(CloneFlags::CLONE_NEWPID) {
+        Ok(()) if rights_reach() => return Ok(()),
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(errno) => return Err(rights::forbidden(errno.into())),
+    }
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID)
+        .map_err(|errno| rights::forbidden(errno.into()))?;
+    // user_namespaces(7): an unprivileged user maps its own numbers, and gives setgroups(2) up first.
+    let write = |path: &str, text: String| fs::write(path, text).map_err(|error| rights::forbidden(error));
+    write("/proc/self/setgroups", "deny".to_owned())?;
+    write("/proc/self/uid_map", format!("0 {uid} 1"))?;
+    write("/proc/self/gid_map", format!("0 {gid} 1"))
+}
+
+/// Whether the rights that made a PID namespace make the others too: a new mount namespace needs the same
+/// one, a fresh /proc needs the owner of the PID namespace.
+fn rights_reach() -> bool {
+    fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        let bits = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
+        bits & rights::ADMIN_CAPABILITIES == rights::ADMIN_CAPABILITIES
+    })
+}
+
+fn start_init(listen: OwnedFd) -> Result<std::process::Child, Error> {
+    fcntl(&listen, FcntlArg::F_SETFD(FdFlag::empty())).map_err(Error::step("pass a pipe on"))?;
+    // `listen` is closed here when the child has its copy.
+    Part::Init(listen.as_raw_fd()).command().spawn().map_err(Error::step("start /proc/self/exe"))
+}
+
+fn relay_to_init(signals: &Signals, speak: OwnedFd, init: nix::unistd::Pid) -> Result<u8, Error> {
+    let mut speak = File::from(speak);
+    loop {
+        match signals.next(None::<&OwnedFd>)? {
+            Happened::Signal(signal) => {
+                let number = u8::try_from(signal as i32).unwrap_or(0);
+                // EPIPE: init is gone, and SIGCHLD is on its way.
+                let _ = speak.write_all(&[number]);
+            }
+            Happened::Child | Happened::Other => {
+                if let Some(code) = reap(init)? {
+                    return Ok(code);
+                }
+            }
+        }
+    }
+}
+
+/// Init's part: returns the exit code of the real process; all others end with init.
+pub(super) fn init(fd: i32) -> Result<u8, Error> {
+    let signals = Signals::take()?;
+    set_pdeathsig(Signal::SIGKILL).map_err(Error::step("tie this process to its supervisor"))?;
+    // Opened anew, so that the new descriptor closes itself on exec.
+    let mut listen =
+        File::open(format!("/proc/self/fd/{fd}")).map_err(Error::step("open the supervisor's pipe"))?;
+    close(fd).map_err(Error::step("close the supervisor's pipe"))?;
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
+        .map_err(|errno| rights::forbidden(errno.into()))?;
+    mounts::make_private()?;
+    {
+        let netlink = Netlink::open()?;
+        netlink.mark_and_up(netlink.the_link("lo")?.index, "nsrouter:private")?;
+    }
+    let inside = Part::Inside.command().spawn().map_err(Error::step("start /proc/self/exe"))?;
+    let inside = pid_of(&inside);
+    loop {
+        match signals.next(Some(&listen))? {
+            Happened::Child => {}
+            // As PID 1 it gets nothing but what the supervisor or the terminal sends, and the terminal
+            // sends to the real process too.
+            Happened::Signal(_) => {}
+            Happened::Other => {
+                let mut number = [0];
+                match listen.read(&mut number) {
+                    // The supervisor is gone: so is the lab.
+                    Ok(0) => return Ok(u8::MAX),
+                    Ok(_) => {
+                        if let Ok(signal) = Signal::try_from(i32::from(number[0])) {
+                            // ESRCH: it has just ended.
+                            let _ = kill(inside, signal);
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(Error::step("read the supervisor's pipe")(error)),
+                }
+            }
+        }
+        if let Some(code) = reap(inside)? {
+            return Ok(code);
+        }
+    }
+}
+
+/// Starts this program once more inside a private lab that runs, and stands in for it.
+pub(super) fn join(pointer: &Pointer) -> Result<u8, Error> {
+    let signals = Signals::take()?;
+    let here = std::env::current_dir().ok();
+    let step = || Error::step(format!("enter the private lab {}", pointer.name));
+    let of = |which: &str| format!("/proc/{}/ns/{which}", pointer.init.pid);
+    // All opened before the first is entered: from inside, the number would mean another process.
+    let user = File::open(of("user")).map_err(step())?;
+    let spaces: Vec<File> = ["mnt", "pid", "net"]
+        .into_iter()
+        .map(|which| File::open(of(which)))
+        .collect::<io::Result<_>>()
+        .map_err(step())?;
+    if !pointer.is_running() {
+        return Err(Error::NoLab(pointer.name.clone()));
+    }
+    match setns(&user, CloneFlags::CLONE_NEWUSER) {
+        // EINVAL: the caller is in that user namespace already.
+        Ok(()) | Err(Errno::EINVAL) => {}
+        Err(errno) => return Err(step()(errno.into())),
+    }
+    for space in &spaces {
+        setns(space, CloneFlags::empty()).map_err(io::Error::from).map_err(step())?;
+    }
+    // In its own part: no supervisor, no init, and the lab's record is at hand.
+    let mut command = std::process::Command::new("/proc/self/exe");
+    std::os::unix::process::CommandExt::arg0(&mut command, "nsrouter");
+    command.args(std::env::args_os().skip(1));
+    if let Some(dir) = here.filter(|dir| Path::exists(dir)) {
+        command.current_dir(dir);
+    }
+    let child = pid_of(&command.spawn().map_err(Error::step("start /proc/self/exe"))?);
+    loop {
+        match signals.next(None::<&OwnedFd>)? {
+            Happened::Signal(signal) => {
+                let _ = kill(child, signal);
+            }
+            Happened::Child | Happened::Other => {}
+        }
+        if let Some(code) = reap(child)? {
+            return Ok(code);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Standing in for a child process: signals go to it, its exit code comes back.
+
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::Error;
+
+/// The signals that ask a lab to end, or that a program may have a use for.
+const RELAYED: [Signal; 6] =
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
+
+/// `SI_KERNEL` of include/uapi/asm-generic/siginfo.h: a terminal's signal, which goes to the whole
+/// foreground group, so that the child has it already.
+const SI_KERNEL: i32 = 0x80;
+
+/// Signals, taken as data from now on.
+pub(super) struct Signals(SignalFd);
+
+/// What happened.
+pub(super) enum Happened {
+    /// A child changed its state.
+    Child,
+    /// A signal that the child has not had.
+    Signal(Signal),
+    /// The other descriptor that was waited for is readable or closed.
+    Other,
+}
+
+impl Signals {
+    /// Blocks the signals (a child started through std has them unblocked again) and takes them as data.
+    pub(super) fn take() -> Result<Self, Error> {
+        let take = || -> nix::Result<SignalFd> {
+            let mut set: SigSet = RELAYED.into_iter().collect();
+            set.add(Signal::SIGCHLD);
+            set.thread_block()?;
+            SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        };
+        take().map(Self).map_err(Error::step("take signals"))
+    }
+
+    /// Waits for the next thing that matters.
+    pub(super) fn next(&self, other: Option<&impl AsFd>) -> Result<Happened, Error> {
+        loop {
+            let signals = PollFd::new(self.0.as_fd(), PollFlags::POLLIN);
+            let polled = match other {
+                Some(other) => {
+                    let mut fds = [signals, PollFd::new(other.as_fd(), PollFlags::POLLIN)];
+                    let polled = poll(&mut fds, PollTimeout::NONE);
+                    polled.map(|_| fds[1].any().unwrap_or(false))
+                }
+                None => poll(&mut [signals], PollTimeout::NONE).map(|_| false),
+            };
+            match polled {
+                Ok(true) => return Ok(Happened::Other),
+                Ok(false) => {}
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(Error::step("wait for signals")(errno)),
+            }
+            if let Some(info) = self.0.read_signal().map_err(Error::step("read a signal"))? {
+                let number = i32::try_from(info.ssi_signo).unwrap_or(0);
+                match Signal::try_from(number) {
+                    Ok(Signal::SIGCHLD) => return Ok(Happened::Child),
+                    Ok(signal) if info.ssi_code != SI_KERNEL => return Ok(Happened::Signal(signal)),
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Reaps every child that has ended (an init has those of others too); the exit code if one was `child`.
+pub(super) fn reap(child: Pid) -> Result<Option<u8>, Error> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == child => {
+                return Ok(Some(u8::try_from(code & 0xff).unwrap_or(u8::MAX)));
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
+                return Ok(Some(u8::try_from(128 + signal as i32).unwrap_or(u8::MAX)));
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(None),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::step("wait for a child process")(errno)),
+        }
+    }
+}
+
+/// The number of a child that std started.
+pub(super) fn pid_of(child: &std::process::Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX))
+}

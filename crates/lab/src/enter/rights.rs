@@ -1,0 +1,123 @@
+//! What the caller may do here: tried, not guessed. Effective uid 0 may be that of a user namespace.
+
+use std::fs;
+use std::io;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{AccessFlags, access};
+
+use super::Part;
+use crate::netns::{NETNS_DIR, NodeNs};
+use crate::{Error, wait};
+
+/// `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`, as bits of `CapEff` in proc_pid_status(5).
+pub(super) const ADMIN_CAPABILITIES: u64 = 1 << 12 | 1 << 21;
+
+/// Whether the caller can build a lab where it is: make network namespaces, and name them.
+///
+/// The process has one thread again when this returns, if it had one before.
+///
+/// # Errors
+/// Where `/proc` cannot be read.
+pub fn can_build_here() -> Result<bool, Error> {
+    if !has_admin_capabilities()? || !can_mount() || !can_write() {
+        return Ok(false);
+    }
+    let made = NodeNs::create().is_ok();
+    await_single_thread()?;
+    Ok(made)
+}
+
+fn has_admin_capabilities() -> Result<bool, Error> {
+    let path = "/proc/self/status";
+    let status = fs::read_to_string(path).map_err(Error::file("read", path))?;
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
+    Ok(effective & ADMIN_CAPABILITIES == ADMIN_CAPABILITIES)
+}
+
+/// Whether this mount namespace may be changed. The rights are looked at before the place, and nothing is
+/// mounted on the place (can_umount() in fs/namespace.c): EPERM says no, EINVAL says yes.
+fn can_mount() -> bool {
+    umount2("/proc/self/ns", MntFlags::UMOUNT_NOFOLLOW) == Err(Errno::EINVAL)
+}
+
+/// Whether names and records can be written.
+fn can_write() -> bool {
+    let first_there = |path: &'static str| if fs::exists(path).unwrap_or(false) { path } else { "/run" };
+    [NETNS_DIR, crate::state::STATE_DIR]
+        .into_iter()
+        .all(|dir| access(first_there(dir), AccessFlags::W_OK | AccessFlags::X_OK).is_ok())
+}
+
+/// A joined thread may still be on its way out, and unshare(CLONE_NEWUSER) would fail with EINVAL.
+fn await_single_thread() -> Result<(), Error> {
+    wait::until("the end of a helper thread", Duration::from_secs(2), || {
+        let path = "/proc/self/task";
+        let threads = fs::read_dir(path).map_err(Error::file("read", path))?.count();
+        // Where the program has others of its own there is nothing to wait for.
+        Ok((threads == 1).then_some(()))
+    })
+    .or_else(|error| if matches!(error, Error::Late { .. }) { Ok(()) } else { Err(error) })
+}
+
+/// Whether a private lab can be had without root: tried in a child process.
+///
+/// # Errors
+/// [`Error::Cannot`] with what is missing.
+pub fn try_user_namespace() -> Result<(), Error> {
+    // Its sentence would be that of a failed start; ours says what is missing.
+    let status = Command::new("/proc/self/exe");
+    let mut probe = status;
+    std::os::unix::process::CommandExt::arg0(&mut probe, Part::Probe.argument());
+    let status = probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let status = status.map_err(Error::step("start /proc/self/exe"))?;
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(code) => Err(forbidden(io::Error::from_raw_os_error(code))),
+        None => Err(forbidden(io::Error::other("the attempt was killed"))),
+    }
+}
+
+/// The child's part: the error number is the exit code.
+pub(super) fn probe() -> u8 {
+    let flags = CloneFlags::CLONE_NEWUSER
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWPID;
+    match unshare(flags) {
+        Ok(()) => 0,
+        Err(errno) => u8::try_from(errno as i32).unwrap_or(u8::MAX),
+    }
+}
+
+/// Why user namespaces are refused: the settings that are known to forbid them, looked at one by one.
+pub(super) fn forbidden(source: io::Error) -> Error {
+    let what = format!("this machine does not let this user have a private lab ({source})");
+    let is = |key: &str, value: &str| {
+        fs::read_to_string(format!("/proc/sys/{key}")).is_ok_and(|text| text.trim() == value)
+    };
+    let setting = if is("user/max_user_namespaces", "0") {
+        Some("user.max_user_namespaces is 0: set it to some thousands with sysctl")
+    } else if is("kernel/unprivileged_userns_clone", "0") {
+        Some("kernel.unprivileged_userns_clone is 0: set it to 1 with sysctl")
+    } else if is("kernel/apparmor_restrict_unprivileged_userns", "1") {
+        Some(
+            "kernel.apparmor_restrict_unprivileged_userns is 1: set it to 0 with sysctl, or give nsrouter an AppArmor profile with `userns`",
+        )
+    } else if is("user/max_net_namespaces", "0") {
+        Some("user.max_net_namespaces is 0: set it to some thousands with sysctl")
+    } else if fs::read_to_string("/proc/self/status")
+        .is_ok_and(|status| status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"])))
+    {
+        Some("a system-call filter (seccomp) is on, as in a container: start that with more rights")
+    } else {
+        None
+    };
+    let setting = setting.unwrap_or("user namespaces are refused, and no setting known to nsrouter says why");
+    Error::Cannot { what, hint: format!("{setting}; or run nsrouter as root") }
+}
