@@ -214,6 +214,21 @@ impl Counters {
         self.drops[reason as usize] += frames;
     }
 
+    /// Takes back a frame of `bytes` that was counted as sent by `port` (or to the host) and is cut into segments
+    /// instead: it is consumed, and its segments are to be counted as originated.
+    pub fn replaced(&mut self, port: PortId, bytes: u64) {
+        if port == PortId::HOST {
+            self.to_host -= 1;
+        } else {
+            self.sent -= 1;
+        }
+        if let Some(counters) = self.port_mut(port) {
+            counters.tx_frames -= 1;
+            counters.tx_bytes = counters.tx_bytes.saturating_sub(bytes);
+        }
+        self.consumed += 1;
+    }
+
     /// Takes back a frame that was counted as held and is not held after all (pool overflow, worker stopped).
     pub fn unheld(&mut self, reason: DropReason) {
         self.held -= 1;

@@ -215,6 +215,11 @@ impl Tables {
         self.ports.get(port.index()).is_some_and(|port| port.config.up)
     }
 
+    /// The port's MTU in bytes, 0 for a port that is not there.
+    pub fn port_mtu(&self, port: PortId) -> u32 {
+        self.ports.get(port.index()).map_or(0, |port| port.config.mtu)
+    }
+
     /// The port's link-local address, `None` for a port that is not there.
     pub fn port_link_local(&self, port: PortId) -> Option<Ipv6Addr> {
         self.ports.get(port.index()).map(|port| port.link_local)

@@ -4,6 +4,13 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_possible_truncation))]
 
+pub mod arp;
+pub mod checksum;
 pub mod eth;
 pub mod frame;
+pub mod icmp;
+pub mod ipv4;
+pub mod ipv6;
+pub mod nd;
 pub mod offload;
+pub mod segment;

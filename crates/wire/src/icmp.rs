@@ -1,0 +1,129 @@
+//! ICMP and ICMPv6 message types (RFC 792, RFC 4443, RFC 4861) and their checksums.
+
+use std::net::Ipv6Addr;
+
+use crate::checksum::Sum;
+use crate::ipv4::protocol;
+
+/// Bytes of the fixed part of every ICMP and ICMPv6 message.
+pub const HEADER_BYTES: usize = 8;
+
+/// ICMP types.
+pub mod v4 {
+    /// Echo reply.
+    pub const ECHO_REPLY: u8 = 0;
+    /// Destination unreachable.
+    pub const UNREACHABLE: u8 = 3;
+    /// Source quench (deprecated by RFC 6633, still an error message).
+    pub const SOURCE_QUENCH: u8 = 4;
+    /// Redirect.
+    pub const REDIRECT: u8 = 5;
+    /// Echo request.
+    pub const ECHO: u8 = 8;
+    /// Time exceeded.
+    pub const TIME_EXCEEDED: u8 = 11;
+    /// Parameter problem.
+    pub const PARAMETER_PROBLEM: u8 = 12;
+    /// The highest type that Linux knows (`NR_ICMP_TYPES`); above it nothing is answered by an error.
+    pub const MAX_KNOWN: u8 = 18;
+
+    /// Whether an ICMP message of this type reports an error, so that no error is sent about it (RFC 1812 section
+    /// 4.3.2.7); types that nobody knows count too, as in Linux `icmp_send`.
+    pub const fn is_error(kind: u8) -> bool {
+        matches!(kind, UNREACHABLE | SOURCE_QUENCH | REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM)
+            || kind > MAX_KNOWN
+    }
+}
+
+/// ICMPv6 types.
+pub mod v6 {
+    /// Destination unreachable.
+    pub const UNREACHABLE: u8 = 1;
+    /// Packet too big.
+    pub const TOO_BIG: u8 = 2;
+    /// Time exceeded.
+    pub const TIME_EXCEEDED: u8 = 3;
+    /// Parameter problem.
+    pub const PARAMETER_PROBLEM: u8 = 4;
+    /// Echo request.
+    pub const ECHO: u8 = 128;
+    /// Echo reply.
+    pub const ECHO_REPLY: u8 = 129;
+    /// Router solicitation.
+    pub const ROUTER_SOLICITATION: u8 = 133;
+    /// Router advertisement.
+    pub const ROUTER_ADVERTISEMENT: u8 = 134;
+    /// Neighbour solicitation.
+    pub const NEIGHBOUR_SOLICITATION: u8 = 135;
+    /// Neighbour advertisement.
+    pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+    /// Redirect: an informational type by its number, but no error is sent about it (RFC 4443 section 2.4 e).
+    pub const REDIRECT: u8 = 137;
+}
+
+/// Whether the checksum of an ICMP message is right.
+#[inline]
+pub fn v4_is_valid(message: &[u8]) -> bool {
+    Sum::new().bytes(message).finish() == 0
+}
+
+/// Computes the checksum of an ICMP message anew.
+pub fn v4_fill(message: &mut [u8]) {
+    if message.len() >= HEADER_BYTES {
+        message[2..4].fill(0);
+        let sum = Sum::new().bytes(message).finish();
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+fn v6_sum(message: &[u8], source: Ipv6Addr, destination: Ipv6Addr) -> u16 {
+    // A message is shorter than a frame, whose length fits.
+    let bytes = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    Sum::new()
+        .pseudo_ipv6(source.octets(), destination.octets(), protocol::ICMPV6, bytes)
+        .bytes(message)
+        .finish()
+}
+
+/// Whether the checksum of an ICMPv6 message is right.
+#[inline]
+pub fn v6_is_valid(message: &[u8], source: Ipv6Addr, destination: Ipv6Addr) -> bool {
+    v6_sum(message, source, destination) == 0
+}
+
+/// Computes the checksum of an ICMPv6 message anew.
+pub fn v6_fill(message: &mut [u8], source: Ipv6Addr, destination: Ipv6Addr) {
+    if message.len() >= HEADER_BYTES {
+        message[2..4].fill(0);
+        let sum = v6_sum(message, source, destination);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_agree_with_etherparse() {
+        let mut message = vec![8, 0, 0, 0, 0x12, 0x34, 0, 1];
+        message.extend(b"odd-length payload.");
+        v4_fill(&mut message);
+        assert!(v4_is_valid(&message));
+        let theirs = etherparse::Icmpv4Slice::from_slice(&message).unwrap();
+        assert_eq!(theirs.header().checksum, u16::from_be_bytes([message[2], message[3]]));
+        assert_eq!(theirs.icmp_type().calc_checksum(&message[8..]), theirs.checksum());
+        message[20] ^= 1;
+        assert!(!v4_is_valid(&message));
+    }
+
+    #[test]
+    fn v6_checksums_agree_with_etherparse() {
+        let (a, b) = ("fd00:251::1".parse::<Ipv6Addr>().unwrap(), "fe80::1".parse::<Ipv6Addr>().unwrap());
+        let mut message = vec![128, 0, 0, 0, 0x12, 0x34, 0, 1, 1, 2, 3];
+        v6_fill(&mut message, a, b);
+        let theirs = etherparse::Icmpv6Slice::from_slice(&message).unwrap();
+        assert!(theirs.is_checksum_valid(a.octets(), b.octets()));
+        assert!(v6_is_valid(&message, a, b) && !v6_is_valid(&message, a, a));
+    }
+}
