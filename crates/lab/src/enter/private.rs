@@ -29,7 +29,7 @@ pub(super) fn supervise(name: &str) -> Result<u8, Error> {
     // Signals go through the pipe: none is lost while the processes inside are starting. And init sees
     // its end when the supervisor is gone, whatever ended it.
     let (listen, speak) = pipe2(OFlag::O_CLOEXEC).map_err(Error::step("make a pipe"))?;
-    let mut init = start_init(listen)?;
+    let mut init = start_init(&signals, listen)?;
     let pid = pid_of(&init);
     let mut pointer = Pointer {
         name: name.to_owned(),
@@ -80,26 +80,25 @@ fn rights_reach() -> bool {
     })
 }
 
-fn start_init(listen: OwnedFd) -> Result<std::process::Child, Error> {
+fn start_init(signals: &Signals, listen: OwnedFd) -> Result<std::process::Child, Error> {
     fcntl(&listen, FcntlArg::F_SETFD(FdFlag::empty())).map_err(Error::step("pass a pipe on"))?;
     // `listen` is closed here when the child has its copy.
-    Part::Init(listen.as_raw_fd()).command().spawn().map_err(Error::step("start /proc/self/exe"))
+    signals.spawn(&mut Part::Init(listen.as_raw_fd()).command())
 }
 
 fn relay_to_init(signals: &Signals, speak: OwnedFd, init: nix::unistd::Pid) -> Result<u8, Error> {
     let mut speak = File::from(speak);
     loop {
+        if let Some(code) = reap(init)? {
+            return Ok(code);
+        }
         match signals.next(None::<&OwnedFd>)? {
             Happened::Signal(signal) => {
                 let number = u8::try_from(signal as i32).unwrap_or(0);
                 // EPIPE: init is gone, and SIGCHLD is on its way.
                 let _ = speak.write_all(&[number]);
             }
-            Happened::Child | Happened::Other => {
-                if let Some(code) = reap(init)? {
-                    return Ok(code);
-                }
-            }
+            Happened::Child | Happened::Other => {}
         }
     }
 }
@@ -119,14 +118,14 @@ pub(super) fn init(fd: i32) -> Result<u8, Error> {
         let netlink = Netlink::open()?;
         netlink.mark_and_up(netlink.the_link("lo")?.index, "nsrouter:private")?;
     }
-    let inside = Part::Inside.command().spawn().map_err(Error::step("start /proc/self/exe"))?;
-    let inside = pid_of(&inside);
+    let inside = pid_of(&signals.spawn(&mut Part::Inside.command())?);
     loop {
+        if let Some(code) = reap(inside)? {
+            return Ok(code);
+        }
         match signals.next(Some(&listen))? {
-            Happened::Child => {}
-            // As PID 1 it gets nothing but what the supervisor or the terminal sends, and the terminal
-            // sends to the real process too.
-            Happened::Signal(_) => {}
+            // Signals come through the pipe; one sent to PID 1 itself is for nobody.
+            Happened::Child | Happened::Signal(_) => {}
             Happened::Other => {
                 let mut number = [0];
                 match listen.read(&mut number) {
@@ -142,9 +141,6 @@ pub(super) fn init(fd: i32) -> Result<u8, Error> {
                     Err(error) => return Err(Error::step("read the supervisor's pipe")(error)),
                 }
             }
-        }
-        if let Some(code) = reap(inside)? {
-            return Ok(code);
         }
     }
 }
@@ -180,16 +176,16 @@ pub(super) fn join(pointer: &Pointer) -> Result<u8, Error> {
     if let Some(dir) = here.filter(|dir| Path::exists(dir)) {
         command.current_dir(dir);
     }
-    let child = pid_of(&command.spawn().map_err(Error::step("start /proc/self/exe"))?);
+    let child = pid_of(&signals.spawn(&mut command)?);
     loop {
+        if let Some(code) = reap(child)? {
+            return Ok(code);
+        }
         match signals.next(None::<&OwnedFd>)? {
             Happened::Signal(signal) => {
                 let _ = kill(child, signal);
             }
             Happened::Child | Happened::Other => {}
-        }
-        if let Some(code) = reap(child)? {
-            return Ok(code);
         }
     }
 }

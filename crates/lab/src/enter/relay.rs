@@ -1,10 +1,11 @@
 //! Standing in for a child process: signals go to it, its exit code comes back.
 
 use std::os::fd::AsFd;
+use std::process::{Child, Command};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -20,7 +21,11 @@ const RELAYED: [Signal; 6] =
 const SI_KERNEL: i32 = 0x80;
 
 /// Signals, taken as data from now on.
-pub(super) struct Signals(SignalFd);
+pub(super) struct Signals {
+    fd: SignalFd,
+    before: SigSet,
+    taken: SigSet,
+}
 
 /// What happened.
 pub(super) enum Happened {
@@ -33,21 +38,32 @@ pub(super) enum Happened {
 }
 
 impl Signals {
-    /// Blocks the signals (a child started through std has them unblocked again) and takes them as data.
+    /// Blocks the signals and takes them as data.
     pub(super) fn take() -> Result<Self, Error> {
-        let take = || -> nix::Result<SignalFd> {
-            let mut set: SigSet = RELAYED.into_iter().collect();
-            set.add(Signal::SIGCHLD);
-            set.thread_block()?;
-            SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        let take = || -> nix::Result<Self> {
+            let mut taken: SigSet = RELAYED.into_iter().collect();
+            taken.add(Signal::SIGCHLD);
+            let before = taken.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+            let fd = SignalFd::with_flags(&taken, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+            Ok(Self { fd, before, taken })
         };
-        take().map(Self).map_err(Error::step("take signals"))
+        take().map_err(Error::step("take signals"))
+    }
+
+    /// Starts a child with the mask of before: a child inherits it, and would be deaf to these signals.
+    /// One that comes meanwhile ends this process, as it would have a moment earlier; a child that ends
+    /// meanwhile is seen by [`reap`] only.
+    pub(super) fn spawn(&self, command: &mut Command) -> Result<Child, Error> {
+        self.before.thread_set_mask().map_err(Error::step("unblock signals"))?;
+        let child = command.spawn();
+        self.taken.thread_block().map_err(Error::step("block signals"))?;
+        child.map_err(Error::step(format!("start {}", command.get_program().display())))
     }
 
     /// Waits for the next thing that matters.
     pub(super) fn next(&self, other: Option<&impl AsFd>) -> Result<Happened, Error> {
         loop {
-            let signals = PollFd::new(self.0.as_fd(), PollFlags::POLLIN);
+            let signals = PollFd::new(self.fd.as_fd(), PollFlags::POLLIN);
             let polled = match other {
                 Some(other) => {
                     let mut fds = [signals, PollFd::new(other.as_fd(), PollFlags::POLLIN)];
@@ -62,7 +78,7 @@ impl Signals {
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(Error::step("wait for signals")(errno)),
             }
-            if let Some(info) = self.0.read_signal().map_err(Error::step("read a signal"))? {
+            if let Some(info) = self.fd.read_signal().map_err(Error::step("read a signal"))? {
                 let number = i32::try_from(info.ssi_signo).unwrap_or(0);
                 match Signal::try_from(number) {
                     Ok(Signal::SIGCHLD) => return Ok(Happened::Child),
@@ -92,6 +108,6 @@ pub(super) fn reap(child: Pid) -> Result<Option<u8>, Error> {
 }
 
 /// The number of a child that std started.
-pub(super) fn pid_of(child: &std::process::Child) -> Pid {
+pub(super) fn pid_of(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX))
 }
