@@ -63,7 +63,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    dispatch(Cli::parse()).unwrap_or_else(|error| failure::explain(&error))
+    // Before anything else, and in particular before any thread: the parts that this program plays for itself.
+    let outcome = match nsrouter_lab::enter::first() {
+        Ok(Some(code)) => Ok(ExitCode::from(code)),
+        Ok(None) => dispatch(Cli::parse()),
+        Err(error) => Err(error.into()),
+    };
+    outcome.unwrap_or_else(|error| failure::explain(&error))
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {

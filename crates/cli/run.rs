@@ -126,8 +126,8 @@ async fn keep(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let quiet = args.json || !args.command.is_empty();
     let mut lab = Lab::build(&Topology::default_lab(), &options)?;
-    if let Some(replaced) = lab.replaced().filter(|_| !quiet) {
-        println!("replaced what the dead lab `{}` had left behind", replaced.lab);
+    for replaced in lab.replaced().iter().filter(|_| !quiet) {
+        println!("replaced what lab `{}` had left behind", replaced.lab);
     }
     let engine = forwarder::start(&mut lab, mode, args.backend)?;
     let listener = serve::bind(&status::socket_of(&lab.dir()))?;

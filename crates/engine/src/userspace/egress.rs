@@ -7,6 +7,7 @@ use nsrouter_rings::port::{BURST_FRAMES, Burst, Capabilities, Sent, Transmit};
 use nsrouter_router::{Counters, DropReason};
 use nsrouter_wire::frame::{Frame, PortId};
 use nsrouter_wire::offload::{Gso, Offload};
+use nsrouter_wire::segment::{LINK_L3, Segments, complete_checksum};
 
 /// The transmit halves of all ports.
 pub(crate) struct Egress {
@@ -63,7 +64,7 @@ impl Egress {
             if is_covered(frame.offload, capabilities) {
                 account(port, transmit.send(std::slice::from_mut(frame)), counters);
             } else {
-                counters.unsent(port, DropReason::TxError, 1, frame.len() as u64);
+                send_in_software(transmit.as_mut(), port, frame, &mut self.scratch, counters);
             }
         }
     }
@@ -97,4 +98,37 @@ fn is_covered(offload: Offload, capabilities: Capabilities) -> bool {
         Gso::Udp => capabilities.uso,
     };
     gso && (offload.checksum.is_none() || capabilities.checksum)
+}
+
+/// Does for one frame what its port does not: sums it, or cuts it and sums the segments.
+///
+/// A frame that is cut is consumed, and its segments are originated: so the law of counters holds.
+fn send_in_software(
+    transmit: &mut dyn Transmit,
+    port: PortId,
+    frame: &mut Frame<'_>,
+    scratch: &mut [u8],
+    counters: &mut Counters,
+) {
+    let bytes = frame.len() as u64;
+    if frame.offload.gso == Gso::None {
+        if complete_checksum(frame) {
+            account(port, transmit.send(std::slice::from_mut(frame)), counters);
+        } else {
+            counters.unsent(port, DropReason::TxError, 1, bytes);
+        }
+        return;
+    }
+    let l3 = if port == PortId::HOST { 0 } else { LINK_L3 };
+    let Ok(mut segments) = Segments::new(frame.data(), l3, frame.offload) else {
+        return counters.unsent(port, DropReason::TxError, 1, bytes);
+    };
+    counters.replaced(port, bytes);
+    while let Some(len) = segments.write_next(scratch) {
+        counters.originated += 1;
+        counters.count_tx(port, len);
+        if let Some(segment) = Frame::new(scratch, 0, len, frame.ingress, Offload::default()) {
+            account(port, transmit.send(&mut [segment]), counters);
+        }
+    }
 }
