@@ -7,7 +7,7 @@ pub(crate) const USAGE: u8 = 2;
 /// Exit code: it failed.
 const FAILED: u8 = 1;
 /// Exit code: this machine or user cannot.
-const CANNOT: u8 = 3;
+pub(crate) const CANNOT: u8 = 3;
 
 /// Something that this machine or user cannot do, with the way out.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,608 @@
+//! `nsrouter doctor`: what this kernel and user can do, tried for real in throw-away namespaces; what is missing, what that
+//! costs, and the way out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::Context;
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{Gid, Uid};
+use nsrouter_lab::NodeNs;
+use nsrouter_rings::probe;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::CANNOT;
+
+/// `lo` in every new network namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
+const LO: u32 = 1;
+/// A TCP super-frame, in bytes: what buffers must hold several of.
+const SUPER_FRAME_BYTES: u64 = 65_536;
+/// Super-frames that a port's buffers should hold: a burst of the sender's.
+const WANTED_SUPER_FRAMES: u64 = 32;
+/// The kernel's default of net.core.netdev_max_backlog, in frames.
+const DEFAULT_BACKLOG: u64 = 1000;
+
+/// What `doctor` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// What `doctor` starts itself with, to see what a user namespace can do.
+    #[arg(long, hide = true)]
+    in_user_namespace: bool,
+}
+
+/// Looks, tries and tells. Success where a lab can run, with or without limits.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.in_user_namespace {
+        // Here the process still has one thread, as unshare(CLONE_NEWUSER) demands.
+        println!("{}", serde_json::to_string(&in_user_namespace())?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let findings = findings(&look());
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&findings)?);
+    } else {
+        print!("{}", text(&findings));
+    }
+    let able = findings.iter().all(|finding| !finding.essential || finding.state != State::No);
+    Ok(if able { ExitCode::SUCCESS } else { ExitCode::from(CANNOT) })
+}
+
+/// How it stands with something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Yes,
+    No,
+    Limited,
+    Unknown,
+}
+
+/// A row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Finding {
+    what: &'static str,
+    state: State,
+    /// What was seen.
+    detail: String,
+    /// What it costs that it is not all there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<&'static str>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<&'static str>,
+    /// No lab without it.
+    #[serde(skip)]
+    essential: bool,
+}
+
+impl Finding {
+    fn yes(what: &'static str, detail: impl Into<String>) -> Finding {
+        Finding { what, state: State::Yes, detail: detail.into(), cost: None, remedy: None, essential: false }
+    }
+
+    fn of(
+        what: &'static str,
+        state: State,
+        detail: impl Into<String>,
+        cost: &'static str,
+        remedy: &'static str,
+    ) -> Finding {
+        Finding {
+            what,
+            state,
+            detail: detail.into(),
+            cost: Some(cost),
+            remedy: Some(remedy),
+            essential: false,
+        }
+    }
+
+    /// There or not, by a try.
+    fn tried(what: &'static str, outcome: &Try, cost: &'static str, remedy: &'static str) -> Finding {
+        match outcome {
+            Try::Works => Finding::yes(what, ""),
+            Try::Fails(error) => Finding::of(what, State::No, error.clone(), cost, remedy),
+        }
+    }
+
+    fn essential(self) -> Finding {
+        Finding { essential: true, ..self }
+    }
+}
+
+/// What came of trying something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Try {
+    Works,
+    Fails(String),
+}
+
+impl<T, E: std::error::Error> From<Result<T, E>> for Try {
+    fn from(result: Result<T, E>) -> Try {
+        match result {
+            Ok(_) => Try::Works,
+            Err(error) => {
+                let mut text = error.to_string();
+                let mut cause = error.source();
+                while let Some(error) = cause {
+                    text = format!("{text}: {error}");
+                    cause = error.source();
+                }
+                Try::Fails(text)
+            }
+        }
+    }
+}
+
+/// What can be done in a network namespace of one's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Tries {
+    veth: Try,
+    packet_ring: Try,
+    tun: Try,
+    tap: Try,
+    bpf: Try,
+    tcx: Try,
+    xdp: Try,
+    receive_buffer_force: Try,
+    ipv6: Try,
+}
+
+/// Everything that was looked at.
+struct Seen {
+    kernel: String,
+    user: Uid,
+    /// What a network namespace made by this user as it is can do.
+    direct: Result<Tries, String>,
+    /// What one inside a new user namespace can do.
+    rootless: Result<Tries, String>,
+    rmem_max: Option<u64>,
+    wmem_max: Option<u64>,
+    backlog: Option<u64>,
+    programs: Vec<(&'static Program, bool)>,
+    forward: Forward,
+}
+
+/// Whether the machine's own filter lets packets through.
+#[derive(Debug, PartialEq, Eq)]
+enum Forward {
+    Accepts,
+    Drops(&'static str),
+    Unknown(&'static str),
+}
+
+fn look() -> Seen {
+    let number =
+        |name: &str| fs::read_to_string(Path::new("/proc/sys/net/core").join(name)).ok()?.trim().parse().ok();
+    let direct = NodeNs::create().and_then(|ns| ns.run(try_all)).map_err(|error| error.to_string());
+    Seen {
+        kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+        user: Uid::effective(),
+        direct,
+        rootless: rootless().map_err(|error| format!("{error:#}")),
+        rmem_max: number("rmem_max"),
+        wmem_max: number("wmem_max"),
+        backlog: number("netdev_max_backlog"),
+        programs: PROGRAMS.iter().map(|program| (program, find(program.name).is_some())).collect(),
+        forward: forward_policy(),
+    }
+}
+
+/// Tries everything in the namespace of the calling thread, which must be a fresh one.
+fn try_all() -> Tries {
+    Tries {
+        veth: veth(),
+        packet_ring: probe::packet_ring(LO).into(),
+        tun: probe::tun().into(),
+        tap: probe::tap().into(),
+        bpf: probe::bpf().into(),
+        tcx: probe::tcx(LO).into(),
+        xdp: probe::xdp_socket(LO).into(),
+        receive_buffer_force: probe::rcvbuf_force(1 << 23).into(),
+        ipv6: fs::metadata("/proc/sys/net/ipv6").into(),
+    }
+}
+
+/// Makes a veth pair, which goes with its namespace.
+fn veth() -> Try {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Try::Fails(error.to_string()),
+    };
+    runtime.block_on(async {
+        let (connection, handle, _) = match rtnetlink::new_connection() {
+            Ok(parts) => parts,
+            Err(error) => return Try::Fails(format!("netlink: {error}")),
+        };
+        tokio::spawn(connection);
+        handle.link().add(rtnetlink::LinkVeth::new("doctor-a", "doctor-b").build()).execute().await.into()
+    })
+}
+
+/// Runs this program again, to make a user namespace while it has one thread.
+fn rootless() -> anyhow::Result<Tries> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let output = Command::new(program)
+        .args(["doctor", "--in-user-namespace"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .context("cannot start this program again")?;
+    let answer: Result<Tries, String> =
+        serde_json::from_slice(&output.stdout).with_context(|| format!("no answer ({})", output.status))?;
+    answer.map_err(anyhow::Error::msg)
+}
+
+fn in_user_namespace() -> Result<Tries, String> {
+    let (user, group) = (Uid::effective(), Gid::effective());
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)
+        .map_err(|errno| format!("unshare: {errno}"))?;
+    // user_namespaces(7): without this an ordinary user may not map a group.
+    let maps = [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("0 {user} 1")),
+        ("gid_map", format!("0 {group} 1")),
+    ];
+    for (file, text) in maps {
+        fs::write(Path::new("/proc/self").join(file), text).map_err(|error| format!("{file}: {error}"))?;
+    }
+    Ok(try_all())
+}
+
+/// A program that someone who uses a lab may want.
+struct Program {
+    name: &'static str,
+    cost: &'static str,
+    remedy: &'static str,
+}
+
+const PROGRAMS: [Program; 6] = [
+    Program {
+        name: "iperf3",
+        cost: "`nsrouter bench` cannot measure throughput",
+        remedy: "apt-get install iperf3",
+    },
+    Program { name: "iperf", cost: "nothing of nsrouter's own needs it", remedy: "apt-get install iperf" },
+    Program {
+        name: "ping",
+        cost: "`nsrouter check` has its own; `nsrouter exec t1 -- ping` does not work",
+        remedy: "apt-get install iputils-ping",
+    },
+    Program {
+        name: "traceroute",
+        cost: "`nsrouter check` has its own; `nsrouter exec t1 -- traceroute` does not work",
+        remedy: "apt-get install traceroute",
+    },
+    Program {
+        name: "tcpdump",
+        cost: "no look at the packets on a lab's links",
+        remedy: "apt-get install tcpdump",
+    },
+    Program {
+        name: "ip",
+        cost: "`ip netns` does not show labs; nsrouter itself does not need it",
+        remedy: "apt-get install iproute2",
+    },
+];
+
+/// The program's path. The folders of the administrator's programs are not in every user's `PATH`.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Reads the machine's own filter; changes nothing.
+fn forward_policy() -> Forward {
+    if !Uid::effective().is_root() {
+        return Forward::Unknown("only root may read the filter");
+    }
+    let print = |name: &str, arguments: &[&str]| {
+        let output = Command::new(find(name)?).args(arguments).stdin(Stdio::null()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    // iptables-save would load its kernel module where nobody uses it.
+    let iptables_in_use =
+        fs::read_to_string("/proc/net/ip_tables_names").is_ok_and(|tables| tables.contains("filter"));
+    let legacy = iptables_in_use.then(|| print("iptables-save", &["-t", "filter"])).flatten();
+    match (legacy, print("nft", &["list", "ruleset"])) {
+        (Some(rules), _) if iptables_drops(&rules) => Forward::Drops("iptables"),
+        (_, Some(rules)) if nft_drops(&rules) => Forward::Drops("nftables"),
+        (_, Some(_)) => Forward::Accepts,
+        (Some(_), None) => Forward::Accepts,
+        (None, None) => Forward::Unknown("neither nft nor iptables-save is installed"),
+    }
+}
+
+/// Whether the FORWARD chain of `iptables-save -t filter` drops what no rule takes.
+fn iptables_drops(rules: &str) -> bool {
+    rules.lines().any(|line| line.starts_with(":FORWARD DROP"))
+}
+
+/// Whether a base chain of `nft list ruleset` on the forward hook drops what no rule takes.
+fn nft_drops(rules: &str) -> bool {
+    rules.lines().any(|line| line.contains("hook forward") && line.contains("policy drop"))
+}
+
+fn findings(seen: &Seen) -> Vec<Finding> {
+    let mut rows = vec![Finding::yes("kernel", seen.kernel.clone())];
+    rows.push(match &seen.direct {
+        Ok(_) => Finding::yes("network namespaces", "named, seen by `ip netns`"),
+        Err(error) => Finding::of(
+            "network namespaces",
+            if seen.rootless.is_ok() { State::Limited } else { State::No },
+            format!("{error} as user {}", seen.user),
+            "labs are private ones, in a user namespace: not seen by `ip netns` from outside, and without BPF",
+            "run as root",
+        )
+        .essential(),
+    });
+    rows.push(match &seen.rootless {
+        Ok(tries) if tries.veth == Try::Works => Finding::yes("user namespaces", ""),
+        Ok(tries) => {
+            let detail = match &tries.veth {
+                Try::Works => String::new(),
+                Try::Fails(error) => format!("they give no rights: {error}"),
+            };
+            Finding::of("user namespaces", State::Limited, detail, NO_USER_NAMESPACES, ALLOW_USER_NAMESPACES)
+        }
+        Err(error) => Finding::of(
+            "user namespaces",
+            State::No,
+            error.clone(),
+            NO_USER_NAMESPACES,
+            ALLOW_USER_NAMESPACES,
+        ),
+    });
+    let (tries, privileged) = match (&seen.direct, &seen.rootless) {
+        (Ok(tries), _) => (Some(tries), true),
+        (Err(_), Ok(tries)) => (Some(tries), false),
+        (Err(_), Err(_)) => (None, false),
+    };
+    if let Some(tries) = tries {
+        rows.extend(of_tries(tries, privileged));
+    }
+    rows.extend(of_limits(seen, tries));
+    for (program, found) in &seen.programs {
+        rows.push(if *found {
+            Finding::yes(program.name, "")
+        } else {
+            Finding::of(program.name, State::No, "not installed", program.cost, program.remedy)
+        });
+    }
+    rows.push(match seen.forward {
+        Forward::Accepts => Finding::yes("FORWARD policy", "the machine's own filter accepts"),
+        Forward::Drops(whose) => Finding::of(
+            "FORWARD policy",
+            State::Limited,
+            format!("DROP in the machine's own namespace ({whose}; Docker sets it)"),
+            "only a lab with `--router-ns host` in kernel mode is dropped by it; routers in namespaces of their own are not",
+            "leave the router in its namespace, or accept the lab's links in that filter",
+        ),
+        Forward::Unknown(why) => Finding::of(
+            "FORWARD policy",
+            State::Unknown,
+            why,
+            "a DROP policy there would stop a lab with `--router-ns host` in kernel mode, and no other",
+            "leave the router in its namespace",
+        ),
+    });
+    rows
+}
+
+const NO_USER_NAMESPACES: &str = "an ordinary user cannot run a lab; root can";
+const ALLOW_USER_NAMESPACES: &str = "sysctl -w user.max_user_namespaces=10000, kernel.unprivileged_userns_clone=1 and \
+     kernel.apparmor_restrict_unprivileged_userns=0 where they exist; or run as root";
+const AS_ROOT: &str = "run as root, outside containers that withhold the right";
+const MODERN_KERNEL: &str = "a kernel that has it";
+
+fn of_tries(tries: &Tries, privileged: bool) -> Vec<Finding> {
+    let needs_root = if privileged { MODERN_KERNEL } else { AS_ROOT };
+    vec![
+        Finding::tried("veth links", &tries.veth, "no lab", "modprobe veth, or a kernel with CONFIG_VETH")
+            .essential(),
+        Finding::tried(
+            "AF_PACKET ring",
+            &tries.packet_ring,
+            "no userspace mode over the packet backend",
+            "a kernel with CONFIG_PACKET",
+        ),
+        Finding::tried(
+            "TUN device",
+            &tries.tun,
+            "no host port in userspace mode: the router's own programs are cut off, and `check` skips those rows",
+            "modprobe tun; read and write access to /dev/net/tun (in a container: --device /dev/net/tun)",
+        ),
+        Finding::tried(
+            "TAP device",
+            &tries.tap,
+            "no userspace mode over the tap backend",
+            "modprobe tun; read and write access to /dev/net/tun",
+        ),
+        Finding::tried(
+            "bpf(2)",
+            &tries.bpf,
+            "no TCX guard and no xdp backend; sysctls alone keep the kernel silent on router ports",
+            needs_root,
+        ),
+        Finding::tried(
+            "TCX",
+            &tries.tcx,
+            "no guard before the kernel's input path, which then costs some time a packet",
+            if privileged { "Linux 6.6 or later" } else { AS_ROOT },
+        ),
+        Finding::tried(
+            "AF_XDP",
+            &tries.xdp,
+            "no userspace mode over the xdp backend",
+            "a kernel with CONFIG_XDP_SOCKETS, and the rights that bpf(2) needs",
+        ),
+        Finding::tried("IPv6", &tries.ipv6, "labs carry IPv4 only", "boot without ipv6.disable=1"),
+    ]
+}
+
+/// Limits of the machine on what sockets and devices may hold.
+fn of_limits(seen: &Seen, tries: Option<&Tries>) -> Vec<Finding> {
+    let forced = tries.is_some_and(|tries| tries.receive_buffer_force == Try::Works);
+    let frames = |bytes: u64| format!("{bytes} bytes: {} frames of 64 KiB", bytes / SUPER_FRAME_BYTES);
+    let unknown = |what| Finding { state: State::Unknown, ..Finding::yes(what, "cannot be read") };
+    let receive = "receive buffers";
+    let send = "send buffers";
+    let backlog = "device backlog";
+    vec![
+        match seen.rmem_max {
+            None => unknown(receive),
+            Some(bytes) if forced => {
+                Finding::yes(receive, format!("{}, and we may go beyond", frames(bytes)))
+            }
+            Some(bytes) if bytes >= WANTED_SUPER_FRAMES * SUPER_FRAME_BYTES => {
+                Finding::yes(receive, frames(bytes))
+            }
+            Some(bytes) => Finding::of(
+                receive,
+                State::Limited,
+                frames(bytes),
+                "bursts of large TCP frames overflow the packet backend's socket (counted as rx_truncated), and TCP slows",
+                "sysctl -w net.core.rmem_max=8388608",
+            ),
+        },
+        match seen.wmem_max {
+            None => unknown(send),
+            Some(bytes) if bytes >= WANTED_SUPER_FRAMES * SUPER_FRAME_BYTES => {
+                Finding::yes(send, frames(bytes))
+            }
+            Some(bytes) => Finding::of(
+                send,
+                State::Limited,
+                frames(bytes),
+                "a burst of large TCP frames may not leave at once (counted as tx_full)",
+                "sysctl -w net.core.wmem_max=8388608",
+            ),
+        },
+        match seen.backlog {
+            None => unknown(backlog),
+            Some(frames) if frames >= DEFAULT_BACKLOG => {
+                Finding::yes(backlog, format!("{frames} frames; under more load than that the kernel drops"))
+            }
+            Some(frames) => Finding::of(
+                backlog,
+                State::Limited,
+                format!("{frames} frames"),
+                "the kernel drops bursts on veth links, in every mode",
+                "sysctl -w net.core.netdev_max_backlog=1000",
+            ),
+        },
+    ]
+}
+
+fn text(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    let width = findings.iter().map(|finding| finding.what.len()).max().unwrap_or(0);
+    for finding in findings {
+        let state = match finding.state {
+            State::Yes => "yes",
+            State::No => "no",
+            State::Limited => "limited",
+            State::Unknown => "unknown",
+        };
+        text += format!("{state:<8} {:<width$}  {}", finding.what, finding.detail).trim_end();
+        text.push('\n');
+        for (word, sentence) in [("costs", finding.cost), ("way out", finding.remedy)] {
+            if let Some(sentence) = sentence {
+                text += &format!("         {:<width$}  {word}: {sentence}\n", "");
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn works() -> Tries {
+        let yes = || Try::Works;
+        Tries {
+            veth: yes(),
+            packet_ring: yes(),
+            tun: yes(),
+            tap: yes(),
+            bpf: yes(),
+            tcx: yes(),
+            xdp: yes(),
+            receive_buffer_force: yes(),
+            ipv6: yes(),
+        }
+    }
+
+    fn seen(direct: Result<Tries, String>, rootless: Result<Tries, String>) -> Seen {
+        Seen {
+            kernel: "6.18".into(),
+            user: Uid::from_raw(1000),
+            direct,
+            rootless,
+            rmem_max: Some(212_992),
+            wmem_max: Some(212_992),
+            backlog: Some(1000),
+            programs: PROGRAMS.iter().map(|program| (program, true)).collect(),
+            forward: Forward::Accepts,
+        }
+    }
+
+    fn state_of(findings: &[Finding], what: &str) -> Option<State> {
+        findings.iter().find(|finding| finding.what == what).map(|finding| finding.state)
+    }
+
+    #[test]
+    fn root_on_a_stock_machine() {
+        let findings = findings(&seen(Ok(works()), Ok(works())));
+        for what in ["network namespaces", "bpf(2)", "receive buffers"] {
+            assert_eq!(state_of(&findings, what), Some(State::Yes), "{what}");
+        }
+        // Nothing forces the send buffer.
+        assert_eq!(state_of(&findings, "send buffers"), Some(State::Limited));
+    }
+
+    #[test]
+    fn an_ordinary_user_can_run_labs_with_limits() {
+        let denied = || Try::Fails("Operation not permitted".into());
+        let rootless =
+            Tries { bpf: denied(), tcx: denied(), xdp: denied(), receive_buffer_force: denied(), ..works() };
+        let findings = findings(&seen(Err("EPERM".into()), Ok(rootless)));
+        assert_eq!(state_of(&findings, "network namespaces"), Some(State::Limited));
+        assert_eq!(state_of(&findings, "bpf(2)"), Some(State::No));
+        assert_eq!(state_of(&findings, "receive buffers"), Some(State::Limited));
+        assert!(findings.iter().all(|finding| !finding.essential || finding.state != State::No));
+        for finding in &findings {
+            assert_eq!(finding.state == State::Yes, finding.remedy.is_none(), "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn without_any_namespace_there_is_no_lab() {
+        let findings = findings(&seen(Err("EPERM".into()), Err("EPERM".into())));
+        assert!(findings.iter().any(|finding| finding.essential && finding.state == State::No));
+        assert_eq!(state_of(&findings, "veth links"), None);
+    }
+
+    #[test]
+    fn filters_that_drop_are_recognised() {
+        assert!(iptables_drops(
+            "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"
+        ));
+        assert!(!iptables_drops("*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\nCOMMIT\n"));
+        let nft = |policy: &str, hook: &str| {
+            format!(
+                "table ip filter {{\n\tchain X {{\n\t\ttype filter hook {hook} priority filter; policy {policy};\n\t}}\n}}\n"
+            )
+        };
+        assert!(nft_drops(&nft("drop", "forward")));
+        assert!(!nft_drops(&nft("accept", "forward")));
+        assert!(!nft_drops(&nft("drop", "input")));
+        assert!(!nft_drops(""));
+    }
+}
