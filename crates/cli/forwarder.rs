@@ -8,7 +8,7 @@ use nsrouter_engine::kernel::Kernel;
 use nsrouter_engine::userspace::{Config, OpenHost, OpenPort, Userspace};
 use nsrouter_engine::{Engine, Hop, MacAddr, NeighConfig, Port, PortId, Route, RouteKind, Settings};
 use nsrouter_lab::{HOST_PORT, Lab, Node, PortInfo};
-use nsrouter_rings::{packet, tun};
+use nsrouter_rings::{guard, packet, tun};
 
 use crate::run::{Backend, Mode};
 
@@ -79,7 +79,8 @@ fn start_packet(lab: &mut Lab) -> anyhow::Result<Engine> {
 
 fn open_packet((info, number): (&PortInfo, u16)) -> Result<OpenPort, packet::OpenError> {
     let (receive, transmit) = packet::open(info.ifindex, PortId(number), packet::Settings::default())?;
-    Ok(OpenPort { port: port(info), receive: Box::new(receive), transmit: Box::new(transmit) })
+    let guard = guard::attach(info.ifindex).map_err(|error| format!("no TCX program: {error}"));
+    Ok(OpenPort { port: port(info), receive: Box::new(receive), transmit: Box::new(transmit), guard })
 }
 
 fn port(info: &PortInfo) -> Port {

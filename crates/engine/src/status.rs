@@ -13,6 +13,9 @@ pub struct Status {
     pub backend: String,
     /// Threads that forward; 0 in kernel mode, where the senders' softirqs do.
     pub workers: usize,
+    /// What keeps the kernel silent on the router's ports: `tcx` with the sysctls, `sysctl` alone with the reason;
+    /// empty in kernel mode.
+    pub guard: String,
     /// Whether the router's own programs reach the network; in userspace mode through the host port.
     pub host_port: HostPort,
     /// The router's ports.

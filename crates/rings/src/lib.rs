@@ -7,11 +7,13 @@
 //! | [`tun`] | the host port: raw IP packets from and to the router's own programs |
 //! | [`memory`] | an in-process ring for tests and benchmarks |
 //! | [`vnet`] | a virtio-net header's bytes as [`nsrouter_wire::offload::Offload`] and back |
+//! | [`guard`] | a TCX program that keeps the kernel's hands off what the router owns |
 //! | [`probe`] | what this kernel and user can do, tried for real |
 //! | `sys` | the system calls and the shared memory: all the unsafe code there is |
 
 mod sys;
 
+pub mod guard;
 pub mod memory;
 pub mod packet;
 pub mod port;

@@ -183,14 +183,6 @@ impl PacketRx {
     }
 }
 
-/// The error that the kernel left on the socket, taken off it.
-fn pending_error(fd: BorrowedFd<'_>) -> io::Result<()> {
-    match socket::get_option(fd, libc::SOL_SOCKET, libc::SO_ERROR, 0)? {
-        0 => Ok(()),
-        errno => Err(io::Error::from_raw_os_error(errno)),
-    }
-}
-
 /// One filled slot, read once.
 struct Descriptor<'r> {
     bytes: &'r mut [u8],
@@ -259,8 +251,6 @@ impl Receive for PacketRx {
         let mut arrived = [Arrived::default(); HOT_BUFFERS];
         if copies > 0 {
             fetch_copies(self.fd.as_fd(), &mut self.hot, &mut arrived[..copies])?;
-        } else if descriptors.is_empty() {
-            pending_error(self.fd.as_fd())?;
         }
         let mut copied = self.hot.iter_mut().zip(arrived);
         for descriptor in descriptors {
@@ -309,6 +299,17 @@ impl Receive for PacketRx {
 
     fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    fn looks_are_free(&self) -> bool {
+        true
+    }
+
+    fn take_error(&mut self) -> io::Result<()> {
+        match socket::get_option(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR, 0)? {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
     }
 
     fn take_lost_frames(&mut self) -> u64 {

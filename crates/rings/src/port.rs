@@ -31,12 +31,20 @@ pub trait Receive: Send {
     /// frame of it is alive.
     ///
     /// # Errors
-    /// `ENETDOWN` when the interface went down (once; later calls may succeed again), or what the system
-    /// call said.
+    /// What the system call said.
     fn recv<'r>(&'r mut self, max: usize, burst: &mut Burst<'r>) -> io::Result<Received>;
 
     /// The descriptor that becomes readable when a frame waits.
     fn fd(&self) -> BorrowedFd<'_>;
+
+    /// Whether a look for frames costs no system call, so that a busy worker may look every round.
+    fn looks_are_free(&self) -> bool;
+
+    /// Takes the error off the descriptor that poll(2) told of.
+    ///
+    /// # Errors
+    /// That error: `ENETDOWN` when the interface went down or away. Frames may come again later.
+    fn take_error(&mut self) -> io::Result<()>;
 
     /// Frames that the kernel had to drop before this ring because it was full, since the last call.
     fn take_lost_frames(&mut self) -> u64;

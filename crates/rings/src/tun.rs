@@ -67,6 +67,15 @@ impl Receive for TunRx {
         borrow(&self.device, self.device.as_raw_fd())
     }
 
+    fn looks_are_free(&self) -> bool {
+        false
+    }
+
+    fn take_error(&mut self) -> io::Result<()> {
+        // A TUN device tells of its end when it is read.
+        Err(io::Error::from_raw_os_error(libc::ENETDOWN))
+    }
+
     fn take_lost_frames(&mut self) -> u64 {
         0
     }

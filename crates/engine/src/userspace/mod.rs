@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use nsrouter_rings::guard::Guard;
 use nsrouter_rings::port::{Receive, Transmit};
 use nsrouter_router::{
     Counters, DropReason, NeighConfig, PortConfig, Route, Settings, Tables, TablesError, Time,
@@ -33,6 +34,8 @@ pub struct OpenPort {
     pub receive: Box<dyn Receive>,
     /// How frames leave.
     pub transmit: Box<dyn Transmit>,
+    /// What spares the kernel its input path, or why there is none.
+    pub guard: Result<Guard, String>,
 }
 
 /// The host port's two halves.
@@ -177,6 +180,7 @@ pub struct Userspace {
     plan: Plan,
     backend: String,
     host: HostPort,
+    guard: String,
     shared: Arc<Shared>,
     bells: Vec<Bell>,
     threads: Vec<JoinHandle<()>>,
@@ -191,6 +195,10 @@ impl Userspace {
         let host = match &config.host {
             Ok(host) => HostPort { available: true, interface: host.name.clone(), reason: String::new() },
             Err(reason) => HostPort { available: false, interface: String::new(), reason: reason.clone() },
+        };
+        let guard = match config.ports.iter().find_map(|open| open.guard.as_ref().err()) {
+            None => "tcx".to_owned(),
+            Some(reason) => format!("sysctl ({reason})"),
         };
         let settings = Settings { host_port: config.host.is_ok(), ..config.settings };
         let plan = Plan {
@@ -225,6 +233,7 @@ impl Userspace {
             plan: plan.clone(),
             backend: config.backend,
             host,
+            guard,
             shared: Arc::clone(&shared),
             bells: vec![bell, control_bell.clone()],
             threads: Vec::new(),
@@ -296,6 +305,7 @@ impl Userspace {
             mode: "userspace".to_owned(),
             backend: self.backend.clone(),
             workers: self.shared.counters.len(),
+            guard: self.guard.clone(),
             host_port: self.host.clone(),
             ports: ports.collect(),
             totals: totals(&counters),

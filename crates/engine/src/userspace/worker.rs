@@ -14,6 +14,7 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use crossbeam_channel::{Receiver, Sender};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nsrouter_rings::guard::Guard;
 use nsrouter_rings::port::{BURST_FRAMES, Burst, Receive};
 use nsrouter_router::{
     Config as RouterConfig, Counters, DropReason, Event, NextHop, Router, Tables, Time, Verdict,
@@ -33,6 +34,8 @@ pub(crate) const EVENTS: usize = 1024;
 const COMMANDS: usize = 1024;
 /// Rounds after which a busy worker publishes its counters.
 const PUBLISH_ROUNDS: u32 = 1024;
+/// Rounds after which a busy worker also looks where a look costs a system call.
+const LOOK_ROUNDS: u32 = 16;
 /// Failures in a row after which a port is no longer asked for frames.
 const PORT_FAILURES: u32 = 16;
 /// Descriptors that a worker sleeps on: its ports and its bell.
@@ -73,6 +76,10 @@ struct Inlet {
     port: PortId,
     name: String,
     ring: Box<dyn Receive>,
+    /// Lives as long as the ring does.
+    _guard: Option<Guard>,
+    /// A look may find something: it just did, or poll(2) says so. Only asked where looks are not free.
+    signalled: bool,
     /// Failures in a row; at [`PORT_FAILURES`] the port is left alone.
     failures: u32,
 }
@@ -93,6 +100,7 @@ pub(crate) struct Worker {
     control: Bell,
     shared: Arc<Shared>,
     spin_ns: u64,
+    rounds: u32,
 }
 
 /// What a frame goes through between its arrival and its departure.
@@ -114,12 +122,21 @@ impl Worker {
                 port: PortId(number),
                 name: open.port.name,
                 ring: open.receive,
+                _guard: open.guard.ok(),
+                signalled: true,
                 failures: 0,
             });
             links.push(open.transmit);
         }
         let host = parts.host.map(|open| {
-            inlets.push(Inlet { port: PortId::HOST, name: open.name, ring: open.receive, failures: 0 });
+            inlets.push(Inlet {
+                port: PortId::HOST,
+                name: open.name,
+                ring: open.receive,
+                _guard: None,
+                signalled: true,
+                failures: 0,
+            });
             (open.transmit, open.mtu)
         });
         let handle = WorkerHandle { commands: commands_tx, bell: parts.bell.clone() };
@@ -137,6 +154,7 @@ impl Worker {
             control: parts.control,
             shared: parts.shared,
             spin_ns: u64::try_from(parts.spin.as_nanos()).unwrap_or(u64::MAX),
+            rounds: 0,
         };
         (worker, handle)
     }
@@ -145,14 +163,12 @@ impl Worker {
     pub(crate) fn run(mut self) {
         // Also when this thread panics: the control plane must hear of it.
         let _farewell = Farewell { shared: Arc::clone(&self.shared), control: self.control.clone() };
-        let mut rounds = 0u32;
         let mut idle_since = None;
         while !self.shared.stop.load(Ordering::Acquire) {
             let now = self.shared.clock.now();
             if self.round(now) {
                 idle_since = None;
-                rounds = rounds.wrapping_add(1);
-                if rounds.is_multiple_of(PUBLISH_ROUNDS) {
+                if self.rounds.is_multiple_of(PUBLISH_ROUNDS) {
                     self.publish();
                 }
             } else if now.mono_ns - *idle_since.get_or_insert(now.mono_ns) >= self.spin_ns {
@@ -181,8 +197,13 @@ impl Worker {
             busy = true;
             self.path.obey(command, &tables, now);
         }
+        self.rounds = self.rounds.wrapping_add(1);
+        let look_everywhere = self.rounds.is_multiple_of(LOOK_ROUNDS);
         for inlet in self.inlets.iter_mut().filter(|inlet| inlet.is_alive()) {
-            busy |= self.path.forward_burst(inlet, &tables, now, &shared);
+            if inlet.signalled || look_everywhere || inlet.ring.looks_are_free() {
+                inlet.signalled = self.path.forward_burst(inlet, &tables, now, &shared);
+                busy |= inlet.signalled;
+            }
         }
         if self.path.router.next_deadline().is_some_and(|deadline| deadline <= now.mono_ns) {
             self.path.router.tick(now, &tables, &mut self.path.outbox);
@@ -224,6 +245,19 @@ impl Worker {
         descriptors.push(PollFd::new(self.bell.as_fd(), PollFlags::POLLIN));
         // An interrupted or failed poll means that everything is looked at once more.
         let _ = poll(&mut descriptors, timeout);
+        let events: ArrayVec<Option<PollFlags>, DESCRIPTORS> =
+            descriptors.iter().map(|descriptor| descriptor.revents()).collect();
+        drop(descriptors);
+        let shared = &self.shared;
+        for (inlet, events) in self.inlets.iter_mut().filter(|inlet| inlet.is_alive()).zip(events) {
+            let events = events.unwrap_or(PollFlags::POLLIN);
+            inlet.signalled = events.contains(PollFlags::POLLIN);
+            if events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL)
+                && let Err(error) = inlet.ring.take_error()
+            {
+                note_failure(&mut inlet.failures, &inlet.name, &error, shared);
+            }
+        }
         self.bell.silence();
     }
 }
