@@ -12,7 +12,7 @@ use crate::lab::{Forwarder, Lab, Node, Options, RouterNs};
 use crate::netlink::{Netlink, VethEnd};
 use crate::netns::{self, Named, NodeNs};
 use crate::process::ProcessId;
-use crate::state::{self, Lock, NodeState, PortInfo, State, VERSION};
+use crate::state::{self, Lock, NodeState, Place, PortInfo, State, VERSION};
 use crate::topology::{Endpoint, Link, Mac, Role, Topology, is_name};
 use crate::{Error, pointer, sysctl, wait};
 
@@ -115,10 +115,14 @@ fn claim(lab: &mut Lab, options: &Options) -> Result<(), Error> {
             if !options.replace || former.owner == lab.state.owner {
                 return Err(Error::Running { name: name.clone(), pid: former.owner.pid });
             }
-            let step = format!("end process {} of lab {name}", former.owner.pid);
-            former.owner.end(REPLACE_PATIENCE).map_err(Error::step(step))?;
+            let removed = clean::end(&former);
+            if let Some(problem) = removed.problems.first() {
+                return Err(Error::Replace { name: name.clone(), problem: problem.clone() });
+            }
+            lab.replaced.push(removed);
+        } else {
+            lab.replaced.push(clean::remove(&former));
         }
-        lab.replaced.push(clean::remove(&former));
     }
     let mut foreign = Removed::default();
     for namespace in lab.state.nodes.iter().filter_map(|node| node.namespace.as_ref()) {
@@ -157,8 +161,11 @@ fn clear_namespace(namespace: &str, replace: bool, foreign: &mut Removed) -> Res
     if netns::look(namespace).map_err(step())? == Named::Nothing {
         return Ok(());
     }
-    for other in state::names()? {
-        let Some(other) = State::read(&other)? else { continue };
+    let here = state::list()?.into_iter().filter_map(|lab| match lab.place {
+        Place::Here(state) => Some(state),
+        Place::Private(_) => None,
+    });
+    for other in here {
         if other.nodes.iter().any(|node| node.namespace.as_deref() == Some(namespace)) {
             if other.is_running() {
                 return Err(Error::NamespaceOfLab { namespace: namespace.to_owned(), lab: other.name });

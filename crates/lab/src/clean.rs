@@ -39,7 +39,9 @@ pub struct Removed {
     pub sysctls: Vec<String>,
     /// Default routes learned from router advertisements that were put back.
     pub routes: Vec<String>,
-    /// What could not be removed, or was left because it is not ours any more: sentences.
+    /// What was left because it is not ours, though it has a name that is on record: sentences.
+    pub left: Vec<String>,
+    /// What could not be removed: sentences.
     pub problems: Vec<String>,
 }
 
@@ -104,7 +106,7 @@ pub fn clean(what: &What) -> Result<Vec<Removed>, Error> {
 }
 
 /// Ends a running lab, which takes itself down, and removes what it could not.
-fn end(state: &State) -> Removed {
+pub(crate) fn end(state: &State) -> Removed {
     let named: Vec<&String> = state.nodes.iter().filter_map(|node| node.namespace.as_ref()).collect();
     let links: Vec<&String> = build::host_links(state).map(|end| &end.ifname).collect();
     let ended = state.owner.end(build::REPLACE_PATIENCE);
@@ -186,7 +188,7 @@ fn remove_links(state: &State, removed: &mut Removed) {
     for end in build::host_links(state) {
         let Some(Some(link)) = removed.note(netlink.link(&end.ifname)) else { continue };
         if link.alias.as_deref() != Some(state.mark().as_str()) {
-            removed.problems.push(format!("left link {}: nsrouter did not make it", end.ifname));
+            removed.left.push(format!("left link {}: nsrouter did not make it", end.ifname));
         } else if removed.note(netlink.delete(link.index)).is_some() {
             removed.links.push(end.ifname.clone());
         }
@@ -212,11 +214,11 @@ fn own_names(state: &State, removed: &mut Removed) -> Vec<String> {
                 if NodeNs::named(name).is_ok_and(|ns| is_marked(&ns, state)) {
                     own.push(name.clone());
                 } else {
-                    removed.problems.push(format!("left network namespace {name}: it has not our mark"));
+                    removed.left.push(format!("left network namespace {name}: it has not our mark"));
                 }
             }
             Ok(Named::Empty | Named::Namespace(_)) => {
-                removed.problems.push(format!("left network namespace {name}: nsrouter did not make it"));
+                removed.left.push(format!("left network namespace {name}: nsrouter did not make it"));
             }
             Err(error) => {
                 removed.problems.push(format!("cannot look at network namespace {name}: {error}"));

@@ -67,6 +67,14 @@ pub enum Error {
         /// What is missing, and how to get it.
         hint: String,
     },
+    /// A running lab that was to be replaced is still there.
+    #[error("lab `{name}` could not be replaced: {problem}")]
+    Replace {
+        /// The lab.
+        name: String,
+        /// The first thing that went wrong.
+        problem: String,
+    },
     /// A system call of ours failed.
     #[error("cannot {step}: {source}")]
     Step {
@@ -119,6 +127,10 @@ impl Error {
             }
             Self::WhichLab(_) => Some("say which with --name".to_owned()),
             Self::Cannot { hint, .. } => Some(hint.clone()),
+            // The kernel's word for a limit on namespaces that is reached (namespaces(7)).
+            Self::Step { source, .. } if source.raw_os_error() == Some(nix::libc::ENOSPC) => {
+                Some("raise the limits user.max_*_namespaces with sysctl, or end other namespaces".to_owned())
+            }
             Self::Step { source, .. } | Self::File { source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
@@ -128,6 +140,7 @@ impl Error {
             | Self::Name(_)
             | Self::Usage(_)
             | Self::NoNode { .. }
+            | Self::Replace { .. }
             | Self::Step { .. }
             | Self::File { .. }
             | Self::Late { .. } => None,

@@ -263,15 +263,20 @@ pub enum Place {
     Private(Pointer),
 }
 
-/// All labs on record: those of this mount namespace, then the caller's private ones.
+/// All labs on record: those of this mount namespace, then the caller's private ones. A record that makes
+/// no sense is passed over with a warning: it must not stand between the user and the other labs.
 ///
 /// # Errors
-/// Where a record cannot be read.
+/// Where the folders cannot be read.
 pub fn list() -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
     for name in names()? {
-        if let Some(state) = State::read(&name)? {
-            found.push(Found { name, running: state.is_running(), place: Place::Here(Box::new(state)) });
+        match State::read(&name) {
+            Ok(Some(state)) => {
+                found.push(Found { name, running: state.is_running(), place: Place::Here(Box::new(state)) });
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!("{error}"),
         }
     }
     for pointer in pointer::list()? {

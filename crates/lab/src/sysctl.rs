@@ -113,7 +113,7 @@ pub(crate) fn before(netlink: &Netlink, ours: &[&str]) -> Result<Before, Error> 
     if has_ipv6() {
         keys.extend(per_link("ipv6", "forwarding", ours)?);
         for key in per_link("ipv6", "accept_ra", ours)? {
-            if read(&key)? == "1" {
+            if read(&key)? == "1" && !key.contains("/lo/") {
                 keys.push(key);
             }
         }

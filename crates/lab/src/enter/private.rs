@@ -64,7 +64,7 @@ fn unshare_pids() -> Result<(), Error> {
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID)
         .map_err(|errno| rights::forbidden(errno.into()))?;
     // user_namespaces(7): an unprivileged user maps its own numbers, and gives setgroups(2) up first.
-    let write = |path: &str, text: String| fs::write(path, text).map_err(|error| rights::forbidden(error));
+    let write = |path: &str, text: String| fs::write(path, text).map_err(rights::forbidden);
     write("/proc/self/setgroups", "deny".to_owned())?;
     write("/proc/self/uid_map", format!("0 {uid} 1"))?;
     write("/proc/self/gid_map", format!("0 {gid} 1"))

@@ -1,0 +1,58 @@
+//! `nsrouter clean`: what dead labs left goes, and nothing else.
+
+use std::process::ExitCode;
+
+use nsrouter_lab::Removed;
+use nsrouter_lab::clean::{What, clean};
+
+/// Remove what dead labs left behind: namespaces, links, processes inside, changed settings. What
+/// nsrouter did not make is not touched.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Running labs too: they are ended first.
+    #[arg(long)]
+    all: bool,
+    /// Only the lab of this name.
+    #[arg(long, value_name = "LAB")]
+    name: Option<String>,
+}
+
+/// Cleans, and says what was removed.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let removed = clean(&What { name: args.name, all: args.all })?;
+    if removed.is_empty() {
+        println!("nothing to clean");
+    }
+    for lab in &removed {
+        println!("{}", describe(lab));
+        lab.left.iter().for_each(|sentence| println!("  {sentence}"));
+        lab.problems.iter().for_each(|sentence| eprintln!("  {sentence}"));
+    }
+    let well = removed.iter().all(|lab| lab.problems.is_empty());
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One lab's sentence, and a line for each kind of thing that went.
+pub(crate) fn describe(removed: &Removed) -> String {
+    let processes: Vec<String> =
+        removed.processes.iter().map(|process| format!("{} ({})", process.name, process.pid)).collect();
+    let kinds = [
+        ("ended processes", &processes),
+        ("removed namespaces", &removed.namespaces),
+        ("removed links", &removed.links),
+        ("put back settings", &removed.sysctls),
+        ("put back routes", &removed.routes),
+    ];
+    let what = match (removed.lab.as_str(), removed.private, removed.was_running) {
+        ("", _, _) => "in the way".to_owned(),
+        (lab, true, true) => format!("private lab {lab}: ended, and all of it went with it"),
+        (lab, true, false) => format!("private lab {lab}: dead, nothing but its record was left"),
+        (lab, false, true) => format!("lab {lab}: ended"),
+        (lab, false, false) => format!("lab {lab}: dead"),
+    };
+    let lines = kinds
+        .iter()
+        .filter(|(_, things)| !things.is_empty())
+        .map(|(did, things)| format!("\n  {did}: {}", things.join(", ")));
+    std::iter::once(what).chain(lines).collect()
+}
