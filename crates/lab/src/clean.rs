@@ -258,3 +258,26 @@ fn restore(state: &State, removed: &mut Removed) {
         removed.problems.extend(problems);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dead_go_and_the_living_only_when_all_are_meant() {
+        let what = |name: Option<&str>, all| What { name: name.map(str::to_owned), all };
+        let cases = [
+            (what(None, false), false, Decision::Remove),
+            (what(None, false), true, Decision::Leave),
+            (what(None, true), true, Decision::End),
+            (what(None, true), false, Decision::Remove),
+            (what(Some("lab"), false), false, Decision::Remove),
+            (what(Some("lab"), true), true, Decision::End),
+            (what(Some("other"), true), true, Decision::Leave),
+            (what(Some("other"), true), false, Decision::Leave),
+        ];
+        for (what, running, decision) in cases {
+            assert_eq!(decide(&what, "lab", running), decision, "{what:?}, running: {running}");
+        }
+    }
+}

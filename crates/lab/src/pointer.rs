@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::Uid;
+use nix::unistd::{AccessFlags, Uid, access};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -74,10 +74,14 @@ pub(crate) fn dir() -> Result<PathBuf, Error> {
     for dir in dirs() {
         match fs::DirBuilder::new().mode(0o700).create(&dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => last = Some((dir, error)),
-            Ok(()) | Err(_) if is_ours(&dir) => return Ok(dir),
-            Ok(()) | Err(_) => {
+            Ok(()) | Err(_) if !is_ours(&dir) => {
                 last = Some((dir, io::Error::new(io::ErrorKind::PermissionDenied, "it is another user's")));
             }
+            // It may be on a file system that is mounted read-only.
+            Ok(()) | Err(_) => match access(&dir, AccessFlags::W_OK) {
+                Ok(()) => return Ok(dir),
+                Err(errno) => last = Some((dir, errno.into())),
+            },
         }
     }
     let (dir, error) = last.unwrap_or((PathBuf::from("/tmp"), io::ErrorKind::NotFound.into()));

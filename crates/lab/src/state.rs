@@ -304,3 +304,7 @@ pub(crate) fn names() -> Result<Vec<String>, Error> {
     names.sort();
     Ok(names)
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -416,3 +416,7 @@ fn v6(n: u8, host: u8) -> IpNet {
     let addr = Ipv6Addr::new(0xfd00, 0x250 + u16::from(n), 0, 0, 0, 0, 0, u16::from(host));
     IpNet::new_assert(addr.into(), 64)
 }
+
+#[cfg(test)]
+#[path = "topology_tests.rs"]
+mod tests;

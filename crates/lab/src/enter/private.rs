@@ -56,28 +56,21 @@ pub(super) fn supervise(name: &str) -> Result<u8, Error> {
 /// A PID namespace for the children; with a user namespace where that is what it takes.
 fn unshare_pids() -> Result<(), Error> {
     let (uid, gid) = (Uid::effective(), Gid::effective());
-    match unshare(CloneFlags::CLONE_NEWPID) {
-        Ok(()) if rights_reach() => return Ok(()),
-        Ok(()) | Err(Errno::EPERM) => {}
-        Err(errno) => return Err(rights::forbidden(errno.into())),
+    if rights::has_admin_capabilities()? {
+        match unshare(CloneFlags::CLONE_NEWPID) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EPERM) => {}
+            Err(errno) => return Err(rights::forbidden(errno.into(), uid)),
+        }
     }
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID)
-        .map_err(|errno| rights::forbidden(errno.into()))?;
+        .map_err(|errno| rights::forbidden(errno.into(), uid))?;
     // user_namespaces(7): an unprivileged user maps its own numbers, and gives setgroups(2) up first.
-    let write = |path: &str, text: String| fs::write(path, text).map_err(rights::forbidden);
+    let write =
+        |path: &str, text: String| fs::write(path, text).map_err(|error| rights::forbidden(error, uid));
     write("/proc/self/setgroups", "deny".to_owned())?;
     write("/proc/self/uid_map", format!("0 {uid} 1"))?;
     write("/proc/self/gid_map", format!("0 {gid} 1"))
-}
-
-/// Whether the rights that made a PID namespace make the others too: a new mount namespace needs the same
-/// one, a fresh /proc needs the owner of the PID namespace.
-fn rights_reach() -> bool {
-    fs::read_to_string("/proc/self/status").is_ok_and(|status| {
-        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-        let bits = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
-        bits & rights::ADMIN_CAPABILITIES == rights::ADMIN_CAPABILITIES
-    })
 }
 
 fn start_init(signals: &Signals, listen: OwnedFd) -> Result<std::process::Child, Error> {
@@ -112,7 +105,7 @@ pub(super) fn init(fd: i32) -> Result<u8, Error> {
         File::open(format!("/proc/self/fd/{fd}")).map_err(Error::step("open the supervisor's pipe"))?;
     close(fd).map_err(Error::step("close the supervisor's pipe"))?;
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
-        .map_err(|errno| rights::forbidden(errno.into()))?;
+        .map_err(|errno| rights::forbidden(errno.into(), Uid::effective()))?;
     mounts::make_private()?;
     {
         let netlink = Netlink::open()?;

@@ -2,20 +2,20 @@
 
 use std::fs;
 use std::io;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, Uid, access};
 
 use super::Part;
 use crate::netns::{NETNS_DIR, NodeNs};
 use crate::{Error, wait};
 
 /// `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`, as bits of `CapEff` in proc_pid_status(5).
-pub(super) const ADMIN_CAPABILITIES: u64 = 1 << 12 | 1 << 21;
+const ADMIN_CAPABILITIES: u64 = 1 << 12 | 1 << 21;
 
 /// Whether the caller can build a lab where it is: make network namespaces, and name them.
 ///
@@ -32,7 +32,7 @@ pub fn can_build_here() -> Result<bool, Error> {
     Ok(made)
 }
 
-fn has_admin_capabilities() -> Result<bool, Error> {
+pub(super) fn has_admin_capabilities() -> Result<bool, Error> {
     let path = "/proc/self/status";
     let status = fs::read_to_string(path).map_err(Error::file("read", path))?;
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
@@ -70,16 +70,13 @@ fn await_single_thread() -> Result<(), Error> {
 /// # Errors
 /// [`Error::Cannot`] with what is missing.
 pub fn try_user_namespace() -> Result<(), Error> {
-    // Its sentence would be that of a failed start; ours says what is missing.
-    let status = Command::new("/proc/self/exe");
-    let mut probe = status;
-    std::os::unix::process::CommandExt::arg0(&mut probe, Part::Probe.argument());
+    let mut probe = Part::Probe.command();
     let status = probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let status = status.map_err(Error::step("start /proc/self/exe"))?;
     match status.code() {
         Some(0) => Ok(()),
-        Some(code) => Err(forbidden(io::Error::from_raw_os_error(code))),
-        None => Err(forbidden(io::Error::other("the attempt was killed"))),
+        Some(code) => Err(forbidden(io::Error::from_raw_os_error(code), Uid::effective())),
+        None => Err(forbidden(io::Error::other("the attempt was killed"), Uid::effective())),
     }
 }
 
@@ -96,7 +93,8 @@ pub(super) fn probe() -> u8 {
 }
 
 /// Why user namespaces are refused: the settings that are known to forbid them, looked at one by one.
-pub(super) fn forbidden(source: io::Error) -> Error {
+/// `uid`: the caller's, before it may have changed.
+pub(super) fn forbidden(source: io::Error, uid: Uid) -> Error {
     let what = format!("this machine does not let this user have a private lab ({source})");
     let is = |key: &str, value: &str| {
         fs::read_to_string(format!("/proc/sys/{key}")).is_ok_and(|text| text.trim() == value)
@@ -118,6 +116,18 @@ pub(super) fn forbidden(source: io::Error) -> Error {
     } else {
         None
     };
-    let setting = setting.unwrap_or("user namespaces are refused, and no setting known to nsrouter says why");
-    Error::Cannot { what, hint: format!("{setting}; or run nsrouter as root") }
+    let hint = match (setting, uid.is_root()) {
+        (Some(setting), _) => format!("{setting}; or run nsrouter as root"),
+        // Mapping root into a user namespace takes CAP_SETFCAP (verify_root_map() in
+        // kernel/user_namespace.c).
+        (None, true) => {
+            "this is root without its capabilities: it needs CAP_SYS_ADMIN and CAP_NET_ADMIN, or \
+                         CAP_SETFCAP for a user namespace"
+                .to_owned()
+        }
+        (None, false) => "user namespaces are refused, and no setting known to nsrouter says why (a chroot \
+                          does it too); run nsrouter as root"
+            .to_owned(),
+    };
+    Error::Cannot { what, hint }
 }

@@ -1,0 +1,75 @@
+//! The record: there and back, and what is refused.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn record() -> State {
+    State {
+        version: VERSION,
+        id: "an-id".to_owned(),
+        name: "default".to_owned(),
+        mode: "kernel".to_owned(),
+        private: false,
+        ready: true,
+        owner: ProcessId::current().unwrap(),
+        topology: Topology::default_lab(),
+        nodes: vec![NodeState {
+            name: "t1".to_owned(),
+            role: Role::Host,
+            namespace: Some("t1".to_owned()),
+            inode: Some(4_026_532_000),
+            ports: vec![PortInfo {
+                ifname: "t1-eth0".to_owned(),
+                ifindex: 2,
+                mac: Mac([2, 0, 0, 0, 0, 1]),
+                mtu: 1500,
+                addresses: vec!["10.10.251.1/24".parse().unwrap()],
+            }],
+        }],
+        sysctls: vec![SavedSysctl { key: "net/ipv4/ip_forward".to_owned(), value: "0".to_owned() }],
+        routes: vec![SavedRoute {
+            ifname: "eth0".to_owned(),
+            gateway: "fe80::1".parse().unwrap(),
+            table: 254,
+            metric: 1024,
+            preference: 1,
+            expires_seconds: Some(1800),
+            hop_limit: Some(64),
+            mtu: None,
+        }],
+    }
+}
+
+#[test]
+fn there_and_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = record();
+    record.write_to(dir.path()).unwrap();
+    assert_eq!(State::read_from(dir.path()).unwrap(), record);
+    let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(files, ["state.json"], "nothing is left of writing it");
+}
+
+#[test]
+fn a_record_of_another_version_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    State { version: VERSION + 1, ..record() }.write_to(dir.path()).unwrap();
+    let error = State::read_from(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("another nsrouter"), "{error}");
+}
+
+#[test]
+fn an_unknown_node_is_answered_with_those_there_are() {
+    let error = record().node("t3").unwrap_err().to_string();
+    assert_eq!(error, "lab `default` has no node `t3`; it has t1");
+}
+
+#[test]
+fn names_of_labs() {
+    for name in ["default", "a", "x-1.2_3"] {
+        check_name(name).unwrap();
+    }
+    for name in ["", ".lock", "-x", "a/b", "a b", &"x".repeat(33)] {
+        assert!(check_name(name).is_err(), "{name}");
+    }
+}
