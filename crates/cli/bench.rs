@@ -15,14 +15,14 @@ use nsrouter_bench::environment::Environment;
 use nsrouter_bench::plan::{Mode, Plan, Scenario};
 use nsrouter_bench::report::Report;
 use nsrouter_bench::run::{self, Event, Outcome};
-use nsrouter_bench::traffic::TrafficChoice;
-use nsrouter_bench::traffic::iperf3::{self, Iperf3Error};
+use nsrouter_bench::traffic::{Generator, Iperf3Error, TrafficChoice};
 use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::{NodeState, State};
-use nsrouter_lab::{NETNS_DIR, Role};
+use nsrouter_lab::{Error, NETNS_DIR, Role};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Cannot;
+use crate::status::LAB_VARIABLE;
 
 /// What `bench` takes.
 #[derive(Debug, clap::Args)]
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// Time of the same load before that, not counted.
     #[arg(long, value_name = "S", default_value_t = 1)]
     warm_up: u32,
-    /// What makes the traffic: auto or iperf3.
+    /// What makes the traffic: iperf3, builtin, or auto for the first that is there.
     #[arg(long, value_name = "WHAT", default_value = "auto")]
     traffic: TrafficChoice,
     /// Decides the order of the samples and the resampling; recorded with the results.
@@ -61,6 +61,8 @@ pub(crate) struct Args {
 /// What the hidden `bench-agent` takes: see [`nsrouter_bench::cell::agent_arguments`].
 #[derive(Debug, clap::Args)]
 pub(crate) struct AgentArgs {
+    #[arg(long, env = LAB_VARIABLE)]
+    name: Option<String>,
     #[arg(long)]
     scenario: Scenario,
     #[arg(long)]
@@ -85,23 +87,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Err(error) = plan.validate() {
         clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")).exit();
     }
-    if plan.scenarios.iter().any(Scenario::needs_iperf3)
-        && let Err(error) = iperf3::version()
-    {
-        return Err(match error {
-            Iperf3Error::Missing => Cannot {
-                what: "iperf3 is not installed, and it makes the traffic of these scenarios".into(),
-                hint: "apt-get install iperf3, or measure --scenarios latency-idle alone".into(),
-            }
-            .into(),
-            other => other.into(),
-        });
-    }
+    let generator = match Generator::choose(plan.traffic) {
+        Ok(generator) => generator,
+        Err(error @ Iperf3Error::Missing) => {
+            let hint = "apt-get install iperf3, or use --traffic builtin".into();
+            return Err(Cannot { what: error.to_string(), hint }.into());
+        }
+        Err(error) => return Err(error.into()),
+    };
     let binary = Binary {
         path: std::env::current_exe().context("cannot find this program's own file")?,
         agent_subcommand: "bench-agent".into(),
     };
-    let environment = Environment::look(&plan, env!("CARGO_PKG_VERSION"));
+    let environment = Environment::look(&plan, &generator, env!("CARGO_PKG_VERSION"));
     if let Some(file) = &args.json {
         // Before minutes of work, not after: can it be written at all?
         write_json(file, &Report::new(&plan, environment.clone(), &Outcome::default()))?;
@@ -227,9 +225,9 @@ fn seed_of_now() -> u64 {
 
 /// Inside a lab that `bench` has started: measures one scenario and prints its samples as a line of JSON.
 pub(crate) fn run_agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
-    let state = match enter::join(None)? {
+    let state = match enter::join(args.name.as_deref())? {
         (Entered::Done(code), _) => return Ok(ExitCode::from(code)),
-        (Entered::Here, state) => state.context("the lab has no record")?,
+        (Entered::Here, state) => state.ok_or(Error::NoLabs)?,
     };
     let (client, server) = ends(&state)?;
     let options = AgentOptions {

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{Family, Load, Scenario};
 use crate::stats::quantile;
+use crate::traffic::builtin::{self, Window};
 use crate::traffic::iperf3::{self, Iperf3Error};
-use crate::traffic::{EchoOptions, Sample, TrafficChoice, echo};
+use crate::traffic::{EchoOptions, Generator, Sample, TrafficChoice, echo};
 
 /// iperf3's own default, and nobody else's in a fresh lab.
 const PORT: u16 = 5201;
@@ -44,7 +45,10 @@ impl Host {
     }
 
     /// Runs `work` on a thread inside the host's namespace.
-    fn run<T: Send>(&self, work: impl FnOnce() -> Result<T, AgentError> + Send) -> Result<T, AgentError> {
+    pub(crate) fn run<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, AgentError> + Send,
+    ) -> Result<T, AgentError> {
         let enter = || -> io::Result<()> {
             setns(File::open(&self.netns)?, CloneFlags::CLONE_NEWNET)?;
             Ok(())
@@ -112,6 +116,12 @@ pub enum AgentError {
     /// iperf3.
     #[error(transparent)]
     Iperf3(#[from] Iperf3Error),
+    /// The built-in generator's sockets.
+    #[error("the built-in generator")]
+    Generator(#[source] io::Error),
+    /// The load was sent, and nothing of it came.
+    #[error("nothing of what was sent arrived")]
+    NothingArrived,
     /// The frame size holds no datagram of this family. A scenario that was parsed never has one.
     #[error("the scenario's frames hold no datagram")]
     FrameSize,
@@ -128,13 +138,32 @@ pub fn measure(client: &Host, server: &Host, options: &AgentOptions) -> Result<A
     let family = options.scenario.family;
     let target = server.address(family);
     client.run(|| await_path(target))?;
-    match options.scenario.load {
-        Load::Tcp { .. } => with_iperf3(client, server, options, 0),
+    let payload_bytes = match options.scenario.load {
+        Load::Tcp { .. } => 0,
         Load::Udp { frame_bytes } => {
-            let payload_bytes = Scenario::udp_payload(frame_bytes, family).ok_or(AgentError::FrameSize)?;
-            with_iperf3(client, server, options, payload_bytes)
+            Scenario::udp_payload(frame_bytes, family).ok_or(AgentError::FrameSize)?
         }
-        Load::LatencyIdle => client.run(|| latency(target, options)),
+        Load::LatencyIdle => return client.run(|| latency(target, options)),
+    };
+    match Generator::choose(options.traffic)? {
+        Generator::Iperf3 { version } => {
+            let samples = with_iperf3(client, server, options, payload_bytes)?;
+            Ok(AgentReport { samples, traffic: version })
+        }
+        Generator::Builtin => {
+            let seconds = |seconds| Duration::from_secs(u64::from(seconds));
+            let window =
+                Window { warm_up: seconds(options.warm_up_seconds), length: seconds(options.seconds) };
+            let samples = match options.scenario.load {
+                Load::Tcp { streams, direction } => {
+                    builtin::tcp(client, server, target, streams, direction, window)?
+                }
+                Load::Udp { .. } | Load::LatencyIdle => {
+                    builtin::udp(client, server, target, payload_bytes, window)?
+                }
+            };
+            Ok(AgentReport { samples, traffic: "built-in".into() })
+        }
     }
 }
 
@@ -162,8 +191,7 @@ fn with_iperf3(
     server: &Host,
     options: &AgentOptions,
     payload_bytes: u16,
-) -> Result<AgentReport, AgentError> {
-    let traffic = iperf3::version()?;
+) -> Result<Vec<Sample>, AgentError> {
     let running = server.run(|| Ok(iperf3::Server::start(PORT, READY_WITHIN)?))?;
     let client_options = iperf3::ClientOptions {
         server: server.address(options.scenario.family),
@@ -175,7 +203,7 @@ fn with_iperf3(
     };
     let samples = client.run(|| Ok(iperf3::client(&client_options)?))?;
     drop(running);
-    Ok(AgentReport { samples, traffic })
+    Ok(samples)
 }
 
 fn latency(target: IpAddr, options: &AgentOptions) -> Result<AgentReport, AgentError> {

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use crate::plan::Plan;
-use crate::traffic::iperf3;
+use crate::traffic::Generator;
 
 /// Sysctls that move results. All are of the machine's own namespace; a lab's namespaces start from them or from the kernel's
 /// defaults.
@@ -48,8 +48,8 @@ pub struct Environment {
     pub load_average: Option<f64>,
     /// Sysctls by name.
     pub sysctls: BTreeMap<String, String>,
-    /// Versions of the programs that make traffic.
-    pub programs: BTreeMap<String, String>,
+    /// What made the traffic.
+    pub traffic: String,
     /// Which processors who may use: the same for every mode.
     pub cpu_placement: String,
     /// Offloads of the lab's links.
@@ -66,7 +66,7 @@ pub struct Environment {
 
 impl Environment {
     /// Looks around. What cannot be found out is left out.
-    pub fn look(plan: &Plan, nsrouter: &str) -> Environment {
+    pub fn look(plan: &Plan, traffic: &Generator, nsrouter: &str) -> Environment {
         let read = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
         let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
         let cpuinfo_field = |name: &str| {
@@ -97,7 +97,7 @@ impl Environment {
             memory_bytes: kib.and_then(|kib| kib.parse::<u64>().ok()).map(|kib| kib * 1024),
             load_average: read("/proc/loadavg").and_then(|text| text.split(' ').next()?.parse().ok()),
             sysctls: sysctls.collect(),
-            programs: iperf3::version().ok().into_iter().map(|version| ("iperf3".into(), version)).collect(),
+            traffic: traffic.to_string(),
             cpu_placement: format!(
                 "left to the scheduler: all of {cpus} for traffic and router alike, in every mode"
             ),

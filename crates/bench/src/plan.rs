@@ -121,14 +121,6 @@ const MIN_UDP_PAYLOAD: u16 = 16;
 const MAX_FRAME: u16 = 1518;
 
 impl Scenario {
-    /// Whether iperf3 makes this traffic.
-    pub fn needs_iperf3(&self) -> bool {
-        match self.load {
-            Load::Tcp { .. } | Load::Udp { .. } => true,
-            Load::LatencyIdle => false,
-        }
-    }
-
     /// Bytes of UDP payload that make a frame of `frame_bytes` (FCS included): a 64-byte frame has an IPv4 length of 46
     /// and 18 bytes of payload. `None` where the headers and a sequence number do not fit.
     pub fn udp_payload(frame_bytes: u16, family: Family) -> Option<u16> {

@@ -165,8 +165,9 @@ impl Report {
     pub fn notes(&self) -> Vec<String> {
         let rounds = self.environment.rounds;
         let mut notes = vec![format!(
-            "medians of {rounds} round{} with 95% bootstrap intervals; ~ marks a ratio that is not told apart from 1",
-            if rounds == 1 { "" } else { "s" }
+            "medians of {rounds} round{} with 95% bootstrap intervals; ~ marks a ratio not told apart from 1; traffic by {}",
+            if rounds == 1 { "" } else { "s" },
+            self.environment.traffic
         )];
         notes.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
         notes
@@ -328,7 +329,7 @@ mod tests {
     use crate::agent::AgentReport;
     use crate::plan;
     use crate::run::{Failure, Measurement};
-    use crate::traffic::{Sample, TrafficChoice};
+    use crate::traffic::{Generator, Sample, TrafficChoice};
 
     fn example() -> (Plan, Outcome) {
         let plan = Plan {
@@ -366,7 +367,7 @@ mod tests {
 
     fn report() -> Report {
         let (plan, outcome) = example();
-        Report::new(&plan, Environment::look(&plan, "0.0.0"), &outcome)
+        Report::new(&plan, Environment::look(&plan, &Generator::Builtin, "0.0.0"), &outcome)
     }
 
     #[test]
@@ -415,7 +416,7 @@ mod tests {
         let cell = outcome.measurements[0].cell.clone();
         outcome.failures.push(Failure { cell, attempt: 2, message: "it stalled".into() });
         outcome.interrupted = true;
-        let report = Report::new(&plan, Environment::look(&plan, "0.0.0"), &outcome);
+        let report = Report::new(&plan, Environment::look(&plan, &Generator::Builtin, "0.0.0"), &outcome);
         let warnings = report.warnings.join("\n");
         for part in ["stopped early", "failed twice (it stalled)", "--rounds 5"] {
             assert!(warnings.contains(part), "{part} is not in: {warnings}");

@@ -5,12 +5,17 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt};
 
 /// ICMP and ICMPv6 header up to identifier and sequence number, in bytes (RFC 792, RFC 4443 section 4.1).
 pub(super) const HEADER_BYTES: usize = 8;
+/// How long the socket waits by itself at a time.
+const SOCKET_TIMEOUT: Duration = Duration::from_millis(100);
 const IPV4_HEADER_BYTES: usize = 20;
 const IPV6_HEADER_BYTES: usize = 40;
 
@@ -55,7 +60,18 @@ impl IcmpSocket {
         let fd = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
         // As much as an ordinary user gets; enough for a few hundred small messages.
         setsockopt(&fd, sockopt::RcvBuf, &(1 << 18))?;
-        Ok(IcmpSocket { socket: UdpSocket::from(fd), v4: target.is_ipv4(), buffer: vec![0; 1 << 16] })
+        let socket = UdpSocket::from(fd);
+        socket.set_read_timeout(Some(SOCKET_TIMEOUT))?;
+        Ok(IcmpSocket { socket, v4: target.is_ipv4(), buffer: vec![0; 1 << 16] })
+    }
+
+    fn readable_within(&self, time: Duration) -> io::Result<bool> {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        match ppoll(&mut fds, Some(time.into()), None) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::EINTR) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Sends an echo request. The kernel fills in the checksum of ICMPv6 (RFC 3542 section 3.1).
@@ -84,7 +100,11 @@ impl IcmpSocket {
             let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|d| !d.is_zero()) else {
                 return Ok(None);
             };
-            self.socket.set_read_timeout(Some(left.max(Duration::from_micros(1))))?;
+            // The socket's own timeout is counted in jiffies; ppoll(2) is exact but a system call more, which would be
+            // part of every round trip. So the long waits are the socket's, and the last bit ppoll's.
+            if left < SOCKET_TIMEOUT && !self.readable_within(left)? {
+                return Ok(None);
+            }
             let (len, from) = match self.socket.recv_from(&mut self.buffer) {
                 Ok(received) => received,
                 Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {

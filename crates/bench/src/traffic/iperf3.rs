@@ -16,7 +16,7 @@ use crate::plan::{Direction, Load};
 #[derive(Debug, thiserror::Error)]
 pub enum Iperf3Error {
     /// There is no such program in `PATH`.
-    #[error("iperf3 is not installed, and it makes the traffic here (Debian: apt-get install iperf3)")]
+    #[error("iperf3 is not installed")]
     Missing,
     /// It could not be started.
     #[error("iperf3 could not be started")]

@@ -3,6 +3,7 @@
 //! Everything here acts in the network namespace of the thread that calls it. Whoever calls decides where that is:
 //! `bench` enters the namespaces of a lab's hosts itself ([`crate::agent`]), `check` does so through the lab.
 
+pub(crate) mod builtin;
 mod echo;
 mod icmp;
 pub mod iperf3;
@@ -15,6 +16,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use echo::{EchoOptions, EchoReport, echo};
+pub use iperf3::Iperf3Error;
 pub use trace::{Answer, TraceOptions, trace};
 
 /// Which generator was asked for.
@@ -25,6 +27,8 @@ pub enum TrafficChoice {
     Auto,
     /// iperf3, or an error.
     Iperf3,
+    /// Our own.
+    Builtin,
 }
 
 impl fmt::Display for TrafficChoice {
@@ -32,6 +36,7 @@ impl fmt::Display for TrafficChoice {
         f.write_str(match self {
             TrafficChoice::Auto => "auto",
             TrafficChoice::Iperf3 => "iperf3",
+            TrafficChoice::Builtin => "builtin",
         })
     }
 }
@@ -43,7 +48,46 @@ impl FromStr for TrafficChoice {
         match text {
             "auto" => Ok(TrafficChoice::Auto),
             "iperf3" => Ok(TrafficChoice::Iperf3),
-            _ => Err(format!("there is no traffic generator `{text}`; there are auto and iperf3")),
+            "builtin" => Ok(TrafficChoice::Builtin),
+            _ => Err(format!("there is no traffic generator `{text}`; there are auto, iperf3 and builtin")),
+        }
+    }
+}
+
+/// The generator that a choice comes to on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Generator {
+    /// iperf3.
+    Iperf3 {
+        /// What it says of itself.
+        version: String,
+    },
+    /// [`builtin`].
+    Builtin,
+}
+
+impl Generator {
+    /// Looks what there is.
+    ///
+    /// # Errors
+    /// Where iperf3 was asked for by name and is not there, or cannot be started.
+    pub fn choose(choice: TrafficChoice) -> Result<Generator, Iperf3Error> {
+        match (choice, iperf3::version()) {
+            (TrafficChoice::Builtin, _) | (TrafficChoice::Auto, Err(Iperf3Error::Missing)) => {
+                Ok(Generator::Builtin)
+            }
+            (TrafficChoice::Auto | TrafficChoice::Iperf3, version) => {
+                Ok(Generator::Iperf3 { version: version? })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Generator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Generator::Iperf3 { version } => f.write_str(version),
+            Generator::Builtin => f.write_str("the built-in generator"),
         }
     }
 }

@@ -1,0 +1,270 @@
+//! The built-in generator: TCP bulk and UDP as fast as it goes, where no iperf3 is installed.
+//!
+//! A window is cut out of the running load by reading counters at its beginning and end, so what happens before, the warm-up,
+//! and after it does not matter.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt};
+
+use super::Sample;
+use crate::agent::{AgentError, Host};
+use crate::plan::Direction;
+
+/// Read and written at a time, as iperf3 does by default.
+const TCP_BLOCK_BYTES: usize = 128 << 10;
+/// A connection is made at once, or the path does not work.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How often a receiver that gets nothing looks whether it is over.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Asked for a UDP receiver's buffer; the machine's rmem_max may allow less.
+const UDP_BUFFER_BYTES: usize = 4 << 20;
+
+/// When the counting begins and for how long it goes on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) warm_up: Duration,
+    pub(crate) length: Duration,
+}
+
+/// Something counted at two moments, a window apart.
+struct Counted<const N: usize> {
+    counts: [u64; N],
+    elapsed: Duration,
+}
+
+impl Window {
+    /// Waits for the window to pass, and says by how much the counters grew meanwhile.
+    fn count<const N: usize>(self, read: impl Fn() -> [u64; N]) -> Counted<N> {
+        thread::sleep(self.warm_up);
+        let (start, before) = (Instant::now(), read());
+        thread::sleep(self.length);
+        let (elapsed, after) = (start.elapsed(), read());
+        let mut counts = after;
+        for (count, before) in counts.iter_mut().zip(before) {
+            *count = count.saturating_sub(before);
+        }
+        Counted { counts, elapsed }
+    }
+}
+
+/// TCP between two hosts: `streams` connections in each direction asked for.
+pub(crate) fn tcp(
+    client: &Host,
+    server: &Host,
+    target: IpAddr,
+    streams: u16,
+    direction: Direction,
+    window: Window,
+) -> Result<Vec<Sample>, AgentError> {
+    let ways: &[bool] = match direction {
+        Direction::Forward => &[true],
+        Direction::Reverse => &[false],
+        Direction::Both => &[true, false],
+    };
+    let mut flows: Vec<(TcpStream, TcpStream)> = Vec::new();
+    for &forward in ways {
+        for (ours, theirs) in connect(client, server, target, streams)? {
+            flows.push(if forward { (ours, theirs) } else { (theirs, ours) });
+        }
+    }
+    let before = retransmitted(client)? + retransmitted(server)?;
+    let Counted { counts: [bytes], elapsed } = tcp_over(&flows, window);
+    let after = retransmitted(client)? + retransmitted(server)?;
+    if bytes == 0 {
+        return Err(AgentError::NothingArrived);
+    }
+    Ok(vec![
+        Sample::new("throughput", "bit/s", bytes as f64 * 8.0 / elapsed.as_secs_f64()),
+        // Of the warm-up too: the kernel counts them by namespace, and a lab's are its own.
+        Sample::new("retransmits", "segment", after.saturating_sub(before) as f64),
+    ])
+}
+
+/// Keeps all flows (writing end, reading end) full, and counts the bytes that were read.
+fn tcp_over(flows: &[(TcpStream, TcpStream)], window: Window) -> Counted<1> {
+    let (received, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for (from, to) in flows {
+            scope.spawn(|| write_until(from, &over));
+            scope.spawn(|| read_until(to, &received));
+        }
+        let counted = window.count(|| [received.load(Ordering::Relaxed)]);
+        over.store(true, Ordering::Relaxed);
+        for (from, to) in flows {
+            // Wakes whoever waits for the other; fails only where the connection is gone already.
+            let _ = from.shutdown(Shutdown::Both);
+            let _ = to.shutdown(Shutdown::Both);
+        }
+        counted
+    })
+}
+
+/// Connects from the client's host to the server's: pairs of both ends.
+fn connect(
+    client: &Host,
+    server: &Host,
+    target: IpAddr,
+    streams: u16,
+) -> Result<Vec<(TcpStream, TcpStream)>, AgentError> {
+    // A socket stays in the namespace in which it was made, whoever uses it later.
+    let listener =
+        server.run(|| TcpListener::bind(SocketAddr::new(target, 0)).map_err(AgentError::Generator))?;
+    let address = listener.local_addr().map_err(AgentError::Generator)?;
+    (0..streams)
+        .map(|_| {
+            let ours = client.run(|| {
+                TcpStream::connect_timeout(&address, CONNECT_WITHIN).map_err(AgentError::Generator)
+            })?;
+            let (theirs, _) = listener.accept().map_err(AgentError::Generator)?;
+            Ok((ours, theirs))
+        })
+        .collect()
+}
+
+fn write_until(mut stream: &TcpStream, over: &AtomicBool) {
+    let block = vec![0x6e; TCP_BLOCK_BYTES];
+    while !over.load(Ordering::Relaxed) && stream.write_all(&block).is_ok() {}
+}
+
+fn read_until(mut stream: &TcpStream, received: &AtomicU64) {
+    let mut block = vec![0; TCP_BLOCK_BYTES];
+    loop {
+        match stream.read(&mut block) {
+            Ok(0) => return,
+            Ok(bytes) => {
+                received.fetch_add(bytes as u64, Ordering::Relaxed);
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Segments that the host's TCP has sent again: `RetransSegs` of its namespace (RFC 1213).
+fn retransmitted(host: &Host) -> Result<u64, AgentError> {
+    let table =
+        host.run(|| std::fs::read_to_string("/proc/thread-self/net/snmp").map_err(AgentError::Generator))?;
+    Ok(snmp(&table, "Tcp:", "RetransSegs").unwrap_or(0))
+}
+
+/// A value of /proc/net/snmp: a line of names, then a line of values.
+fn snmp(table: &str, group: &str, name: &str) -> Option<u64> {
+    let mut lines = table.lines().filter(|line| line.starts_with(group));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let at = names.split_whitespace().position(|word| word == name)?;
+    values.split_whitespace().nth(at)?.parse().ok()
+}
+
+/// UDP from the client's host to the server's, datagrams of `payload_bytes` as fast as one thread sends.
+pub(crate) fn udp(
+    client: &Host,
+    server: &Host,
+    target: IpAddr,
+    payload_bytes: u16,
+    window: Window,
+) -> Result<Vec<Sample>, AgentError> {
+    let receiver = server.run(|| open_receiver(target).map_err(AgentError::Generator))?;
+    let address = receiver.local_addr().map_err(AgentError::Generator)?;
+    let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let sender = client.run(|| {
+        let socket = UdpSocket::bind(any).and_then(|socket| socket.connect(address).map(|()| socket));
+        socket.map_err(AgentError::Generator)
+    })?;
+    let Counted { counts: [offered, delivered], elapsed } =
+        udp_over(&sender, &receiver, payload_bytes, window);
+    if delivered == 0 {
+        return Err(AgentError::NothingArrived);
+    }
+    let (offered, delivered, seconds) = (offered as f64, delivered as f64, elapsed.as_secs_f64());
+    Ok(vec![
+        Sample::new("delivered", "packet/s", delivered / seconds),
+        Sample::new("offered", "packet/s", offered / seconds),
+        // What waits in buffers at the window's ends can make it a little less than nothing.
+        Sample::new("loss", "1", (1.0 - delivered / offered).max(0.0)),
+    ])
+}
+
+/// Sends and receives for the window: how many datagrams left, and how many came.
+fn udp_over(sender: &UdpSocket, receiver: &UdpSocket, payload_bytes: u16, window: Window) -> Counted<2> {
+    let (sent, received, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let payload = vec![0x6e; usize::from(payload_bytes)];
+            while !over.load(Ordering::Relaxed) {
+                // ENOBUFS, or the ICMP error that an earlier datagram drew: it did not leave.
+                if sender.send(&payload).is_ok() {
+                    sent.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        scope.spawn(|| {
+            let mut buffer = [0; 2048];
+            while !over.load(Ordering::Relaxed) {
+                // A timeout only looks again whether it is over.
+                if receiver.recv(&mut buffer).is_ok() {
+                    received.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        let counted = window.count(|| [sent.load(Ordering::Relaxed), received.load(Ordering::Relaxed)]);
+        over.store(true, Ordering::Relaxed);
+        counted
+    })
+}
+
+fn open_receiver(target: IpAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(SocketAddr::new(target, 0))?;
+    setsockopt(&socket, sockopt::RcvBuf, &UDP_BUFFER_BYTES)?;
+    socket.set_read_timeout(Some(LOOK_AGAIN))?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    const SHORT: Window = Window { warm_up: Duration::from_millis(20), length: Duration::from_millis(100) };
+
+    #[test]
+    fn values_of_snmp_are_found_by_name() {
+        let table = "Ip: Forwarding\nIp: 1\nTcp: RtoMin RetransSegs InErrs\nTcp: 200 42 0\n";
+        assert_eq!(snmp(table, "Tcp:", "RetransSegs"), Some(42));
+        assert_eq!(snmp(table, "Tcp:", "NoSuch"), None);
+        assert_eq!(snmp(table, "Udp:", "RetransSegs"), None);
+    }
+
+    #[test]
+    fn a_window_counts_what_grew_within_it() {
+        let counter = AtomicU64::new(7);
+        let counted = SHORT.count(|| [counter.fetch_add(5, Ordering::Relaxed)]);
+        assert_eq!(counted.counts, [5]);
+        assert!(counted.elapsed >= SHORT.length);
+    }
+
+    #[test]
+    fn tcp_over_loopback_counts_bytes_and_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let flow = || {
+            let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            (ours, listener.accept().unwrap().0)
+        };
+        let counted = tcp_over(&[flow(), flow()], SHORT);
+        assert!(counted.counts[0] > 100_000, "{:?}", counted.counts);
+    }
+
+    #[test]
+    fn udp_over_loopback_counts_both_ends() {
+        let receiver = open_receiver(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.connect(receiver.local_addr().unwrap()).unwrap();
+        let [sent, received] = udp_over(&sender, &receiver, 18, SHORT).counts;
+        assert!(sent > 100 && received > 100, "{sent} {received}");
+    }
+}
