@@ -12,19 +12,44 @@ use etherparse::PacketBuilder;
 const CASES: &[Case] = &[
     Case { name: "check_passes", modes: BOTH, programs: &[], body: check_passes },
     Case { name: "ping_both_families_both_ways", modes: BOTH, programs: &["ping"], body: ping },
-    Case { name: "large_pings_are_fragments_for_the_router", modes: BOTH, programs: &["ping"], body: large_ping },
+    Case {
+        name: "large_pings_are_fragments_for_the_router",
+        modes: BOTH,
+        programs: &["ping"],
+        body: large_ping,
+    },
     Case { name: "traceroute_shows_the_router", modes: BOTH, programs: &["traceroute"], body: traceroute },
     Case { name: "tracepath_finds_the_mtu", modes: BOTH, programs: &["tracepath"], body: tracepath },
-    Case { name: "unreachable_host_and_network_are_told", modes: BOTH, programs: &["ping"], body: unreachable },
+    Case {
+        name: "unreachable_host_and_network_are_told",
+        modes: BOTH,
+        programs: &["ping"],
+        body: unreachable,
+    },
     Case { name: "one_reply_an_echo", modes: BOTH, programs: &[], body: one_reply_an_echo },
     Case { name: "one_answer_an_arp_request", modes: BOTH, programs: &[], body: one_answer_an_arp_request },
     Case { name: "one_answer_a_solicitation", modes: BOTH, programs: &[], body: one_answer_a_solicitation },
     Case { name: "iperf3_tcp_both_families", modes: BOTH, programs: &["iperf3"], body: iperf3_tcp },
     Case { name: "iperf3_udp_loses_nothing_when_slow", modes: BOTH, programs: &["iperf3"], body: iperf3_udp },
-    Case { name: "iperf3_to_the_router_itself", modes: BOTH, programs: &["iperf3"], body: iperf3_to_the_router },
+    Case {
+        name: "iperf3_to_the_router_itself",
+        modes: BOTH,
+        programs: &["iperf3"],
+        body: iperf3_to_the_router,
+    },
     Case { name: "every_frame_is_accounted_for", modes: USERSPACE, programs: &["iperf3"], body: accounted },
-    Case { name: "a_stopped_process_stops_all_traffic", modes: USERSPACE, programs: &["ping"], body: stopped },
-    Case { name: "the_kernel_does_not_forward", modes: USERSPACE, programs: &["ping"], body: kernel_is_silent },
+    Case {
+        name: "a_stopped_process_stops_all_traffic",
+        modes: USERSPACE,
+        programs: &["ping"],
+        body: stopped,
+    },
+    Case {
+        name: "the_kernel_does_not_forward",
+        modes: USERSPACE,
+        programs: &["ping"],
+        body: kernel_is_silent,
+    },
     Case { name: "a_link_that_goes_down_and_up", modes: BOTH, programs: &["ping"], body: link_down_and_up },
 ];
 
@@ -286,7 +311,9 @@ fn stopped(lab: &Lab) {
         ("t1", "fd00:252::1"),
         ("t1", "fd00:251::2"),
     ]
-    .map(|(node, to)| lab.exec(node, &["ping", "-n", "-c", "2", "-i", "0.1", "-W", "0.3", to]).status.success())
+    .map(|(node, to)| {
+        lab.exec(node, &["ping", "-n", "-c", "2", "-i", "0.1", "-W", "0.3", to]).status.success()
+    })
     .to_vec();
     nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGCONT).unwrap();
     assert_eq!(results, [false; 5], "nothing crosses a router that is stopped");

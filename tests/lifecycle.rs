@@ -78,16 +78,19 @@ fn signal(child: &Child, signal: Signal) {
 
 /// Everything that a lab could leave behind.
 fn traces() -> String {
-    sh("ip netns; ip -o link | sed 's/^[0-9]*: //'; ls /run/nsrouter 2>/dev/null; ip rule; ip route show table all; \
+    sh(
+        "ip netns; ip -o link | sed 's/^[0-9]*: //'; ls /run/nsrouter 2>/dev/null; ip rule; ip route show table all; \
         grep -r . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/forwarding \
-        /proc/sys/net/ipv6/conf/*/forwarding /proc/sys/net/ipv4/conf/*/rp_filter")
+        /proc/sys/net/ipv6/conf/*/forwarding /proc/sys/net/ipv4/conf/*/rp_filter",
+    )
 }
 
 fn processes_named(name: &str) -> usize {
     std::fs::read_dir("/proc")
         .unwrap()
-        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("comm")).ok())
-        .filter(|comm| comm.trim() == name)
+        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("stat")).ok())
+        // What has ended and was not reaped by the machine's init does not run any more.
+        .filter(|stat| stat.contains(&format!("({name})")) && !stat.contains(") Z "))
         .count()
 }
 
@@ -132,11 +135,8 @@ fn signals(_: &Lab) {
     }
     // A signal while the lab is being built.
     for delay_ms in [1, 5, 20, 40, 80, 120] {
-        let mut child = Command::new(nsrouter())
-            .args(["--mode", "userspace"])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child =
+            Command::new(nsrouter()).args(["--mode", "userspace"]).stdout(Stdio::null()).spawn().unwrap();
         // The moment is the subject: there is nothing to poll for.
         std::thread::sleep(Duration::from_millis(delay_ms));
         signal(&child, Signal::SIGTERM);

@@ -15,8 +15,9 @@ use nsrouter_engine::Engine;
 use nsrouter_engine::control::serve;
 use nsrouter_engine::status::Status;
 use nsrouter_lab::enter::{self, Entered};
-use nsrouter_lab::{Forwarder, Lab, Options, Removed, RouterNs, Topology};
+use nsrouter_lab::{Forwarder, Lab, Options, RouterNs, Topology};
 use tokio::process::{Child, Command};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{self, SignalKind};
 
 use crate::report::{self, LabReport};
@@ -95,7 +96,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime that waits for signals")?;
-    runtime.block_on(keep(args))
+    keep(args, &runtime)
 }
 
 /// What ends a lab.
@@ -106,9 +107,10 @@ enum End {
     Engine,
 }
 
-async fn keep(args: &Args) -> anyhow::Result<ExitCode> {
+/// Builds, waits and takes down. Only the waiting is asynchronous.
+fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     // Before anything is built, so that a signal during the building is not the end of the process.
-    let mut signals = Signals::new()?;
+    let mut signals = runtime.block_on(async { Signals::new() })?;
     let mode = args.mode.unwrap_or(Mode::Kernel);
     let options = Options {
         name: args.name.clone(),
@@ -130,17 +132,18 @@ async fn keep(args: &Args) -> anyhow::Result<ExitCode> {
         println!("replaced what lab `{}` had left behind", replaced.lab);
     }
     let engine = forwarder::start(&mut lab, mode, args.backend)?;
-    let listener = serve::bind(&status::socket_of(&lab.dir()))?;
-    let server = serve::serve(listener, || engine.status().unwrap_or_default());
-    if !quiet {
-        greet(&lab, &engine)?;
-    }
-
-    let child = start_command(args)?;
-    let end = tokio::select! {
-        end = until_end(args, child, &mut signals, &engine, quiet) => end?,
-        () = server => End::Engine,
-    };
+    let socket = status::socket_of(&lab.dir());
+    let end = runtime.block_on(async {
+        let listener = serve::bind(&socket)?;
+        if !quiet {
+            greet(&lab, &engine)?;
+        }
+        let child = start_command(args)?;
+        tokio::select! {
+            end = until_end(args, child, &mut signals, &engine, quiet) => end,
+            never = serve::serve(listener, || engine.status().unwrap_or_default()) => match never {},
+        }
+    })?;
 
     let failed = matches!(end, End::Engine);
     let last = engine.stop()?;
@@ -149,7 +152,7 @@ async fn keep(args: &Args) -> anyhow::Result<ExitCode> {
     } else if args.command.is_empty() {
         print!("\n{}\n{}", report::ports(&last), report::account(&last));
     }
-    for problem in down(lab).problems {
+    for problem in lab.down().problems {
         eprintln!("nsrouter: {problem}");
     }
     anyhow::ensure!(!failed, "the router ended by itself: {}", last.troubles.join("; "));
@@ -158,10 +161,6 @@ async fn keep(args: &Args) -> anyhow::Result<ExitCode> {
         End::Signal(signal) if !args.command.is_empty() => ExitCode::from(128 + signal_number(signal)),
         End::Signal(_) | End::Time | End::Engine => ExitCode::SUCCESS,
     })
-}
-
-fn down(lab: Lab) -> Removed {
-    lab.down()
 }
 
 /// The signals that end a lab.
@@ -299,7 +298,9 @@ fn greet(lab: &Lab, engine: &Engine) -> anyhow::Result<()> {
     println!("Try, in another terminal:");
     println!("  nsrouter check{name}");
     println!("  nsrouter exec{name} t1 -- ping 10.10.252.1");
-    println!("  nsrouter exec{name} t2 -- iperf3 -s -1   and   nsrouter exec{name} t1 -- iperf3 -c 10.10.252.1");
+    println!(
+        "  nsrouter exec{name} t2 -- iperf3 -s -1   and   nsrouter exec{name} t1 -- iperf3 -c 10.10.252.1"
+    );
     println!("  nsrouter status{name}\n");
     println!("Ctrl-C takes it down.");
     Ok(())

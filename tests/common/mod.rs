@@ -176,7 +176,13 @@ impl Lab {
     /// Runs a program in a node, which must succeed, and returns its standard output.
     pub fn succeed(&self, node: &str, command: &[&str]) -> String {
         let output = self.exec(node, command);
-        assert!(output.status.success(), "{node}: {}: {}\n{}", command.join(" "), describe(&output), self.dump());
+        assert!(
+            output.status.success(),
+            "{node}: {}: {}\n{}",
+            command.join(" "),
+            describe(&output),
+            self.dump()
+        );
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 

@@ -5,6 +5,7 @@
 //! <- {"mode":"userspace","ports":[...],...}
 //! ```
 
+use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -69,7 +70,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, ControlError> {
 }
 
 /// Answers requests until the future is dropped.
-pub async fn serve(listener: UnixListener, status: impl Fn() -> Status) {
+pub async fn serve(listener: UnixListener, status: impl Fn() -> Status) -> Infallible {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors, say: others may go away meanwhile.
