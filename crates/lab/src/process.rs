@@ -46,19 +46,25 @@ impl ProcessId {
             pid,
             start_ticks: start_ticks(pid)?,
             boot_id: boot_id()?,
-            pid_namespace: fs::metadata("/proc/self/ns/pid")?.ino(),
+            pid_namespace: own_pid_namespace()?,
         })
     }
 
     /// Whether it still runs. One that cannot be seen from the caller's PID namespace is taken to run:
     /// nothing of a lab that might be alive is removed.
     pub fn is_alive(&self) -> bool {
-        let Ok(here) = fs::metadata("/proc/self/ns/pid") else { return true };
         match boot_id() {
             Ok(boot_id) if boot_id != self.boot_id => false,
-            _ if here.ino() != self.pid_namespace => true,
-            _ => start_ticks(self.pid).is_ok_and(|ticks| ticks == self.start_ticks),
+            _ if self.is_of_this_namespace() => {
+                start_ticks(self.pid).is_ok_and(|ticks| ticks == self.start_ticks)
+            }
+            _ => lives_namespace(self.pid_namespace),
         }
+    }
+
+    /// Whether `pid` means the same to the caller.
+    fn is_of_this_namespace(&self) -> bool {
+        own_pid_namespace().is_ok_and(|inode| inode == self.pid_namespace)
     }
 
     /// Ends it: SIGTERM, then SIGKILL after `patience`. Returns when it is gone.
@@ -66,6 +72,13 @@ impl ProcessId {
     /// # Errors
     /// Where it may not be signalled, or outlives SIGKILL by two seconds.
     pub fn end(&self, patience: Duration) -> io::Result<()> {
+        if !self.is_of_this_namespace() {
+            return if self.is_alive() {
+                Err(io::Error::other("it is in another PID namespace"))
+            } else {
+                Ok(())
+            };
+        }
         let Some(held) = Held::open(self.pid) else { return Ok(()) };
         // Looked at after it is held: the number cannot come to mean another now.
         if !self.is_alive() {
@@ -81,6 +94,25 @@ impl ProcessId {
         }
         Err(io::Error::new(io::ErrorKind::TimedOut, "it outlived SIGKILL"))
     }
+}
+
+/// The inode number of the machine's first PID namespace, from which all processes are seen:
+/// `PROC_PID_INIT_INO` of include/linux/proc_ns.h.
+const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+fn own_pid_namespace() -> io::Result<u64> {
+    Ok(fs::metadata("/proc/self/ns/pid")?.ino())
+}
+
+/// Whether a process lives in that PID namespace; true where not all processes can be seen.
+fn lives_namespace(inode: u64) -> bool {
+    if !own_pid_namespace().is_ok_and(|own| own == FIRST_PID_NAMESPACE) {
+        return true;
+    }
+    let Ok(entries) = fs::read_dir("/proc") else { return true };
+    entries
+        .filter_map(Result::ok)
+        .any(|entry| fs::metadata(entry.path().join("ns/pid")).is_ok_and(|ns| ns.ino() == inode))
 }
 
 /// A process of whose number we can be sure.
@@ -239,7 +271,11 @@ mod tests {
         assert!(own.is_alive());
         assert!(!ProcessId { start_ticks: own.start_ticks + 1, ..own.clone() }.is_alive());
         assert!(!ProcessId { boot_id: "another".to_owned(), ..own.clone() }.is_alive());
-        assert!(ProcessId { pid_namespace: 1, ..own }.is_alive(), "what cannot be seen is left alone");
+        let elsewhere = ProcessId { pid_namespace: 1, ..own };
+        // From the first PID namespace all are seen, and nothing lives in that one.
+        let sees_all = own_pid_namespace().unwrap() == FIRST_PID_NAMESPACE;
+        assert_eq!(elsewhere.is_alive(), !sees_all, "what cannot be seen is left alone");
+        assert_eq!(elsewhere.end(Duration::ZERO).is_ok(), sees_all, "no number is taken for another's");
     }
 
     #[test]

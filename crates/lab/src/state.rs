@@ -52,8 +52,7 @@ pub struct State {
     pub nodes: Vec<NodeState>,
     /// Settings of the machine's own namespace that were changed, in the order to write them back.
     pub sysctls: Vec<SavedSysctl>,
-    /// Default routes of the machine's own namespace that came from router advertisements, each as the
-    /// text of its netlink attributes.
+    /// Default routes of the machine's own namespace that came from router advertisements.
     pub routes: Vec<SavedRoute>,
 }
 
