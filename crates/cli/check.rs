@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use comfy_table::{Table, presets};
 use nsrouter_bench::traffic::{Answer, EchoOptions, TraceOptions, echo, trace, verified};
+use nsrouter_engine::control::serve;
 use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::{NodeState, State};
-use nsrouter_lab::{HOST_PORT, NodeNs, Role};
+use nsrouter_lab::{Error, HOST_PORT, NodeNs, Role};
 use serde::Serialize;
+
+use crate::status::{LAB_VARIABLE, socket_of};
 
 /// Echo requests a row.
 const ECHOES: u32 = 5;
@@ -41,7 +44,7 @@ const V6_ECHO_HEADERS: usize = 48;
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Which lab, when more than one is running.
-    #[arg(long, value_name = "LAB")]
+    #[arg(long, value_name = "LAB", env = LAB_VARIABLE)]
     name: Option<String>,
     /// Print JSON.
     #[arg(long)]
@@ -52,13 +55,20 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match enter::join(args.name.as_deref())? {
         (Entered::Done(code), _) => Ok(ExitCode::from(code)),
-        (Entered::Here, state) => of_lab(&*state.context("the lab has no record")?, args.json),
+        (Entered::Here, state) => {
+            let state = state.ok_or(Error::NoLabs)?;
+            // An engine that does not answer is no reason not to test: what it should do will fail.
+            let host_port = serve::ask_status(&socket_of(&state.dir())).map(|status| status.host_port);
+            let mute = host_port.ok().filter(|port| !port.available).map(|port| port.reason);
+            of_lab(&state, mute, args.json)
+        }
     }
 }
 
-/// Runs all tests and prints them. Success only where none failed.
-pub(crate) fn of_lab(state: &State, json: bool) -> anyhow::Result<ExitCode> {
-    let rows = Lab::of(state)?.rows();
+/// Runs all tests and prints them. Success only where none failed. `mute` says why the router's own programs have no way to
+/// the network, where they have none.
+pub(crate) fn of_lab(state: &State, mute: Option<String>, json: bool) -> anyhow::Result<ExitCode> {
+    let rows = Lab::of(state, mute)?.rows();
     let passed = rows.iter().all(|row| !matches!(row.outcome, Outcome::Fail { .. }));
     if json {
         let report = Report { lab: &state.name, mode: &state.mode, passed, rows: &rows };
@@ -124,6 +134,7 @@ impl Node<'_> {
 struct Lab<'a> {
     state: &'a State,
     nodes: Vec<Node<'a>>,
+    mute: Option<String>,
 }
 
 /// Two nodes on one link, in one family.
@@ -135,7 +146,7 @@ struct Neighbours<'a> {
 }
 
 impl<'a> Lab<'a> {
-    fn of(state: &'a State) -> anyhow::Result<Self> {
+    fn of(state: &'a State, mute: Option<String>) -> anyhow::Result<Self> {
         let nodes = state.nodes.iter().map(|record| {
             let namespace = match &record.namespace {
                 Some(name) => NodeNs::named(name),
@@ -146,7 +157,7 @@ impl<'a> Lab<'a> {
             })?;
             Ok(Node { record, namespace })
         });
-        Ok(Lab { state, nodes: nodes.collect::<anyhow::Result<_>>()? })
+        Ok(Lab { state, nodes: nodes.collect::<anyhow::Result<_>>()?, mute })
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -159,7 +170,7 @@ impl<'a> Lab<'a> {
             rows.push(row(
                 format!("ping {router} to {host}"),
                 n.host_address,
-                self.unless_mute(n, || ping(n.router, n.host_address, 56)),
+                self.unless_mute(|| ping(n.router, n.host_address, 56)),
             ));
             rows.push(row(
                 format!("ping {host} to {router}"),
@@ -194,7 +205,7 @@ impl<'a> Lab<'a> {
             rows.push(row(
                 name,
                 n.router_address,
-                self.unless_mute(n, || transfer(n.host, n.router, n.router_address, HOST_TRANSFER_BYTES)),
+                self.unless_mute(|| transfer(n.host, n.router, n.router_address, HOST_TRANSFER_BYTES)),
             ));
         }
         rows
@@ -243,20 +254,10 @@ impl<'a> Lab<'a> {
 
     /// Runs a test that a router's own programs take part in, unless they have no way to the network: a userspace router owns
     /// its addresses itself, and lends them to the kernel only through the host port.
-    fn unless_mute(&self, n: &Neighbours<'_>, test: impl FnOnce() -> Outcome) -> Outcome {
-        let looked = n.router.namespace.run(|| {
-            let owned = UdpSocket::bind((n.router_address, 0)).is_ok();
-            let interfaces = std::fs::read_to_string("/proc/thread-self/net/dev")?;
-            let lent = interfaces.lines().any(|line| line.trim_start().starts_with(&format!("{HOST_PORT}:")));
-            io::Result::Ok(owned || lent)
-        });
-        match looked.and_then(|result| result) {
-            Ok(true) => test(),
-            Ok(false) if self.state.mode.starts_with("kernel") => Outcome::Fail {
-                detail: format!("{} is not an address of {}", n.router_address, n.router.name()),
-            },
-            Ok(false) => Outcome::Skipped { detail: no_host_port() },
-            Err(error) => Outcome::Fail { detail: error.to_string() },
+    fn unless_mute(&self, test: impl FnOnce() -> Outcome) -> Outcome {
+        match &self.mute {
+            None => test(),
+            Some(reason) => Outcome::Skipped { detail: format!("{HOST_PORT}: {reason}") },
         }
     }
 
@@ -307,15 +308,6 @@ fn judge_trace(way: &[Answer], to: IpAddr, first_hops: &[IpAddr], routers: &[IpA
         _ => false,
     };
     if right { Outcome::Pass { detail } } else { Outcome::Fail { detail } }
-}
-
-/// Why a router's own programs are cut off.
-fn no_host_port() -> String {
-    let why = match std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
-        Ok(_) => "the lab was started without it".into(),
-        Err(error) => format!("/dev/net/tun: {error}"),
-    };
-    format!("needs the host port {HOST_PORT} ({why})")
 }
 
 fn row(test: String, address: IpAddr, outcome: Outcome) -> Row {

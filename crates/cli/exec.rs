@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use nsrouter_lab::enter::{self, Entered};
 
+use crate::status::LAB_VARIABLE;
+
 /// Run a program in a node of the running lab, as `ip netns exec` would; its exit code is passed on.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The lab; not needed when only one is running, or for the one called `default`.
-    #[arg(long, value_name = "LAB")]
+    #[arg(long, value_name = "LAB", env = LAB_VARIABLE)]
     name: Option<String>,
     /// The node: t1, t2 or router in the built-in lab.
     node: String,

@@ -58,16 +58,23 @@ pub(crate) fn picture(topology: &Topology) -> String {
         .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let (node, left, right) = (width(0), width(1), width(2));
-    rows.iter()
-        .map(|[a, b, c, d]| format!("  {a:>node$} {b:<left$} --veth-- {c:<right$} {d}\n"))
-        .collect()
+    rows.iter().map(|[a, b, c, d]| format!("  {a:>node$} {b:<left$} --veth-- {c:<right$} {d}\n")).collect()
 }
 
 /// The ports' counters as a table.
 pub(crate) fn ports(status: &Status) -> Table {
     let mut table = Table::new();
     table.load_preset(UTF8_BORDERS_ONLY);
-    table.set_header(["port", "link", "rx frames", "rx bytes", "rx lost", "tx frames", "tx bytes", "tx dropped"]);
+    table.set_header([
+        "port",
+        "link",
+        "rx frames",
+        "rx bytes",
+        "rx lost",
+        "tx frames",
+        "tx bytes",
+        "tx dropped",
+    ]);
     for port in &status.ports {
         table.add_row([
             port.name.clone(),

@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{self, SignalKind};
 
 use crate::report::{self, LabReport};
-use crate::{forwarder, status};
+use crate::{clean, forwarder, status};
 
 /// Who forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -129,7 +129,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     let quiet = args.json || !args.command.is_empty();
     let mut lab = Lab::build(&Topology::default_lab(), &options)?;
     for replaced in lab.replaced().iter().filter(|_| !quiet) {
-        println!("replaced what lab `{}` had left behind", replaced.lab);
+        println!("{}", clean::describe(replaced));
     }
     let engine = forwarder::start(&mut lab, mode, args.backend)?;
     let socket = status::socket_of(&lab.dir());

@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::exec::become_inside;
+use crate::status::LAB_VARIABLE;
 
 /// Open a shell in a node of the running lab; the prompt names the node.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The lab; not needed when only one is running, or for the one called `default`.
-    #[arg(long, value_name = "LAB")]
+    #[arg(long, value_name = "LAB", env = LAB_VARIABLE)]
     name: Option<String>,
     /// The node: t1, t2 or router in the built-in lab.
     node: String,
