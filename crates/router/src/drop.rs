@@ -13,6 +13,8 @@ pub enum IcmpAnswer {
     NoRoute,
     /// ICMP type 3 code 1 (host unreachable); ICMPv6 type 1 code 3 (address unreachable).
     HostUnreachable,
+    /// ICMP type 3 code 1; ICMPv6 type 1 code 0: what Linux says for an `unreachable` route.
+    Rejected,
     /// ICMP type 3 code 13 (communication prohibited); ICMPv6 type 1 code 1.
     Prohibited,
     /// ICMP type 3 code 2 (protocol unreachable); ICMPv6 type 4 code 1 (unrecognised next header).
@@ -84,13 +86,14 @@ drop_reasons! {
     Ip6Short "ip6_short" "The frame is too short for an IPv6 header." Silent;
     Ip6Version "ip6_version" "The IP version is not 6." Silent;
     Ip6PayloadLength "ip6_payload_length" "The IPv6 payload length is beyond the frame." Silent;
+    Ip6Extension "ip6_extension" "The IPv6 extension headers do not fit into the packet." Silent;
     BeyondScope "beyond_scope" "A link-local source may not leave its link." BeyondScope;
     LinkLocalDestination "link_local_destination" "A link-local destination that is not ours." Silent;
     // Forwarding
     TtlExceeded "ttl_exceeded" "The TTL or hop limit ran out." TimeExceeded;
     NoRoute "no_route" "No route leads to the destination." NoRoute;
     Blackhole "blackhole" "A blackhole route discards packets to this destination." Silent;
-    Unreachable "unreachable_route" "An unreachable route refuses packets to this destination." HostUnreachable;
+    Unreachable "unreachable_route" "An unreachable route refuses packets to this destination." Rejected;
     Prohibited "prohibited" "A prohibit route refuses packets to this destination." Prohibited;
     TooBig "too_big" "The packet exceeds the next hop's MTU and may not be fragmented." TooBig;
     NeighbourFailed "neighbour_failed" "The next hop did not answer when asked for its MAC address." HostUnreachable;

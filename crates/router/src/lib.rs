@@ -5,19 +5,33 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_possible_truncation))]
 
+mod arp;
+pub mod config;
 pub mod counters;
 pub mod drop;
+mod fib;
+mod host;
+mod icmp_error;
+mod limit;
+mod local;
+mod multipath;
+mod nd;
 pub mod neigh;
+mod output;
 mod pipeline;
+mod rewrite;
+mod routes;
+mod source;
 pub mod tables;
+#[cfg(test)]
+mod testing;
 mod types;
 
+pub use config::{Advertise, FlowHash, Hop, PortConfig, Route, RouteKind, Settings, TablesError};
 pub use counters::{Counters, PortCounters};
 pub use drop::{DropReason, IcmpAnswer};
 pub use neigh::{Action, NeighConfig, NeighbourEntry, NeighbourMap, Neighbours};
 pub use nsrouter_wire::eth::MacAddr;
 pub use pipeline::Router;
-pub use tables::{
-    Advertise, FlowHash, Hop, PortConfig, Route, RouteKind, Settings, Tables, TablesError, link_local,
-};
+pub use tables::{Tables, link_local};
 pub use types::{Config, Event, NextHop, Originate, Seen, Time, Verdict};

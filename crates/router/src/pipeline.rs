@@ -1,23 +1,61 @@
 //! The forwarding path, top to bottom: read this file first.
+//!
+//! [`Router::forward`] is all that happens to a frame: Ethernet, IP header checks, is it for us, route, TTL, MTU, next
+//! hop. Each step that ends a frame's way names its reason (`drop.rs`); what is for us is in `local.rs`, `arp.rs` and
+//! `nd.rs`, what leaves in `output.rs`, and what our own host sends in `host.rs`.
 
-use nsrouter_wire::frame::Frame;
+use std::net::IpAddr;
+
+use nsrouter_wire::checksum;
+use nsrouter_wire::eth;
+use nsrouter_wire::frame::{Frame, PortId};
+use nsrouter_wire::ipv4;
+use nsrouter_wire::ipv6;
+use nsrouter_wire::segment;
 
 use crate::counters::Counters;
-use crate::drop::DropReason;
-use crate::tables::Tables;
+use crate::drop::{DropReason, IcmpAnswer};
+use crate::limit::Limits;
+use crate::rewrite::{self, L3};
+use crate::tables::{Port, Tables, Way};
 use crate::types::{Config, NextHop, Originate, Time, Verdict};
 
 /// One worker's router: its counters, rate limiters and identifications. Tables and time are passed in.
 #[derive(Debug)]
 pub struct Router {
-    counters: Counters,
+    pub(crate) counters: Counters,
+    pub(crate) limits: Limits,
+    /// The next IPv4 identification of a packet of our own.
+    pub(crate) identification: u16,
+}
+
+/// Whom the link layer said that a frame is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cast {
+    /// Us alone.
+    Ours,
+    /// A group or everybody.
+    Group,
+}
+
+/// What is known about a frame beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) tables: &'a Tables,
+    pub(crate) now: Time,
+    pub(crate) ingress: PortId,
+    pub(crate) cast: Cast,
 }
 
 impl Router {
     /// A router for worker number `worker`.
     pub fn new(worker: u16, config: Config) -> Self {
-        let _ = worker;
-        Router { counters: Counters::new(config.ports) }
+        let seed = config.seed ^ u64::from(worker) << 48;
+        Router {
+            counters: Counters::new(config.ports),
+            limits: Limits::new(seed),
+            identification: u16::try_from(seed & 0xffff).unwrap_or(0),
+        }
     }
 
     /// Decides on one frame and rewrites it for its way on.
@@ -28,16 +66,29 @@ impl Router {
         now: Time,
         out: &mut impl Originate,
     ) -> Verdict {
-        let _ = (tables, now, out);
         self.counters.count_rx(frame.ingress, frame.len());
-        self.drop(DropReason::NoRoute)
+        let verdict = if frame.ingress == PortId::HOST {
+            self.from_host(frame, tables, now, out)
+        } else {
+            self.from_link(frame, tables, now, out)
+        };
+        self.count(verdict, frame.len());
+        verdict
     }
 
     /// A held frame may go: fills in the MAC address of `next_hop`. `Send`, or `Drop` if the entry has vanished.
     pub fn release(&mut self, frame: &mut Frame<'_>, next_hop: NextHop, tables: &Tables) -> Verdict {
-        let _ = (frame, next_hop, tables);
         self.counters.held -= 1;
-        self.drop(DropReason::NeighbourFailed)
+        let verdict = match tables.neighbours().get(next_hop) {
+            Some(known) if tables.port_is_up(next_hop.port) && frame.len() >= L3 => {
+                frame.data_mut()[..6].copy_from_slice(&known.mac.0);
+                Verdict::Send(next_hop.port)
+            }
+            Some(_) => Verdict::Drop(DropReason::PortDown),
+            None => Verdict::Drop(DropReason::NeighbourFailed),
+        };
+        self.count(verdict, frame.len());
+        verdict
     }
 
     /// Resolution failed: drops a held frame, and tells its sender so (host or address unreachable).
@@ -49,9 +100,13 @@ impl Router {
         now: Time,
         out: &mut impl Originate,
     ) -> Verdict {
-        let _ = (frame, next_hop, tables, now, out);
         self.counters.held -= 1;
-        self.drop(DropReason::NeighbourFailed)
+        // The port by which it came decides nothing about the error, but a packet of our own gets none.
+        let ingress = if frame.ingress == next_hop.port { next_hop.port } else { frame.ingress };
+        let context = Context { tables, now, ingress, cast: Cast::Ours };
+        let verdict = self.refuse(frame, &context, DropReason::NeighbourFailed, 0, out);
+        self.count(verdict, frame.len());
+        verdict
     }
 
     /// What happens without a packet: router advertisements that are due.
@@ -74,8 +129,241 @@ impl Router {
         &mut self.counters
     }
 
-    fn drop(&mut self, reason: DropReason) -> Verdict {
-        self.counters.count_drop(reason);
+    /// Counts what became of a frame of `bytes`: once, here, so that the law of counters holds by construction.
+    #[inline]
+    fn count(&mut self, verdict: Verdict, bytes: usize) {
+        match verdict {
+            Verdict::Send(port) | Verdict::Reply(port) => self.counters.count_tx(port, bytes),
+            Verdict::Hold(_) => self.counters.held += 1,
+            Verdict::ToHost => self.counters.count_tx(PortId::HOST, bytes),
+            Verdict::Consumed => self.counters.consumed += 1,
+            Verdict::Drop(reason) => self.counters.count_drop(reason),
+        }
+    }
+
+    /// Drops the packet behind the Ethernet header, and tells its sender when the reason asks for that. `detail` is the
+    /// MTU of a packet too big, or the pointer of a parameter problem.
+    #[cold]
+    pub(crate) fn refuse(
+        &mut self,
+        frame: &Frame<'_>,
+        context: &Context<'_>,
+        reason: DropReason,
+        detail: u32,
+        out: &mut impl Originate,
+    ) -> Verdict {
+        let answer = reason.answer();
+        if answer != IcmpAnswer::Silent {
+            self.icmp_error(&frame.data()[L3..], context, answer, detail, out);
+        }
         Verdict::Drop(reason)
     }
+
+    /// The link layer: is the frame for us, and what is in it?
+    fn from_link(
+        &mut self,
+        frame: &mut Frame<'_>,
+        tables: &Tables,
+        now: Time,
+        out: &mut impl Originate,
+    ) -> Verdict {
+        let Some(port) = tables.port(frame.ingress).filter(|port| port.up) else {
+            return Verdict::Drop(DropReason::PortDown);
+        };
+        let Some(header) = eth::Header::parse(frame.data()) else {
+            return Verdict::Drop(DropReason::EthShort);
+        };
+        let cast = match header.destination() {
+            ours if ours == port.mac => Cast::Ours,
+            group if group.is_multicast() => Cast::Group,
+            _ => return Verdict::Drop(DropReason::EthNotOurs),
+        };
+        let context = Context { tables, now, ingress: port.id, cast };
+        match header.ether_type() {
+            eth::TYPE_IPV4 => self.ipv4(frame, &context, out),
+            eth::TYPE_IPV6 => self.ipv6(frame, &context, port, out),
+            eth::TYPE_ARP => self.arp(frame, &context, port, out),
+            eth::TYPE_VLAN | eth::TYPE_QINQ => Verdict::Drop(DropReason::Vlan),
+            _ => Verdict::Drop(DropReason::EthType),
+        }
+    }
+
+    /// IPv4, in the order of RFC 1812 section 5.2.
+    fn ipv4(&mut self, frame: &mut Frame<'_>, context: &Context<'_>, out: &mut impl Originate) -> Verdict {
+        // RFC 1812 section 5.2.2, IP header validation. "[...] a router MUST verify these":
+        if let Err(reason) = check_ipv4(frame) {
+            return Verdict::Drop(reason);
+        }
+        let Some(header) = ipv4::Header::parse(&frame.data()[L3..]) else {
+            return Verdict::Drop(DropReason::Ip4Short);
+        };
+        let (source, destination, ttl) = (header.source(), header.destination(), header.ttl());
+        let has_options = header.header_bytes() > ipv4::HEADER_BYTES;
+
+        // Section 5.3.7, martian addresses; section 5.2.3, local delivery of what is for everybody.
+        let tables = context.tables;
+        if source.octets()[0] >= 224 && (source.is_multicast() || source.is_broadcast())
+            || source.is_loopback()
+            || tables.is_own4(source)
+        {
+            return Verdict::Drop(DropReason::MartianSource);
+        }
+        if destination.octets()[0] >= 224 && (destination.is_multicast() || destination.is_broadcast()) {
+            return self.local4_group(frame, context, destination);
+        }
+        if source.is_unspecified() {
+            return Verdict::Drop(DropReason::MartianSource);
+        }
+        if destination.is_loopback() || destination.is_unspecified() {
+            return Verdict::Drop(DropReason::MartianDestination);
+        }
+
+        // Section 5.2.4, the next hop.
+        self.counters.lookups += 1;
+        let target = tables.route4(destination);
+        match &target.way {
+            Way::Local => return self.local4(frame, context, destination, out),
+            Way::Broadcast => return self.local4_group(frame, context, destination),
+            // Section 5.3.4: no unicast packet out of a link-layer broadcast.
+            _ if context.cast == Cast::Group => return Verdict::Drop(DropReason::L2Broadcast),
+            Way::Reject(reason) => return self.refuse(frame, context, *reason, 0, out),
+            Way::OnLink(_) | Way::Via(..) | Way::Group(_) => {}
+        }
+        // Section 5.3.1: only what has hops left goes on.
+        if ttl <= 1 {
+            return self.refuse(frame, context, DropReason::TtlExceeded, 0, out);
+        }
+        let Some((port, next_hop)) = self.choose(frame, tables, target, IpAddr::V4(destination)) else {
+            return Verdict::Drop(DropReason::PortDown);
+        };
+        // Section 5.2.6: larger than the link takes, as whole packet or as each segment of a super-frame.
+        let is_big = segment::packet_bytes(frame.data(), L3, &frame.offload) > port.mtu;
+        if is_big || has_options {
+            return self.ipv4_special(frame, context, port, next_hop, is_big, out);
+        }
+        rewrite::decrement_ttl(frame);
+        self.send_on(frame, port, next_hop, tables, out)
+    }
+
+    /// What few packets need on their way on: options filled in, fragments.
+    #[cold]
+    fn ipv4_special(
+        &mut self,
+        frame: &mut Frame<'_>,
+        context: &Context<'_>,
+        port: &Port,
+        next_hop: NextHop,
+        is_big: bool,
+        out: &mut impl Originate,
+    ) -> Verdict {
+        if is_big {
+            let mtu = u32::try_from(port.mtu).unwrap_or(0);
+            return self.refuse(frame, context, DropReason::TooBig, mtu, out);
+        }
+        rewrite::decrement_ttl(frame);
+        self.send_on(frame, port, next_hop, context.tables, out)
+    }
+
+    /// IPv6, in the order of Linux `ip6_rcv_core` and `ip6_forward`.
+    fn ipv6(
+        &mut self,
+        frame: &mut Frame<'_>,
+        context: &Context<'_>,
+        ingress: &Port,
+        out: &mut impl Originate,
+    ) -> Verdict {
+        // RFC 8200 section 3.
+        let Some(header) = ipv6::Header::parse(&frame.data()[L3..]) else {
+            return Verdict::Drop(DropReason::Ip6Short);
+        };
+        if header.version() != 6 {
+            return Verdict::Drop(DropReason::Ip6Version);
+        }
+        let packet_bytes = ipv6::HEADER_BYTES + header.payload_bytes();
+        if packet_bytes > frame.len() - L3 {
+            return Verdict::Drop(DropReason::Ip6PayloadLength);
+        }
+        let (source, destination, hop_limit) = (header.source(), header.destination(), header.hop_limit());
+        // Ethernet padding goes.
+        frame.truncate(L3 + packet_bytes);
+
+        // RFC 4291 sections 2.5.3 and 2.7: loopback and mapped addresses never appear on a link, and no group sends.
+        if source.is_multicast() || source.is_loopback() || source.to_ipv4_mapped().is_some() {
+            return Verdict::Drop(DropReason::MartianSource);
+        }
+        if destination.is_multicast() {
+            return self.local6_group(frame, context, ingress, destination, out);
+        }
+        if destination.is_loopback() || destination.is_unspecified() {
+            return Verdict::Drop(DropReason::MartianDestination);
+        }
+        if destination.is_unicast_link_local() {
+            if destination == ingress.link_local {
+                return self.local6(frame, context, ingress, destination, out);
+            }
+            return Verdict::Drop(DropReason::LinkLocalDestination);
+        }
+
+        self.counters.lookups += 1;
+        let tables = context.tables;
+        let target = tables.route6(destination);
+        match &target.way {
+            Way::Local => return self.local6(frame, context, ingress, destination, out),
+            _ if context.cast == Cast::Group => return Verdict::Drop(DropReason::L2Broadcast),
+            Way::Reject(reason) => return self.refuse(frame, context, *reason, 0, out),
+            Way::Broadcast | Way::OnLink(_) | Way::Via(..) | Way::Group(_) => {}
+        }
+        if hop_limit <= 1 {
+            return self.refuse(frame, context, DropReason::TtlExceeded, 0, out);
+        }
+        // RFC 4291 section 2.5.6: such a source means nothing beyond its link; and nobody can answer no address.
+        if source.is_unicast_link_local() {
+            return self.refuse(frame, context, DropReason::BeyondScope, 0, out);
+        }
+        if source.is_unspecified() {
+            return Verdict::Drop(DropReason::MartianSource);
+        }
+        let Some((port, next_hop)) = self.choose(frame, tables, target, IpAddr::V6(destination)) else {
+            return Verdict::Drop(DropReason::PortDown);
+        };
+        // RFC 8200 section 5: routers do not fragment.
+        if segment::packet_bytes(frame.data(), L3, &frame.offload) > port.mtu {
+            let mtu = u32::try_from(port.mtu).unwrap_or(0);
+            return self.refuse(frame, context, DropReason::TooBig, mtu, out);
+        }
+        rewrite::decrement_hop_limit(frame);
+        self.send_on(frame, port, next_hop, tables, out)
+    }
+}
+
+/// The five checks of RFC 1812 section 5.2.2; then the Ethernet padding goes.
+#[inline]
+pub(crate) fn check_ipv4(frame: &mut Frame<'_>) -> Result<(), DropReason> {
+    let packet = &frame.data()[L3..];
+    // 1. "The packet length reported by the Link Layer must be large enough to hold the minimum length legal IP
+    //    datagram (20 bytes)."
+    let Some(header) = ipv4::Header::parse(packet) else { return Err(DropReason::Ip4Short) };
+    // 3. "The IP version number must be 4." (Before the checksum, whose extent depends on what follows.)
+    if header.version() != 4 {
+        return Err(DropReason::Ip4Version);
+    }
+    // 4. "The IP header length field must be large enough to hold the minimum length legal IP datagram (20 bytes = 5
+    //    words)."
+    let header_bytes = header.header_bytes();
+    if header_bytes < ipv4::HEADER_BYTES {
+        return Err(DropReason::Ip4HeaderLength);
+    }
+    let Some(whole_header) = packet.get(..header_bytes) else { return Err(DropReason::Ip4HeaderLength) };
+    // 2. "The IP checksum must be correct."
+    if checksum::checksum(whole_header) != 0 {
+        return Err(DropReason::Ip4Checksum);
+    }
+    // 5. "The IP total length field must be large enough to hold the IP datagram header"; and no larger than what the
+    //    link layer delivered.
+    let total_bytes = header.total_bytes();
+    if total_bytes < header_bytes || total_bytes > packet.len() {
+        return Err(DropReason::Ip4TotalLength);
+    }
+    frame.truncate(L3 + total_bytes);
+    Ok(())
 }

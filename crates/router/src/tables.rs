@@ -1,183 +1,110 @@
 //! The read-only view that workers use: ports, routes, neighbours and settings, published as one snapshot.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::PortId;
+use nsrouter_wire::ipv6;
 
+use crate::config::{PortConfig, Route, Settings, TablesError};
+use crate::drop::DropReason;
+use crate::fib::Fib;
+use crate::multipath::HopGroup;
 use crate::neigh::NeighbourMap;
-
-/// A link port, as the control plane declares it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortConfig {
-    /// Interface name, for messages.
-    pub name: String,
-    /// The port's own MAC address.
-    pub mac: MacAddr,
-    /// Largest IP packet in bytes, link-layer header excluded.
-    pub mtu: u32,
-    /// The port's addresses with their subnets. A link-local address is derived from `mac` when none is given.
-    pub addresses: Vec<IpNet>,
-    /// Whether the link is up. The routes of a port that is down are not used.
-    pub up: bool,
-}
-
-/// A way on: out by a port, directly or through a gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Hop {
-    /// The port, or `None` to find it by looking up `via` (a recursive route).
-    pub port: Option<PortId>,
-    /// The gateway, or `None` when destinations are on the link.
-    pub via: Option<IpAddr>,
-    /// Share of the flows among several hops; 0 counts as 1.
-    pub weight: u16,
-}
-
-/// What a route does with its packets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RouteKind {
-    /// Sends them on by one or several hops.
-    Unicast(Vec<Hop>),
-    /// Discards them in silence.
-    Blackhole,
-    /// Answers host unreachable.
-    Unreachable,
-    /// Answers communication prohibited.
-    Prohibit,
-}
-
-/// A route; of several with the same prefix the lowest metric whose port is up is used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Destinations.
-    pub prefix: IpNet,
-    /// What to do.
-    pub kind: RouteKind,
-    /// Preference: lower is better.
-    pub metric: u32,
-}
-
-/// Which fields choose among several next hops (Linux `fib_multipath_hash_policy`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum FlowHash {
-    /// Addresses (and for IPv6 the flow label): Linux's default, policy 0.
-    #[default]
-    L3,
-    /// Addresses, protocol and ports: policy 1.
-    L3L4,
-}
-
-/// What router advertisements say on one port (RFC 4861 section 6.2.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Advertise {
-    /// The port.
-    pub port: PortId,
-    /// Time between unsolicited advertisements, at most, in milliseconds.
-    pub interval_ms: u32,
-    /// Router lifetime in seconds; 0 means not a default router.
-    pub lifetime_s: u16,
-    /// Lifetime of the advertised on-link prefixes, in seconds.
-    pub prefix_lifetime_s: u32,
-}
-
-/// What can be set. The defaults are Linux's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Whether a host port takes packets for our addresses that the router does not answer itself.
-    pub host_port: bool,
-    /// Send redirects (`send_redirects`).
-    pub redirects: bool,
-    /// Time to earn one ICMP error towards a destination, in milliseconds (`icmp_ratelimit`); 0 switches limits off.
-    pub icmp_interval_ms: u32,
-    /// ICMP errors that a destination may get at once (`XRLIM_BURST_FACTOR`).
-    pub icmp_burst: u32,
-    /// Fields that choose among several next hops.
-    pub flow_hash: FlowHash,
-    /// Deliver packets with the router alert option to the host (a listener is configured).
-    pub router_alert: bool,
-    /// Forward packets to the broadcast address of a subnet (`bc_forwarding`).
-    pub directed_broadcast: bool,
-    /// Router advertisements, by port; none by default.
-    pub advertise: Vec<Advertise>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            host_port: false,
-            redirects: true,
-            icmp_interval_ms: 1000,
-            icmp_burst: 6,
-            flow_hash: FlowHash::L3,
-            router_alert: false,
-            directed_broadcast: false,
-            advertise: Vec::new(),
-        }
-    }
-}
-
-/// The declared ports and routes make no tables.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TablesError {
-    /// Too many ports for a port number.
-    #[error("{0} ports are more than the {max} that can be numbered", max = u16::MAX - 1)]
-    TooManyPorts(usize),
-    /// An MTU that IP cannot work with.
-    #[error("port {name}: an MTU of {mtu} is outside 68 (1280 with IPv6) to 65535")]
-    Mtu {
-        /// The port.
-        name: String,
-        /// What it was given.
-        mtu: u32,
-    },
-    /// A route names a port that is not there.
-    #[error("the route to {prefix} goes by port {port}, but there is no such port", port = port.0)]
-    NoSuchPort {
-        /// The route's destinations.
-        prefix: IpNet,
-        /// The port that it names.
-        port: PortId,
-    },
-    /// A gateway that is on no link.
-    #[error(
-        "the route to {prefix} goes via {via}, which is on no link; add its subnet to a port, or name the port"
-    )]
-    GatewayUnreachable {
-        /// The route's destinations.
-        prefix: IpNet,
-        /// Its gateway.
-        via: IpAddr,
-    },
-    /// A unicast route with no hop, or with neither port nor gateway.
-    #[error("the route to {prefix} leads nowhere: give it a port or a gateway")]
-    NoHop {
-        /// The route's destinations.
-        prefix: IpNet,
-    },
-    /// More routes than the table can hold.
-    #[error("the route to {prefix} does not fit: the forwarding table is full")]
-    Full {
-        /// The route's destinations.
-        prefix: IpNet,
-    },
-}
+use crate::routes;
 
 /// One port, ready for use.
 #[derive(Clone, Debug)]
 pub(crate) struct Port {
-    pub(crate) config: PortConfig,
+    pub(crate) id: PortId,
+    pub(crate) mac: MacAddr,
+    pub(crate) mtu: usize,
+    pub(crate) up: bool,
+    pub(crate) v4: Vec<Ipv4Net>,
+    /// Without the link-local address.
+    pub(crate) v6: Vec<Ipv6Net>,
     pub(crate) link_local: Ipv6Addr,
 }
+
+impl Port {
+    fn new(id: PortId, config: &PortConfig) -> Port {
+        let mut port = Port {
+            id,
+            mac: config.mac,
+            // Checked to be at most 65535 before; a usize holds it.
+            mtu: usize::try_from(config.mtu).unwrap_or(0),
+            up: config.up,
+            v4: Vec::new(),
+            v6: Vec::new(),
+            link_local: link_local(config.mac),
+        };
+        for address in &config.addresses {
+            match address {
+                IpNet::V4(net) => port.v4.push(*net),
+                IpNet::V6(net) if net.addr().is_unicast_link_local() => port.link_local = net.addr(),
+                IpNet::V6(net) => port.v6.push(*net),
+            }
+        }
+        port
+    }
+
+    /// Whether the IPv6 address is one of this port's own, the link-local one included.
+    pub(crate) fn has6(&self, address: Ipv6Addr) -> bool {
+        address == self.link_local || self.v6.iter().any(|net| net.addr() == address)
+    }
+
+    /// Whether we are a member of the group on this port: all nodes, all routers, the solicited-node groups of our
+    /// addresses (RFC 4291 section 2.8).
+    pub(crate) fn is_member6(&self, group: Ipv6Addr) -> bool {
+        const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+        const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+        const SITE_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 2);
+        group == ALL_NODES
+            || group == ALL_ROUTERS
+            || group == SITE_ROUTERS
+            || group == ipv6::solicited_node(self.link_local)
+            || self.v6.iter().any(|net| group == ipv6::solicited_node(net.addr()))
+    }
+}
+
+/// Where packets to a prefix go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Way {
+    /// One of our own addresses.
+    Local,
+    /// The broadcast address of one of our subnets.
+    Broadcast,
+    /// A route that refuses, or no route.
+    Reject(DropReason),
+    /// The next hop is the destination itself.
+    OnLink(PortId),
+    /// A gateway.
+    Via(PortId, IpAddr),
+    /// One of several.
+    Group(Arc<HopGroup>),
+}
+
+/// What a value of the FIB stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Target {
+    pub(crate) way: Way,
+    /// Length of the route's prefix: Linux's `ICMPv6` rate limit depends on it. Always 0 for IPv4.
+    pub(crate) prefix_len: u8,
+}
+
+static NO_ROUTE: Target = Target { way: Way::Reject(DropReason::NoRoute), prefix_len: 0 };
 
 /// The snapshot. Cloning is cheap: everything behind it is shared.
 #[derive(Clone, Debug)]
 pub struct Tables {
     ports: Arc<[Port]>,
+    fib: Arc<Fib>,
+    targets: Arc<[Target]>,
+    own4: Arc<[Ipv4Addr]>,
     neighbours: Arc<NeighbourMap>,
-    pub(crate) settings: Arc<Settings>,
+    settings: Arc<Settings>,
 }
 
 impl Tables {
@@ -186,12 +113,18 @@ impl Tables {
     /// # Errors
     /// [`TablesError`] names the port or route that does not fit.
     pub fn new(ports: &[PortConfig], routes: &[Route], settings: Settings) -> Result<Tables, TablesError> {
-        let _ = routes;
-        let ports = ports
-            .iter()
-            .map(|config| Port { config: config.clone(), link_local: link_local(config.mac) })
-            .collect();
-        Ok(Tables { ports, neighbours: Arc::default(), settings: Arc::new(settings) })
+        check_ports(ports)?;
+        let ports: Arc<[Port]> = (0..).zip(ports).map(|(id, config)| Port::new(PortId(id), config)).collect();
+        let routes::Built { fib, targets } = routes::build(&ports, routes)?;
+        let own4 = ports.iter().flat_map(|port| port.v4.iter().map(Ipv4Net::addr)).collect();
+        Ok(Tables {
+            ports,
+            fib,
+            targets: targets.into(),
+            own4,
+            neighbours: Arc::default(),
+            settings: Arc::new(settings),
+        })
     }
 
     /// The same tables with other neighbours.
@@ -212,18 +145,83 @@ impl Tables {
 
     /// Whether the port is there and its link is up.
     pub fn port_is_up(&self, port: PortId) -> bool {
-        self.ports.get(port.index()).is_some_and(|port| port.config.up)
+        self.port(port).is_some_and(|port| port.up)
     }
 
     /// The port's MTU in bytes, 0 for a port that is not there.
     pub fn port_mtu(&self, port: PortId) -> u32 {
-        self.ports.get(port.index()).map_or(0, |port| port.config.mtu)
+        self.port(port).map_or(0, |port| u32::try_from(port.mtu).unwrap_or(0))
     }
 
     /// The port's link-local address, `None` for a port that is not there.
     pub fn port_link_local(&self, port: PortId) -> Option<Ipv6Addr> {
-        self.ports.get(port.index()).map(|port| port.link_local)
+        self.port(port).map(|port| port.link_local)
     }
+
+    /// Bytes of memory that the forwarding table uses.
+    pub fn fib_memory_bytes(&self) -> usize {
+        self.fib.memory_bytes()
+    }
+
+    #[inline]
+    pub(crate) fn port(&self, port: PortId) -> Option<&Port> {
+        self.ports.get(port.index())
+    }
+
+    pub(crate) fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    #[inline]
+    pub(crate) fn neighbours(&self) -> &NeighbourMap {
+        &self.neighbours
+    }
+
+    #[inline]
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether the address is one of ours, on any port: the weak host model, as in Linux.
+    #[inline]
+    pub(crate) fn is_own4(&self, address: Ipv4Addr) -> bool {
+        self.own4.contains(&address)
+    }
+
+    /// Whether the address is one of ours, on any port; link-local ones too.
+    pub(crate) fn is_own6(&self, address: Ipv6Addr) -> bool {
+        self.ports.iter().any(|port| port.has6(address))
+    }
+
+    #[inline]
+    pub(crate) fn route4(&self, destination: Ipv4Addr) -> &Target {
+        self.target(self.fib.lookup4(destination))
+    }
+
+    #[inline]
+    pub(crate) fn route6(&self, destination: Ipv6Addr) -> &Target {
+        self.target(self.fib.lookup6(destination))
+    }
+
+    #[inline]
+    fn target(&self, value: Option<u32>) -> &Target {
+        let index = value.and_then(|value| usize::try_from(value).ok());
+        index.and_then(|index| self.targets.get(index)).unwrap_or(&NO_ROUTE)
+    }
+}
+
+fn check_ports(ports: &[PortConfig]) -> Result<(), TablesError> {
+    if ports.len() >= usize::from(u16::MAX) {
+        return Err(TablesError::TooManyPorts(ports.len()));
+    }
+    for port in ports {
+        let has_v6 = port.addresses.iter().any(|address| matches!(address, IpNet::V6(_)));
+        let least = if has_v6 { 1280 } else { 68 };
+        if !(least..=65_535).contains(&port.mtu) {
+            return Err(TablesError::Mtu { name: port.name.clone(), mtu: port.mtu });
+        }
+    }
+    Ok(())
 }
 
 /// The link-local address of a station with this MAC address: fe80::/64 and the modified EUI-64 (RFC 4291 appendix A).

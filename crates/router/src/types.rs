@@ -18,7 +18,7 @@ pub struct Time {
 }
 
 /// A neighbour that a packet is to be sent to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NextHop {
     /// The link that it is on.
     pub port: PortId,

@@ -1,0 +1,230 @@
+//! Packets addressed to us: echo is answered here, the rest goes to the host port or is refused.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use nsrouter_wire::checksum;
+use nsrouter_wire::frame::Frame;
+use nsrouter_wire::icmp;
+use nsrouter_wire::ipv4::{self, protocol};
+use nsrouter_wire::ipv6;
+use nsrouter_wire::segment;
+
+use crate::drop::DropReason;
+use crate::icmp_error::TTL;
+use crate::pipeline::{Cast, Context, Router};
+use crate::rewrite::{self, L3};
+use crate::source;
+use crate::tables::Port;
+use crate::types::{Originate, Verdict};
+
+impl Router {
+    /// An IPv4 packet to one of our addresses, at any TTL.
+    pub(crate) fn local4(
+        &mut self,
+        frame: &mut Frame<'_>,
+        context: &Context<'_>,
+        destination: Ipv4Addr,
+        out: &mut impl Originate,
+    ) -> Verdict {
+        let Some(header) = ipv4::Header::parse(&frame.data()[L3..]) else {
+            return Verdict::Drop(DropReason::Ip4Short);
+        };
+        if header.is_fragment() {
+            return self.fragment_to_host(frame, context);
+        }
+        let (number, header_bytes, source) = (header.protocol(), header.header_bytes(), header.source());
+        if number != protocol::ICMP {
+            return self.to_host(frame, context, number, out);
+        }
+        if !segment::complete_checksum(frame) {
+            return Verdict::Drop(DropReason::IcmpMalformed);
+        }
+        let message = &mut frame.data_mut()[L3 + header_bytes..];
+        if message.len() < icmp::HEADER_BYTES || !icmp::v4_is_valid(message) {
+            return Verdict::Drop(DropReason::IcmpMalformed);
+        }
+        if message[0] != icmp::v4::ECHO || message[1] != 0 {
+            return self.icmp_to_host(frame, context);
+        }
+        message[0] = icmp::v4::ECHO_REPLY;
+        let old = u16::from_be_bytes([message[2], message[3]]);
+        let sum = checksum::update(old, u16::from(icmp::v4::ECHO) << 8, u16::from(icmp::v4::ECHO_REPLY) << 8);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        let identification = self.next_identification();
+        let ip = &mut frame.data_mut()[L3..L3 + header_bytes];
+        ip[4..6].copy_from_slice(&identification.to_be_bytes());
+        // Linux sends echo replies that may be fragmented.
+        ip[6..8].fill(0);
+        ip[8] = TTL;
+        ip[12..16].copy_from_slice(&destination.octets());
+        ip[16..20].copy_from_slice(&source.octets());
+        ipv4::fill_checksum(ip);
+        self.reply(frame, context.ingress, IpAddr::V4(source), context.tables, out)
+    }
+
+    /// An IPv4 packet to a broadcast address or a group: only UDP has listeners, who are on the host; echo to everybody
+    /// is not answered (Linux `icmp_echo_ignore_broadcasts`).
+    #[cold]
+    pub(crate) fn local4_group(
+        &mut self,
+        frame: &mut Frame<'_>,
+        context: &Context<'_>,
+        destination: Ipv4Addr,
+    ) -> Verdict {
+        if destination.is_multicast() {
+            return Verdict::Drop(DropReason::Multicast);
+        }
+        let number = frame.data().get(L3 + 9).copied();
+        if number == Some(protocol::UDP) && context.tables.settings().host_port {
+            rewrite::remove_link_header(frame);
+            return Verdict::ToHost;
+        }
+        Verdict::Drop(DropReason::Broadcast)
+    }
+
+    /// An IPv6 packet to a group.
+    pub(crate) fn local6_group(
+        &mut self,
+        frame: &mut Frame<'_>,
+        context: &Context<'_>,
+        ingress: &Port,
+        group: Ipv6Addr,
+        out: &mut impl Originate,
+    ) -> Verdict {
+        match group.octets()[1] & 0x0f {
+            // RFC 4291 section 2.7: reserved, and interface-local.
+            0 | 1 => Verdict::Drop(DropReason::MartianDestination),
+            _ if ingress.is_member6(group) => self.local6(frame, context, ingress, group, out),
+            _ => Verdict::Drop(DropReason::Multicast),
+        }
+    }
+
+    /// An IPv6 packet to one of our addresses, or to a group that we are a member of.
+    pub(crate) fn local6(
+        &mut self,
+        frame: &mut Frame<'_>,
+        context: &Context<'_>,
+        ingress: &Port,
+        destination: Ipv6Addr,
+        out: &mut impl Originate,
+    ) -> Verdict {
+        let Some(upper) = ipv6::upper_layer(&frame.data()[L3..]) else {
+            return Verdict::Drop(DropReason::Ip6Extension);
+        };
+        if upper.fragment.is_some() {
+            return self.fragment_to_host(frame, context);
+        }
+        if upper.protocol != protocol::ICMPV6 {
+            return self.to_host(frame, context, upper.protocol, out);
+        }
+        if !segment::complete_checksum(frame) {
+            return Verdict::Drop(DropReason::IcmpMalformed);
+        }
+        let Some(header) = ipv6::Header::parse(&frame.data()[L3..]) else {
+            return Verdict::Drop(DropReason::Ip6Short);
+        };
+        let (source, hop_limit) = (header.source(), header.hop_limit());
+        let message = &frame.data()[L3 + upper.offset..];
+        if message.len() < icmp::HEADER_BYTES || !icmp::v6_is_valid(message, source, destination) {
+            return Verdict::Drop(DropReason::IcmpMalformed);
+        }
+        match message[0] {
+            icmp::v6::ECHO => self.echo6(frame, context, destination, upper.offset, out),
+            icmp::v6::ROUTER_SOLICITATION..=icmp::v6::REDIRECT => {
+                self.nd(frame, context, ingress, upper.offset, hop_limit, out)
+            }
+            _ => self.icmp_to_host(frame, context),
+        }
+    }
+
+    fn echo6(
+        &mut self,
+        frame: &mut Frame<'_>,
+        context: &Context<'_>,
+        destination: Ipv6Addr,
+        offset: usize,
+        out: &mut impl Originate,
+    ) -> Verdict {
+        let Some(header) = ipv6::Header::parse(&frame.data()[L3..]) else {
+            return Verdict::Drop(DropReason::Ip6Short);
+        };
+        let to = header.source();
+        if to.is_unspecified() {
+            return Verdict::Drop(DropReason::MartianSource);
+        }
+        // A group or an anycast address is nobody's source.
+        let from = if context.tables.is_own6(destination) {
+            Some(destination)
+        } else {
+            source::v6(context.tables, context.ingress, to)
+        };
+        let Some(from) = from else { return Verdict::Drop(DropReason::NoRoute) };
+        // Extension headers asked something of us as the receiver, not of the sender: the answer has none.
+        if offset > ipv6::HEADER_BYTES {
+            let end = frame.len();
+            frame.data_mut().copy_within(L3 + offset..end, L3 + ipv6::HEADER_BYTES);
+            frame.truncate(end - (offset - ipv6::HEADER_BYTES));
+        }
+        let packet = &mut frame.data_mut()[L3..];
+        let payload = packet.len() - ipv6::HEADER_BYTES;
+        packet[4..6].copy_from_slice(&u16::try_from(payload).unwrap_or(u16::MAX).to_be_bytes());
+        packet[6] = protocol::ICMPV6;
+        packet[7] = TTL;
+        packet[8..24].copy_from_slice(&from.octets());
+        packet[24..40].copy_from_slice(&to.octets());
+        let message = &mut packet[ipv6::HEADER_BYTES..];
+        message[0] = icmp::v6::ECHO_REPLY;
+        icmp::v6_fill(message, from, to);
+        self.reply(frame, context.ingress, IpAddr::V6(to), context.tables, out)
+    }
+
+    /// Whether the host port takes this packet: it has our addresses, but neither groups nor link-local ones.
+    fn host_takes(&self, frame: &Frame<'_>, context: &Context<'_>) -> bool {
+        let is_near = ipv6::Header::parse(&frame.data()[L3..]).is_some_and(|header| {
+            header.version() == 6
+                && (header.destination().is_multicast() || header.destination().is_unicast_link_local())
+        });
+        context.tables.settings().host_port && !is_near
+    }
+
+    /// Hands the packet to the host, or refuses it as a host without listeners would.
+    fn to_host(
+        &mut self,
+        frame: &mut Frame<'_>,
+        context: &Context<'_>,
+        number: u8,
+        out: &mut impl Originate,
+    ) -> Verdict {
+        if self.host_takes(frame, context) {
+            rewrite::remove_link_header(frame);
+            return Verdict::ToHost;
+        }
+        match number {
+            protocol::TCP | protocol::UDP => self.refuse(frame, context, DropReason::PortUnreachable, 0, out),
+            protocol::NONE => Verdict::Drop(DropReason::IcmpIgnored),
+            _ => {
+                // ICMPv6 points at the octet that names the protocol (RFC 4443 section 3.4).
+                let named_at = ipv6::upper_layer(&frame.data()[L3..]).map_or(0, |upper| upper.named_at);
+                let pointer = u32::try_from(named_at).unwrap_or(0);
+                self.refuse(frame, context, DropReason::ProtocolUnreachable, pointer, out)
+            }
+        }
+    }
+
+    fn icmp_to_host(&mut self, frame: &mut Frame<'_>, context: &Context<'_>) -> Verdict {
+        if self.host_takes(frame, context) && context.cast == Cast::Ours {
+            rewrite::remove_link_header(frame);
+            return Verdict::ToHost;
+        }
+        Verdict::Drop(DropReason::IcmpIgnored)
+    }
+
+    /// The host reassembles: a router that does not need to would only offer its memory to be filled.
+    fn fragment_to_host(&mut self, frame: &mut Frame<'_>, context: &Context<'_>) -> Verdict {
+        if self.host_takes(frame, context) {
+            rewrite::remove_link_header(frame);
+            return Verdict::ToHost;
+        }
+        Verdict::Drop(DropReason::LocalFragment)
+    }
+}

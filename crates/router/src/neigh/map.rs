@@ -1,0 +1,159 @@
+//! The workers' view of the neighbour table: who has which MAC address, in a flat hash table that is never changed
+//! once it is published.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nsrouter_wire::eth::MacAddr;
+use nsrouter_wire::frame::PortId;
+
+use crate::types::NextHop;
+
+/// One usable neighbour.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) mac: MacAddr,
+    /// Whether the control plane wants to hear, once, that the entry is used: it is stale.
+    report_use: AtomicBool,
+}
+
+impl Known {
+    /// Whether this use is to be reported: true once for a stale entry, whoever of the workers is first.
+    #[inline]
+    pub(crate) fn take_report(&self) -> bool {
+        // The load alone is all that an entry which is not stale costs.
+        self.report_use.load(Ordering::Relaxed) && self.report_use.swap(false, Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
+struct Slot<K> {
+    key: K,
+    known: Known,
+}
+
+/// Open addressing with linear probing, at most half full.
+#[derive(Debug)]
+struct Flat<K> {
+    slots: Box<[Option<Slot<K>>]>,
+}
+
+impl<K: Copy + Eq> Flat<K> {
+    fn new(entries: usize) -> Self {
+        Flat { slots: (0..(entries * 2).next_power_of_two().max(2)).map(|_| None).collect() }
+    }
+
+    fn insert(&mut self, hash: usize, key: K, known: Known) {
+        let mask = self.slots.len() - 1;
+        let mut at = hash & mask;
+        while self.slots[at].as_ref().is_some_and(|slot| slot.key != key) {
+            at = (at + 1) & mask;
+        }
+        self.slots[at] = Some(Slot { key, known });
+    }
+
+    #[inline]
+    fn get(&self, hash: usize, key: K) -> Option<&Known> {
+        let mask = self.slots.len().wrapping_sub(1);
+        let mut at = hash & mask;
+        while let Some(slot) = self.slots.get(at)?.as_ref() {
+            if slot.key == key {
+                return Some(&slot.known);
+            }
+            at = (at + 1) & mask;
+        }
+        None
+    }
+}
+
+impl<K> Default for Flat<K> {
+    fn default() -> Self {
+        Flat { slots: Box::default() }
+    }
+}
+
+/// Who has which MAC address, as of one moment.
+#[derive(Debug, Default)]
+pub struct NeighbourMap {
+    v4: Flat<(Ipv4Addr, PortId)>,
+    v6: Flat<(Ipv6Addr, PortId)>,
+    /// So that nobody outside can choose addresses that collide.
+    seed: u64,
+}
+
+impl NeighbourMap {
+    /// A map of these neighbours; the flag says whether their use is to be reported.
+    pub(crate) fn new(seed: u64, entries: &[(NextHop, MacAddr, bool)]) -> NeighbourMap {
+        let v4 = entries.iter().filter(|(next_hop, ..)| next_hop.addr.is_ipv4()).count();
+        let mut map = NeighbourMap { v4: Flat::new(v4), v6: Flat::new(entries.len() - v4), seed };
+        for (next_hop, mac, stale) in entries {
+            let known = Known { mac: *mac, report_use: AtomicBool::new(*stale) };
+            let port = next_hop.port;
+            match next_hop.addr {
+                IpAddr::V4(addr) => map.v4.insert(hash4(seed, addr, port), (addr, port), known),
+                IpAddr::V6(addr) => map.v6.insert(hash6(seed, addr, port), (addr, port), known),
+            }
+        }
+        map
+    }
+
+    /// The neighbour with this address on this port, if its MAC address is known.
+    #[inline]
+    pub(crate) fn get(&self, next_hop: NextHop) -> Option<&Known> {
+        match next_hop.addr {
+            IpAddr::V4(addr) => self.v4.get(hash4(self.seed, addr, next_hop.port), (addr, next_hop.port)),
+            IpAddr::V6(addr) => self.v6.get(hash6(self.seed, addr, next_hop.port), (addr, next_hop.port)),
+        }
+    }
+}
+
+#[inline]
+fn spread(seed: u64, word: u64) -> u64 {
+    let product = u128::from(word ^ seed) * u128::from(0x9e37_79b9_7f4a_7c15_u64 ^ seed.rotate_left(32) | 1);
+    #[allow(clippy::cast_possible_truncation)] // both halves are used
+    let folded = (product >> 64) as u64 ^ product as u64;
+    folded
+}
+
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // any bits of a hash will do
+fn hash4(seed: u64, addr: Ipv4Addr, port: PortId) -> usize {
+    spread(seed, u64::from(u32::from(addr)) << 16 | u64::from(port.0)) as usize
+}
+
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // both halves and any bits of a hash will do
+fn hash6(seed: u64, addr: Ipv6Addr, port: PortId) -> usize {
+    let bits = u128::from(addr);
+    let high = spread(seed, (bits >> 64) as u64 ^ u64::from(port.0));
+    spread(high, bits as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_is_there_and_only_that() {
+        let entries: Vec<_> = (0..500u32)
+            .flat_map(|i| {
+                let v4 = IpAddr::V4((0x0a00_0000 + i).into());
+                let v6 = IpAddr::V6((0xfd00 << 112 | u128::from(i)).into());
+                [v4, v6].map(|addr| {
+                    let port = PortId((i % 3) as u16);
+                    (NextHop { port, addr }, MacAddr([2, 0, 0, 0, (i >> 8) as u8, i as u8]), i == 7)
+                })
+            })
+            .collect();
+        let map = NeighbourMap::new(42, &entries);
+        for (next_hop, mac, stale) in &entries {
+            let known = map.get(*next_hop).unwrap();
+            assert_eq!(known.mac, *mac);
+            assert_eq!((known.take_report(), known.take_report()), (*stale, false));
+            assert!(map.get(NextHop { port: PortId(9), ..*next_hop }).is_none());
+        }
+        let anyone = NextHop { port: PortId(0), addr: [1, 2, 3, 4].into() };
+        assert!(map.get(anyone).is_none());
+        assert!(NeighbourMap::default().get(anyone).is_none());
+    }
+}

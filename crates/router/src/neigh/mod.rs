@@ -1,0 +1,534 @@
+//! The neighbour table and its state machine (RFC 826, RFC 4861 section 7.3).
+
+mod map;
+mod probe;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use nsrouter_wire::eth::MacAddr;
+use nsrouter_wire::frame::PortId;
+
+use crate::tables::{Tables, Way};
+use crate::types::{Event, NextHop, Seen};
+
+pub use map::NeighbourMap;
+
+/// Timers and bounds; the defaults are Linux's (`net.ipv4.neigh.default`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NeighConfig {
+    /// Mean time for which a confirmed neighbour counts as reachable, in milliseconds; each is drawn from 0.5 to 1.5 times it.
+    pub reachable_ms: u64,
+    /// Time between solicitations, in milliseconds (`retrans_time_ms`).
+    pub retransmit_ms: u64,
+    /// Time to wait for a hint of reachability before probing, in milliseconds (`delay_first_probe_time`).
+    pub delay_ms: u64,
+    /// Multicast or broadcast solicitations before resolution fails (`mcast_solicit`).
+    pub multicast_probes: u8,
+    /// Unicast probes before a known neighbour is given up (`ucast_solicit`).
+    pub unicast_probes: u8,
+    /// Unused entries older than this go, in milliseconds (`gc_stale_time`).
+    pub stale_ms: u64,
+    /// Fewer entries than this stay whatever their age (`gc_thresh1`).
+    pub min_entries: usize,
+    /// Entries at most, by family (`gc_thresh3`).
+    pub max_entries: usize,
+    /// Where jitter starts.
+    pub seed: u64,
+}
+
+impl Default for NeighConfig {
+    fn default() -> Self {
+        NeighConfig {
+            reachable_ms: 30_000,
+            retransmit_ms: 1000,
+            delay_ms: 5000,
+            multicast_probes: 3,
+            unicast_probes: 3,
+            stale_ms: 60_000,
+            min_entries: 128,
+            max_entries: 1024,
+            seed: 0x9e37_79b9_7f4a_7c15,
+        }
+    }
+}
+
+/// What the control plane is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send this complete frame (an ARP request or a neighbour solicitation).
+    Probe {
+        /// By this port.
+        port: PortId,
+        /// Ethernet header included.
+        frame: Vec<u8>,
+    },
+    /// Frames held for this next hop may go, once the new map is published.
+    Resolved(NextHop),
+    /// Frames held for this next hop are to be given up.
+    Failed(NextHop),
+}
+
+/// A line of the neighbour table, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NeighbourEntry {
+    /// The link.
+    pub port: PortId,
+    /// The neighbour's address.
+    pub addr: IpAddr,
+    /// Its MAC address, when known.
+    pub mac: Option<MacAddr>,
+    /// Its state, in the words of `ip neigh`, lower case.
+    pub state: &'static str,
+}
+
+/// The states of RFC 4861 section 7.3.2, and Linux's failed and permanent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Asked for, not answered yet.
+    Incomplete,
+    /// Confirmed a short while ago.
+    Reachable,
+    /// Known, but not confirmed lately, and not in use.
+    Stale,
+    /// In use again, waiting a moment for a sign of life.
+    Delay,
+    /// Being asked whether it is still there.
+    Probe,
+    /// Did not answer.
+    Failed,
+    /// Set by hand; never asked, never changed.
+    Permanent,
+}
+
+impl State {
+    const fn name(self) -> &'static str {
+        match self {
+            State::Incomplete => "incomplete",
+            State::Reachable => "reachable",
+            State::Stale => "stale",
+            State::Delay => "delay",
+            State::Probe => "probe",
+            State::Failed => "failed",
+            State::Permanent => "permanent",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    state: State,
+    mac: Option<MacAddr>,
+    /// Solicitations sent in this state.
+    probes: u8,
+    /// When the state's timer fires.
+    deadline_ns: u64,
+    /// When the entry last changed or was used: the oldest goes first.
+    touched_ns: u64,
+    /// When the MAC address was last set: a second answer within a second does not change it (Linux `locktime`).
+    updated_ns: u64,
+    /// Whether packets were ever sent by it.
+    used: bool,
+}
+
+/// A second answer within this time does not replace the first (Linux `locktime`).
+const LOCK_NS: u64 = 1_000_000_000;
+const MS: u64 = 1_000_000;
+
+/// The neighbour table, owned by the control plane.
+#[derive(Debug)]
+pub struct Neighbours {
+    config: NeighConfig,
+    entries: HashMap<NextHop, Entry>,
+    /// Every entry by the time when its timer fires; permanent ones have none.
+    timers: BTreeSet<(u64, NextHop)>,
+    counts: [usize; 2],
+    ports_up: Vec<bool>,
+    changed: bool,
+    evicted: u64,
+    random: u64,
+}
+
+fn family(addr: IpAddr) -> usize {
+    usize::from(addr.is_ipv6())
+}
+
+impl Neighbours {
+    /// An empty table.
+    pub fn new(config: NeighConfig) -> Self {
+        Neighbours {
+            random: config.seed | 1,
+            config,
+            entries: HashMap::new(),
+            timers: BTreeSet::new(),
+            counts: [0; 2],
+            ports_up: Vec::new(),
+            changed: false,
+            evicted: 0,
+        }
+    }
+
+    /// Sets an entry by hand: never asked about and never changed by what the network says.
+    pub fn set_permanent(&mut self, next_hop: NextHop, mac: MacAddr, actions: &mut Vec<Action>) {
+        let was_waiting = self.remove(next_hop).is_some_and(|entry| entry.state == State::Incomplete);
+        let state = State::Permanent;
+        let entry = Entry {
+            state,
+            mac: Some(mac),
+            probes: 0,
+            deadline_ns: u64::MAX,
+            touched_ns: 0,
+            updated_ns: 0,
+            used: true,
+        };
+        self.insert(next_hop, entry);
+        if was_waiting {
+            actions.push(Action::Resolved(next_hop));
+        }
+    }
+
+    /// Takes in what a worker reported; appends what is to be done.
+    pub fn event(&mut self, event: &Event, tables: &Tables, now_ns: u64, actions: &mut Vec<Action>) {
+        match *event {
+            Event::Unresolved(next_hop) => self.unresolved(next_hop, tables, now_ns, actions),
+            Event::InUse(next_hop) => self.in_use(next_hop, now_ns),
+            Event::NeighbourSeen { port, addr, mac, kind } => {
+                self.seen(NextHop { port, addr }, mac, kind, tables, now_ns, actions);
+            }
+            Event::AddressConflict { .. } => {}
+        }
+    }
+
+    /// Lets timers that are due fire; appends what is to be done.
+    pub fn tick(&mut self, tables: &Tables, now_ns: u64, actions: &mut Vec<Action>) {
+        self.follow_links(tables, actions);
+        while let Some((deadline_ns, next_hop)) = self.timers.first().copied() {
+            if deadline_ns > now_ns {
+                break;
+            }
+            self.fire(next_hop, tables, now_ns, actions);
+        }
+    }
+
+    /// When [`Neighbours::tick`] is next due, in nanoseconds of the same clock.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.timers.first().map(|(deadline_ns, _)| *deadline_ns)
+    }
+
+    /// The map to publish, if it changed since it was last asked for.
+    pub fn map(&mut self) -> Option<Arc<NeighbourMap>> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let usable: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| !matches!(entry.state, State::Incomplete | State::Failed))
+            .filter_map(|(next_hop, entry)| Some((*next_hop, entry.mac?, entry.state == State::Stale)))
+            .collect();
+        Some(Arc::new(NeighbourMap::new(self.config.seed, &usable)))
+    }
+
+    /// The table, for people.
+    pub fn list(&self) -> impl Iterator<Item = NeighbourEntry> {
+        self.entries.iter().map(|(next_hop, entry)| NeighbourEntry {
+            port: next_hop.port,
+            addr: next_hop.addr,
+            mac: entry.mac.filter(|_| !matches!(entry.state, State::Incomplete | State::Failed)),
+            state: entry.state.name(),
+        })
+    }
+
+    /// Entries that had to go, or were not made, because the table was full.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    fn unresolved(&mut self, next_hop: NextHop, tables: &Tables, now_ns: u64, actions: &mut Vec<Action>) {
+        match self.entries.get_mut(&next_hop) {
+            None => {
+                if !tables.port_is_up(next_hop.port) || !self.make_room(next_hop, State::Incomplete, actions)
+                {
+                    actions.push(Action::Failed(next_hop));
+                    return;
+                }
+                let entry = Entry {
+                    state: State::Incomplete,
+                    mac: None,
+                    probes: 0,
+                    deadline_ns: now_ns,
+                    touched_ns: now_ns,
+                    updated_ns: now_ns,
+                    used: true,
+                };
+                self.insert(next_hop, entry);
+                self.probe(next_hop, None, tables, now_ns, actions);
+            }
+            Some(entry) if entry.state == State::Failed => {
+                entry.probes = 0;
+                entry.mac = None;
+                self.set(next_hop, State::Incomplete, now_ns, now_ns);
+                self.probe(next_hop, None, tables, now_ns, actions);
+            }
+            Some(entry) if entry.state == State::Incomplete => entry.used = true,
+            // It was resolved while the report was under way.
+            Some(_) => actions.push(Action::Resolved(next_hop)),
+        }
+    }
+
+    fn in_use(&mut self, next_hop: NextHop, now_ns: u64) {
+        if let Some(entry) = self.entries.get_mut(&next_hop) {
+            entry.used = true;
+            entry.touched_ns = now_ns;
+            if entry.state == State::Stale {
+                self.set(next_hop, State::Delay, now_ns, now_ns + self.config.delay_ms * MS);
+            }
+        }
+    }
+
+    /// RFC 4861 section 7.2.5 for advertisements; for ARP what Linux `arp_process` makes of it.
+    fn seen(
+        &mut self,
+        next_hop: NextHop,
+        mac: Option<MacAddr>,
+        kind: Seen,
+        tables: &Tables,
+        now_ns: u64,
+        actions: &mut Vec<Action>,
+    ) {
+        let creates = matches!(kind, Seen::ArpRequest | Seen::Solicitation);
+        let (confirms, overrides) = match kind {
+            Seen::ArpRequest | Seen::Solicitation | Seen::ArpAnnouncement => (false, true),
+            Seen::ArpReply => (true, self.lock_is_over(next_hop, now_ns)),
+            Seen::Advertisement { solicited, overrides, .. } => (solicited, overrides),
+        };
+        let Some(entry) = self.entries.get(&next_hop).copied() else {
+            // Only who talks to us gets an entry, and only on the link where its address belongs: nobody can fill the
+            // table with announcements.
+            if let Some(mac) = mac
+                && creates
+                && is_on_link(tables, next_hop)
+                && self.make_room(next_hop, State::Stale, actions)
+            {
+                let deadline_ns = now_ns + self.config.stale_ms * MS;
+                let state = State::Stale;
+                let entry = Entry {
+                    state,
+                    mac: Some(mac),
+                    probes: 0,
+                    deadline_ns,
+                    touched_ns: now_ns,
+                    updated_ns: now_ns,
+                    used: false,
+                };
+                self.insert(next_hop, entry);
+            }
+            return;
+        };
+        let differs = mac.is_some() && mac != entry.mac;
+        match entry.state {
+            State::Permanent => {}
+            State::Incomplete | State::Failed => {
+                if mac.is_some() {
+                    self.learn(next_hop, mac, now_ns);
+                    self.confirm_or_stale(next_hop, confirms, now_ns);
+                    if entry.state == State::Incomplete {
+                        actions.push(Action::Resolved(next_hop));
+                    }
+                }
+            }
+            State::Reachable if differs && !overrides => self.stale(next_hop, now_ns),
+            State::Stale | State::Delay | State::Probe if differs && !overrides => {}
+            State::Reachable | State::Stale | State::Delay | State::Probe => {
+                if differs {
+                    self.learn(next_hop, mac, now_ns);
+                }
+                if confirms || differs {
+                    self.confirm_or_stale(next_hop, confirms, now_ns);
+                }
+            }
+        }
+    }
+
+    fn lock_is_over(&self, next_hop: NextHop, now_ns: u64) -> bool {
+        self.entries.get(&next_hop).is_none_or(|entry| now_ns.saturating_sub(entry.updated_ns) > LOCK_NS)
+    }
+
+    fn learn(&mut self, next_hop: NextHop, mac: Option<MacAddr>, now_ns: u64) {
+        if let Some(entry) = self.entries.get_mut(&next_hop) {
+            entry.mac = mac;
+            entry.updated_ns = now_ns;
+        }
+    }
+
+    fn confirm_or_stale(&mut self, next_hop: NextHop, confirmed: bool, now_ns: u64) {
+        if !confirmed {
+            return self.stale(next_hop, now_ns);
+        }
+        // RFC 4861 section 6.3.2: uniformly between half and one and a half times the base.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let base_ns = self.config.reachable_ms.max(1) * MS;
+        let lifetime_ns = base_ns / 2 + self.random % base_ns;
+        self.set(next_hop, State::Reachable, now_ns, now_ns + lifetime_ns);
+    }
+
+    fn stale(&mut self, next_hop: NextHop, now_ns: u64) {
+        self.set(next_hop, State::Stale, now_ns, now_ns + self.config.stale_ms * MS);
+    }
+
+    /// A timer is due.
+    fn fire(&mut self, next_hop: NextHop, tables: &Tables, now_ns: u64, actions: &mut Vec<Action>) {
+        let Some(entry) = self.entries.get(&next_hop).copied() else { return };
+        match entry.state {
+            State::Incomplete if entry.probes < self.config.multicast_probes => {
+                self.probe(next_hop, None, tables, now_ns, actions);
+            }
+            State::Probe if entry.probes < self.config.unicast_probes => {
+                self.probe(next_hop, entry.mac, tables, now_ns, actions);
+            }
+            State::Incomplete | State::Probe => {
+                self.set(next_hop, State::Failed, now_ns, now_ns + self.config.stale_ms * MS);
+                actions.push(Action::Failed(next_hop));
+            }
+            State::Reachable => self.stale(next_hop, now_ns),
+            State::Delay => {
+                self.set(next_hop, State::Probe, now_ns, now_ns);
+                self.probe(next_hop, entry.mac, tables, now_ns, actions);
+            }
+            // A small table keeps what it knows, however old.
+            State::Stale if self.counts[family(next_hop.addr)] <= self.config.min_entries => {
+                self.set(next_hop, State::Stale, entry.touched_ns, now_ns + self.config.stale_ms * MS);
+            }
+            State::Stale | State::Failed | State::Permanent => {
+                self.remove(next_hop);
+            }
+        }
+    }
+
+    /// Asks once more, and sets the timer for the next time.
+    fn probe(
+        &mut self,
+        next_hop: NextHop,
+        known: Option<MacAddr>,
+        tables: &Tables,
+        now_ns: u64,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Some(frame) = probe::frame(tables, next_hop, known) {
+            actions.push(Action::Probe { port: next_hop.port, frame });
+        }
+        if let Some(entry) = self.entries.get_mut(&next_hop) {
+            entry.probes = entry.probes.saturating_add(1);
+            let deadline_ns = now_ns + self.config.retransmit_ms * MS;
+            self.timers.remove(&(entry.deadline_ns, next_hop));
+            entry.deadline_ns = deadline_ns;
+            self.timers.insert((deadline_ns, next_hop));
+        }
+    }
+
+    fn set(&mut self, next_hop: NextHop, state: State, now_ns: u64, deadline_ns: u64) {
+        let Some(entry) = self.entries.get_mut(&next_hop) else { return };
+        self.timers.remove(&(entry.deadline_ns, next_hop));
+        self.timers.insert((deadline_ns, next_hop));
+        if entry.state != state {
+            entry.probes = 0;
+        }
+        // A confirmation that changes nothing for workers costs them no new map.
+        self.changed |= entry.state != state || entry.updated_ns == now_ns;
+        entry.state = state;
+        entry.deadline_ns = deadline_ns;
+        entry.touched_ns = now_ns;
+    }
+
+    fn insert(&mut self, next_hop: NextHop, entry: Entry) {
+        if entry.state != State::Permanent {
+            self.timers.insert((entry.deadline_ns, next_hop));
+        }
+        self.counts[family(next_hop.addr)] += 1;
+        self.changed = true;
+        self.entries.insert(next_hop, entry);
+    }
+
+    fn remove(&mut self, next_hop: NextHop) -> Option<Entry> {
+        let entry = self.entries.remove(&next_hop)?;
+        self.timers.remove(&(entry.deadline_ns, next_hop));
+        self.counts[family(next_hop.addr)] -= 1;
+        self.changed = true;
+        Some(entry)
+    }
+
+    /// Makes sure that one more entry of that family fits; false when nothing may go for it.
+    ///
+    /// First goes what failed, then what is stale and was never used, then the oldest question without an answer; what
+    /// carries traffic only for other traffic, never for somebody who merely said hello.
+    fn make_room(&mut self, next_hop: NextHop, new: State, actions: &mut Vec<Action>) -> bool {
+        let own = family(next_hop.addr);
+        if self.counts[own] < self.config.max_entries {
+            return true;
+        }
+        let rank = |entry: &Entry| match entry.state {
+            State::Failed => Some(0),
+            State::Stale if !entry.used => Some(1),
+            State::Incomplete if new == State::Incomplete => Some(2),
+            State::Stale if new == State::Incomplete => Some(3),
+            State::Incomplete
+            | State::Reachable
+            | State::Stale
+            | State::Delay
+            | State::Probe
+            | State::Permanent => None,
+        };
+        let victim = self
+            .entries
+            .iter()
+            .filter(|(key, _)| family(key.addr) == own)
+            .filter_map(|(key, entry)| Some((rank(entry)?, entry.touched_ns, *key)))
+            .min();
+        self.evicted += 1;
+        let Some((_, _, victim)) = victim else { return false };
+        if self.remove(victim).is_some_and(|entry| entry.state == State::Incomplete) {
+            actions.push(Action::Failed(victim));
+        }
+        true
+    }
+
+    /// Forgets the neighbours behind a link that went down: nothing waits for them any more.
+    fn follow_links(&mut self, tables: &Tables, actions: &mut Vec<Action>) {
+        let up: Vec<bool> = tables.ports().iter().map(|port| port.up).collect();
+        if up == self.ports_up {
+            return;
+        }
+        let gone: Vec<NextHop> = self
+            .entries
+            .iter()
+            .filter(|(key, entry)| !tables.port_is_up(key.port) && entry.state != State::Permanent)
+            .map(|(key, _)| *key)
+            .collect();
+        for next_hop in gone {
+            if self.remove(next_hop).is_some_and(|entry| entry.state == State::Incomplete) {
+                actions.push(Action::Failed(next_hop));
+            }
+        }
+        self.ports_up = up;
+    }
+}
+
+/// Whether the address belongs on that link: link-local, or within a subnet of the port.
+fn is_on_link(tables: &Tables, next_hop: NextHop) -> bool {
+    let target = match next_hop.addr {
+        IpAddr::V4(addr) => tables.route4(addr),
+        IpAddr::V6(addr) if addr.is_unicast_link_local() => return tables.port_is_up(next_hop.port),
+        IpAddr::V6(addr) => tables.route6(addr),
+    };
+    match &target.way {
+        Way::OnLink(port) => *port == next_hop.port,
+        Way::Via(port, via) => *port == next_hop.port && *via == next_hop.addr,
+        Way::Group(group) => group.hops().iter().any(|hop| hop.port == next_hop.port),
+        Way::Local | Way::Broadcast | Way::Reject(_) => false,
+    }
+}

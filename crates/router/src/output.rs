@@ -1,0 +1,211 @@
+//! The way out: next hop, neighbour, Ethernet header; for frames that pass through and for those of our own making.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use nsrouter_wire::eth::{self, MacAddr};
+use nsrouter_wire::frame::{Frame, PortId};
+use nsrouter_wire::offload::Offload;
+
+use crate::drop::DropReason;
+use crate::multipath;
+use crate::pipeline::Router;
+use crate::rewrite::{self, L3};
+use crate::tables::{Port, Tables, Target, Way};
+use crate::types::{Event, NextHop, Originate, Verdict};
+
+/// The way of a packet of our own to a destination.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Exit<'a> {
+    /// To a program of our own host.
+    Host,
+    /// Out by a link.
+    Link {
+        /// The port.
+        port: &'a Port,
+        /// Who gets it next.
+        next_hop: NextHop,
+        /// Length of the route's prefix (IPv6 only).
+        prefix_len: u8,
+    },
+}
+
+/// The `EtherType` of packets to an address.
+pub(crate) fn ether_type(address: IpAddr) -> u16 {
+    match address {
+        IpAddr::V4(_) => eth::TYPE_IPV4,
+        IpAddr::V6(_) => eth::TYPE_IPV6,
+    }
+}
+
+/// The link-layer group address of a multicast or broadcast destination.
+fn group_mac(address: IpAddr) -> Option<MacAddr> {
+    match address {
+        IpAddr::V4(Ipv4Addr::BROADCAST) => Some(MacAddr::BROADCAST),
+        IpAddr::V4(group) if group.is_multicast() => Some(MacAddr::for_ipv4_group(group.octets())),
+        IpAddr::V6(group) if group.is_multicast() => Some(MacAddr::for_ipv6_group(group.octets())),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    }
+}
+
+impl Router {
+    /// The port and next hop of a frame with this target; `None` when the target leads nowhere.
+    #[inline]
+    pub(crate) fn choose<'t>(
+        &self,
+        frame: &Frame<'_>,
+        tables: &'t Tables,
+        target: &Target,
+        destination: IpAddr,
+    ) -> Option<(&'t Port, NextHop)> {
+        let (port, addr) = match &target.way {
+            Way::OnLink(port) => (*port, destination),
+            Way::Via(port, via) => (*port, *via),
+            Way::Group(group) => {
+                let policy = tables.settings().flow_hash;
+                let packet = &frame.data()[L3..];
+                let hash = match destination {
+                    IpAddr::V4(_) => multipath::flow_hash4(packet, policy),
+                    IpAddr::V6(_) => multipath::flow_hash6(packet, policy),
+                };
+                let hop = group.pick(hash)?;
+                (hop.port, hop.via.unwrap_or(destination))
+            }
+            Way::Local | Way::Broadcast | Way::Reject(_) => return None,
+        };
+        Some((tables.port(port)?, NextHop { port, addr }))
+    }
+
+    /// The last step of a frame that passes through: the neighbour's MAC address, or wait for it.
+    #[inline]
+    pub(crate) fn send_on(
+        &mut self,
+        frame: &mut Frame<'_>,
+        port: &Port,
+        next_hop: NextHop,
+        tables: &Tables,
+        out: &mut impl Originate,
+    ) -> Verdict {
+        let ether_type = ether_type(next_hop.addr);
+        match resolve(tables, next_hop, out) {
+            Some(mac) => {
+                rewrite::address(frame, port, mac, ether_type);
+                Verdict::Send(port.id)
+            }
+            None => {
+                rewrite::address(frame, port, MacAddr::ZERO, ether_type);
+                out.report(Event::Unresolved(next_hop));
+                Verdict::Hold(next_hop)
+            }
+        }
+    }
+
+    /// A frame rewritten into an answer goes back to `destination`: by the route, or for link-local ones by `ingress`.
+    pub(crate) fn reply(
+        &mut self,
+        frame: &mut Frame<'_>,
+        ingress: PortId,
+        destination: IpAddr,
+        tables: &Tables,
+        out: &mut impl Originate,
+    ) -> Verdict {
+        match exit(tables, destination, ingress) {
+            Some(Exit::Link { port, next_hop, .. }) => {
+                match self.send_on(frame, port, next_hop, tables, out) {
+                    Verdict::Send(port) => Verdict::Reply(port),
+                    other => other,
+                }
+            }
+            // The host talks to its own addresses by itself.
+            Some(Exit::Host) => Verdict::Drop(DropReason::MartianSource),
+            None => Verdict::Drop(DropReason::NoRoute),
+        }
+    }
+
+    /// Originates an IP packet of `bytes`, which `write` fills in. Counts it; no buffer is counted too.
+    pub(crate) fn originate(
+        &mut self,
+        exit: Exit<'_>,
+        bytes: usize,
+        offload: Offload,
+        tables: &Tables,
+        out: &mut impl Originate,
+        write: impl FnOnce(&mut [u8]),
+    ) -> bool {
+        let Exit::Link { port, next_hop, .. } = exit else {
+            let Some(buffer) = out.buffer(bytes) else { return self.no_buffer() };
+            write(buffer);
+            out.send(PortId::HOST, offload);
+            self.counters.originated += 1;
+            self.counters.count_tx(PortId::HOST, bytes);
+            return true;
+        };
+        let mac = match group_mac(next_hop.addr) {
+            Some(mac) => Some(mac),
+            None => resolve(tables, next_hop, out),
+        };
+        let Some(buffer) = out.buffer(L3 + bytes) else { return self.no_buffer() };
+        let destination = mac.unwrap_or(MacAddr::ZERO);
+        eth::write(buffer, destination, port.mac, ether_type(next_hop.addr));
+        write(&mut buffer[L3..]);
+        self.counters.originated += 1;
+        if mac.is_some() {
+            out.send(port.id, offload);
+            self.counters.count_tx(port.id, L3 + bytes);
+        } else {
+            out.hold(next_hop);
+            out.report(Event::Unresolved(next_hop));
+            self.counters.held += 1;
+        }
+        true
+    }
+
+    fn no_buffer(&mut self) -> bool {
+        self.counters.originate_no_buffer += 1;
+        false
+    }
+
+    /// The identification of the next IPv4 packet of our own.
+    pub(crate) fn next_identification(&mut self) -> u16 {
+        self.identification = self.identification.wrapping_add(1);
+        self.identification
+    }
+}
+
+/// The neighbour's MAC address, if known; the first use of a stale one is reported.
+#[inline]
+fn resolve(tables: &Tables, next_hop: NextHop, out: &mut impl Originate) -> Option<MacAddr> {
+    let known = tables.neighbours().get(next_hop)?;
+    if known.take_report() {
+        out.report(Event::InUse(next_hop));
+    }
+    Some(known.mac)
+}
+
+/// The way of a packet of our own to `destination`: link-local and multicast ones leave by `link`.
+pub(crate) fn exit(tables: &Tables, destination: IpAddr, link: PortId) -> Option<Exit<'_>> {
+    let on_link = match destination {
+        IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
+    };
+    if on_link {
+        let port = tables.port(link)?;
+        let next_hop = NextHop { port: link, addr: destination };
+        return Some(Exit::Link { port, next_hop, prefix_len: 64 });
+    }
+    let target = match destination {
+        IpAddr::V4(address) => tables.route4(address),
+        IpAddr::V6(address) => tables.route6(address),
+    };
+    let (id, addr) = match &target.way {
+        Way::Local if tables.settings().host_port => return Some(Exit::Host),
+        Way::Local | Way::Broadcast | Way::Reject(_) => return None,
+        Way::OnLink(port) => (*port, destination),
+        Way::Via(port, via) => (*port, *via),
+        Way::Group(group) => {
+            let hop = group.hops().first()?;
+            (hop.port, hop.via.unwrap_or(destination))
+        }
+    };
+    let next_hop = NextHop { port: id, addr };
+    Some(Exit::Link { port: tables.port(id)?, next_hop, prefix_len: target.prefix_len })
+}

@@ -1,0 +1,57 @@
+//! What changes in a packet on its way through: link-layer header, TTL or hop limit.
+
+use nsrouter_wire::eth::{self, MacAddr};
+use nsrouter_wire::frame::Frame;
+use nsrouter_wire::ipv4;
+
+use crate::tables::Port;
+
+/// Where the IP header begins: host packets get room for an Ethernet header before anything else happens to them.
+pub(crate) const L3: usize = eth::HEADER_BYTES;
+
+/// Addresses the frame from `port` to `destination` ([`MacAddr::ZERO`] while that is not known).
+#[inline]
+pub(crate) fn address(frame: &mut Frame<'_>, port: &Port, destination: MacAddr, ether_type: u16) {
+    eth::write(frame.data_mut(), destination, port.mac, ether_type);
+}
+
+/// Takes one hop off the TTL, checksum included.
+#[inline]
+pub(crate) fn decrement_ttl(frame: &mut Frame<'_>) {
+    if let Some(header) = frame.data_mut()[L3..].first_chunk_mut() {
+        ipv4::decrement_ttl(header);
+    }
+}
+
+/// Takes one hop off the hop limit.
+#[inline]
+pub(crate) fn decrement_hop_limit(frame: &mut Frame<'_>) {
+    if let Some(hop_limit) = frame.data_mut().get_mut(L3 + 7) {
+        *hop_limit = hop_limit.wrapping_sub(1);
+    }
+}
+
+/// Grows a host packet by the room of an Ethernet header; false when the buffer has no headroom for it.
+pub(crate) fn add_link_header(frame: &mut Frame<'_>) -> bool {
+    if !frame.push_front(eth::HEADER_BYTES) {
+        return false;
+    }
+    let bytes = 14;
+    if let Some(pending) = &mut frame.offload.checksum {
+        pending.start = pending.start.saturating_add(bytes);
+    }
+    if frame.offload.header_bytes > 0 {
+        frame.offload.header_bytes = frame.offload.header_bytes.saturating_add(bytes);
+    }
+    true
+}
+
+/// Takes the Ethernet header off, for the host.
+pub(crate) fn remove_link_header(frame: &mut Frame<'_>) {
+    frame.pull_front(eth::HEADER_BYTES);
+    let bytes = 14;
+    if let Some(pending) = &mut frame.offload.checksum {
+        pending.start = pending.start.saturating_sub(bytes);
+    }
+    frame.offload.header_bytes = frame.offload.header_bytes.saturating_sub(bytes);
+}
