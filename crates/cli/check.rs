@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use comfy_table::{Table, presets};
+use indicatif::ProgressBar;
 use nsrouter_bench::traffic::{Answer, EchoOptions, TraceOptions, echo, trace, verified};
 use nsrouter_engine::control::serve;
 use nsrouter_lab::enter::{self, Entered};
@@ -34,6 +35,10 @@ const TRANSFER_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes of a TCP transfer between hosts, and between a host and a router's own program.
 const TRANSFER_BYTES: u64 = 32 << 20;
 const HOST_TRANSFER_BYTES: u64 = 4 << 20;
+/// How often the sign of life on a terminal moves.
+const SPIN: Duration = Duration::from_millis(100);
+/// ICMP payload of an ordinary ping.
+const PING_BYTES: usize = 56;
 /// ICMP payload that needs three fragments on a link of 1500 bytes.
 const FRAGMENTED_BYTES: usize = 4000;
 /// IP and ICMP headers of an echo request, in bytes.
@@ -160,54 +165,51 @@ impl<'a> Lab<'a> {
         Ok(Lab { state, nodes: nodes.collect::<anyhow::Result<_>>()?, mute })
     }
 
+    /// Runs the tests, one after the other.
     fn rows(&self) -> Vec<Row> {
         let neighbours = self.neighbours();
         let pairs = self.pairs();
+        let bar = ProgressBar::new_spinner();
+        bar.enable_steady_tick(SPIN);
         let mut rows = Vec::new();
-        // Family by family for each test: the table shows them side by side.
+        let mut add = |test: String, address: IpAddr, run: &dyn Fn() -> Outcome| {
+            bar.set_message(format!("{test}, {}", family_of(address)));
+            rows.push(Row { test, family: family_of(address), outcome: run() });
+        };
         for n in &neighbours {
             let (host, router) = (n.host.name(), n.router.name());
-            rows.push(row(
-                format!("ping {router} to {host}"),
-                n.host_address,
-                self.unless_mute(|| ping(n.router, n.host_address, 56)),
-            ));
-            rows.push(row(
-                format!("ping {host} to {router}"),
-                n.router_address,
-                ping(n.host, n.router_address, 56),
-            ));
+            add(format!("ping {router} to {host}"), n.host_address, &|| {
+                self.unless_mute(|| ping(n.router, n.host_address, PING_BYTES))
+            });
+            add(format!("ping {host} to {router}"), n.router_address, &|| {
+                ping(n.host, n.router_address, PING_BYTES)
+            });
         }
-        for (from, to, address) in &pairs {
+        for &(from, to, address) in &pairs {
             let name = format!("ping {} to {}", from.name(), to.name());
-            rows.push(row(name, *address, ping(from, *address, 56)));
-        }
-        for (from, to, address) in &pairs {
-            let headers = if address.is_ipv4() { V4_ECHO_HEADERS } else { V6_ECHO_HEADERS };
+            add(name.clone(), address, &|| ping(from, address, PING_BYTES));
             let mtu = from.record.ports.iter().map(|port| port.mtu).min().unwrap_or(0);
+            let headers = if address.is_ipv4() { V4_ECHO_HEADERS } else { V6_ECHO_HEADERS };
             let payload = usize::try_from(mtu).unwrap_or(0).saturating_sub(headers);
-            let name = format!("ping {} to {}, {mtu} bytes unfragmented", from.name(), to.name());
-            rows.push(row(name, *address, ping(from, *address, payload)));
-            let name = format!("ping {} to {}, in fragments", from.name(), to.name());
-            rows.push(row(name, *address, ping(from, *address, FRAGMENTED_BYTES)));
+            add(format!("{name}, {mtu} bytes unfragmented"), address, &|| ping(from, address, payload));
+            add(format!("{name}, in fragments"), address, &|| ping(from, address, FRAGMENTED_BYTES));
         }
-        for (from, to, address) in &pairs {
+        for &(from, to, address) in &pairs {
             let name = format!("traceroute {} to {}", from.name(), to.name());
-            rows.push(row(name, *address, self.traceroute(from, *address)));
+            add(name, address, &|| self.traceroute(from, address));
         }
-        for (from, to, address) in &pairs {
+        for &(from, to, address) in &pairs {
             let name = format!("TCP {} to {}, {} MiB compared", from.name(), to.name(), TRANSFER_BYTES >> 20);
-            rows.push(row(name, *address, transfer(from, to, *address, TRANSFER_BYTES)));
+            add(name, address, &|| transfer(from, to, address, TRANSFER_BYTES));
         }
         for n in &neighbours {
             let (host, router) = (n.host.name(), n.router.name());
             let name = format!("TCP {host} to {router}, {} MiB compared", HOST_TRANSFER_BYTES >> 20);
-            rows.push(row(
-                name,
-                n.router_address,
-                self.unless_mute(|| transfer(n.host, n.router, n.router_address, HOST_TRANSFER_BYTES)),
-            ));
+            add(name, n.router_address, &|| {
+                self.unless_mute(|| transfer(n.host, n.router, n.router_address, HOST_TRANSFER_BYTES))
+            });
         }
+        bar.finish_and_clear();
         rows
     }
 
@@ -308,10 +310,6 @@ fn judge_trace(way: &[Answer], to: IpAddr, first_hops: &[IpAddr], routers: &[IpA
         _ => false,
     };
     if right { Outcome::Pass { detail } } else { Outcome::Fail { detail } }
-}
-
-fn row(test: String, address: IpAddr, outcome: Outcome) -> Row {
-    Row { test, family: family_of(address), outcome }
 }
 
 fn ping(from: &Node<'_>, to: IpAddr, payload_bytes: usize) -> Outcome {
@@ -460,7 +458,11 @@ mod tests {
 
     #[test]
     fn json_rows_say_test_family_outcome_and_detail() {
-        let row = row("ping a to b".into(), ip(1), Outcome::Skipped { detail: "why".into() });
+        let row = Row {
+            test: "ping a to b".into(),
+            family: family_of(ip(1)),
+            outcome: Outcome::Skipped { detail: "why".into() },
+        };
         let json = serde_json::to_value(row).unwrap();
         let expect = serde_json::json!({
             "test": "ping a to b", "family": "IPv4", "outcome": "skipped", "detail": "why",

@@ -24,7 +24,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 /// Builds two hosts, t1 and t2, with a router between them, and forwards either with the kernel's
 /// ip_forward or with nsrouter's own userspace router.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+#[command(bin_name = "nsrouter", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 struct Cli {
     #[command(flatten)]
     run: run::Args,
