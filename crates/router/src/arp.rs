@@ -70,3 +70,6 @@ impl Router {
         Verdict::Reply(port.id)
     }
 }
+
+#[cfg(test)]
+mod tests;

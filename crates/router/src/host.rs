@@ -88,3 +88,6 @@ fn host_destination(frame: &mut Frame<'_>) -> Result<IpAddr, DropReason> {
         None => Err(DropReason::Ip4Short),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -260,3 +260,6 @@ fn interval6_ns(tables: &Tables, exit: Exit<'_>) -> u64 {
         Exit::Link { prefix_len, .. } => interval_ns >> ((128 - u32::from(prefix_len.min(128))) >> 5),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -228,3 +228,6 @@ impl Router {
         Verdict::Drop(DropReason::LocalFragment)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -215,3 +215,6 @@ fn write_advertisement(packet: &mut [u8], source: Ipv6Addr, destination: Ipv6Add
     body.copy_from_slice(&message[..bytes]);
     icmp::v6_fill(body, source, destination);
 }
+
+#[cfg(test)]
+mod tests;

@@ -367,3 +367,6 @@ pub(crate) fn check_ipv4(frame: &mut Frame<'_>) -> Result<(), DropReason> {
     frame.truncate(L3 + total_bytes);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,346 @@
+use etherparse::{Ipv4Slice, Ipv6Slice};
+use nsrouter_wire::frame::PortId;
+use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
+
+use crate::testing::*;
+use crate::*;
+
+fn via(prefix: &str, port: PortId, gateway: Option<&str>) -> Route {
+    let hop = Hop { port: Some(port), via: gateway.map(addr), weight: 1 };
+    Route { prefix: prefix.parse().unwrap(), kind: RouteKind::Unicast(vec![hop]), metric: 0 }
+}
+
+fn route(prefix: &str, kind: RouteKind) -> Route {
+    Route { prefix: prefix.parse().unwrap(), kind, metric: 0 }
+}
+
+#[test]
+fn ipv4_is_forwarded_with_one_hop_less_and_new_addresses() {
+    let mut bench = Bench::lab();
+    let frame = udp4(64, b"payload");
+    let done = bench.push(P1, &frame);
+    assert_eq!(done.verdict, Verdict::Send(P2));
+    let mut expected = frame.clone();
+    expected[..6].copy_from_slice(&T2_MAC);
+    expected[6..12].copy_from_slice(&R2_MAC);
+    expected[22] = 63;
+    fix4(&mut expected);
+    assert_eq!(done.bytes, expected);
+    let counters = bench.router.counters();
+    assert_eq!((counters.received, counters.sent, counters.originated, counters.lookups), (1, 1, 0, 1));
+    assert_eq!((counters.port(P1).rx_frames, counters.port(P1).rx_bytes), (1, frame.len() as u64));
+    assert_eq!((counters.port(P2).tx_frames, counters.port(P2).tx_bytes), (1, frame.len() as u64));
+    assert!(bench.out.events.is_empty());
+}
+
+#[test]
+fn ipv6_is_forwarded_with_one_hop_less_and_new_addresses() {
+    let mut bench = Bench::lab();
+    let frame = udp6("fd00:251::1", "fd00:252::1", 64, b"payload");
+    let done = bench.push(P1, &frame);
+    assert_eq!(done.verdict, Verdict::Send(P2));
+    let mut expected = frame.clone();
+    expected[..6].copy_from_slice(&T2_MAC);
+    expected[6..12].copy_from_slice(&R2_MAC);
+    expected[21] = 63;
+    assert_eq!(done.bytes, expected);
+}
+
+#[test]
+fn ethernet_padding_is_trimmed() {
+    let mut bench = Bench::lab();
+    let mut frame = udp4(64, b"x");
+    let bytes = frame.len();
+    frame.resize(60, 0xee);
+    assert_eq!(bench.push(P1, &frame).bytes.len(), bytes);
+    let mut frame = udp6("fd00:251::1", "fd00:252::1", 64, b"");
+    let bytes = frame.len();
+    frame.resize(80, 0xee);
+    assert_eq!(bench.push(P1, &frame).bytes.len(), bytes);
+}
+
+#[test]
+fn ethernet_checks() {
+    let mut bench = Bench::lab();
+    let good = udp4(64, b"x");
+    bench.expect_drop(P1, &good[..13], DropReason::EthShort);
+    let mut other = good.clone();
+    other[5] = 0x99;
+    bench.expect_drop(P1, &other, DropReason::EthNotOurs);
+    for (kind, reason) in
+        [([0x81, 0], DropReason::Vlan), ([0x88, 0xa8], DropReason::Vlan), ([0x88, 0xcc], DropReason::EthType)]
+    {
+        let mut frame = good.clone();
+        frame[12..14].copy_from_slice(&kind);
+        bench.expect_drop(P1, &frame, reason);
+    }
+    bench.expect_drop(PortId(7), &good, DropReason::PortDown);
+    let mut broadcast = good.clone();
+    broadcast[..6].fill(0xff);
+    bench.expect_drop(P1, &broadcast, DropReason::L2Broadcast);
+    assert!(bench.out.sent.is_empty());
+}
+
+#[test]
+fn rfc_1812_section_5_2_2_header_validation() {
+    let mut bench = Bench::lab();
+    let good = udp4(64, b"payload");
+    // 1: room for a header.
+    bench.expect_drop(P1, &good[..33], DropReason::Ip4Short);
+    // 2: checksum.
+    let mut frame = good.clone();
+    frame[24] ^= 1;
+    bench.expect_drop(P1, &frame, DropReason::Ip4Checksum);
+    // 3: version.
+    let mut frame = good.clone();
+    frame[14] = 0x55;
+    fix4(&mut frame);
+    bench.expect_drop(P1, &frame, DropReason::Ip4Version);
+    // 4: header length, too small and beyond the frame.
+    let mut frame = good.clone();
+    frame[14] = 0x44;
+    bench.expect_drop(P1, &frame, DropReason::Ip4HeaderLength);
+    let mut frame = good.clone();
+    frame[14] = 0x4f;
+    bench.expect_drop(P1, &frame, DropReason::Ip4HeaderLength);
+    // 5: total length, under the header's and beyond the frame.
+    for total in [19u16, good.len() as u16 - 13] {
+        let mut frame = good.clone();
+        frame[16..18].copy_from_slice(&total.to_be_bytes());
+        fix4(&mut frame);
+        bench.expect_drop(P1, &frame, DropReason::Ip4TotalLength);
+    }
+    assert!(bench.out.sent.is_empty(), "none of these is answered");
+}
+
+#[test]
+fn ipv6_header_validation() {
+    let mut bench = Bench::lab();
+    let good = udp6("fd00:251::1", "fd00:252::1", 64, b"payload");
+    bench.expect_drop(P1, &good[..53], DropReason::Ip6Short);
+    let mut frame = good.clone();
+    frame[14] = 0x40;
+    bench.expect_drop(P1, &frame, DropReason::Ip6Version);
+    bench.expect_drop(P1, &good[..good.len() - 1], DropReason::Ip6PayloadLength);
+}
+
+#[test]
+fn martians_of_ipv4_are_those_of_linux() {
+    let mut bench = Bench::new(&[via("0.0.0.0/0", P2, Some("10.10.252.1"))], Settings::default());
+    let t2 = [10, 10, 252, 1];
+    for source in [[127, 0, 0, 1], [0, 0, 0, 0], [224, 0, 0, 5], [255, 255, 255, 255], [10, 10, 252, 2]] {
+        bench.expect_drop(P1, &udp4_to(source, t2, 64, b""), DropReason::MartianSource);
+    }
+    for source in [[0, 0, 0, 1], [240, 0, 0, 1]] {
+        assert_eq!(bench.push(P1, &udp4_to(source, t2, 64, b"")).verdict, Verdict::Send(P2));
+    }
+    let t1 = [10, 10, 251, 1];
+    for destination in [[127, 0, 0, 1], [0, 0, 0, 0]] {
+        bench.expect_drop(P1, &udp4_to(t1, destination, 64, b""), DropReason::MartianDestination);
+    }
+    bench.expect_drop(P1, &udp4_to(t1, [224, 0, 0, 251], 64, b""), DropReason::Multicast);
+    bench.expect_drop(P1, &udp4_to(t1, [255, 255, 255, 255], 64, b""), DropReason::Broadcast);
+    bench.expect_drop(P1, &udp4_to(t1, [10, 10, 252, 255], 64, b""), DropReason::Broadcast);
+    assert_eq!(bench.push(P1, &udp4_to(t1, [240, 0, 0, 1], 64, b"")).verdict, Verdict::Send(P2));
+    assert!(bench.out.sent.is_empty());
+}
+
+#[test]
+fn scopes_of_ipv6() {
+    let mut bench = Bench::lab();
+    for source in ["ff02::1", "::1", "::ffff:10.0.0.1", "::"] {
+        bench.expect_drop(P1, &udp6(source, "fd00:252::1", 64, b""), DropReason::MartianSource);
+    }
+    for destination in ["::1", "::", "ff01::1", "ff00::1"] {
+        bench.expect_drop(P1, &udp6("fd00:251::1", destination, 64, b""), DropReason::MartianDestination);
+    }
+    bench.expect_drop(P1, &udp6("fd00:251::1", "ff02::fb", 64, b""), DropReason::Multicast);
+    bench.expect_drop(P1, &udp6("fd00:251::1", "ff0e::1", 64, b""), DropReason::Multicast);
+    bench.expect_drop(P1, &udp6("fd00:251::1", "fe80::99", 64, b""), DropReason::LinkLocalDestination);
+    assert!(bench.out.sent.is_empty());
+    bench.expect_drop(P1, &udp6("fe80::11", "fd00:252::1", 64, b""), DropReason::BeyondScope);
+    let (port, error) = bench.take_one();
+    let ip = Ipv6Slice::from_slice(&error[14..]).unwrap();
+    assert_eq!((port, ip.payload().payload[0], ip.payload().payload[1]), (P1, 1, 2));
+    // A link-local source is answered from the link-local address.
+    assert_eq!(ip.header().source_addr().to_string(), "fe80::1:2ff:fe03:401");
+    assert_eq!(ip.header().destination_addr().to_string(), "fe80::11");
+}
+
+#[test]
+fn route_types_and_what_they_answer() {
+    let routes = [
+        route("10.1.0.0/16", RouteKind::Blackhole),
+        route("10.2.0.0/16", RouteKind::Unreachable),
+        route("10.3.0.0/16", RouteKind::Prohibit),
+        route("fd01::/64", RouteKind::Blackhole),
+        route("fd02::/64", RouteKind::Unreachable),
+        route("fd03::/64", RouteKind::Prohibit),
+    ];
+    let mut bench = Bench::new(&routes, Settings::default());
+    let cases = [
+        ([10, 1, 0, 1], "fd01::1", DropReason::Blackhole, None, None),
+        ([10, 2, 0, 1], "fd02::1", DropReason::Unreachable, Some((3, 1)), Some((1, 0))),
+        ([10, 3, 0, 1], "fd03::1", DropReason::Prohibited, Some((3, 13)), Some((1, 1))),
+        ([10, 4, 0, 1], "fd04::1", DropReason::NoRoute, Some((3, 0)), Some((1, 0))),
+    ];
+    for (v4, v6, reason, answer4, answer6) in cases {
+        bench.expect_drop(P1, &udp4_to([10, 10, 251, 1], v4, 64, b""), reason);
+        let got = bench.out.sent.pop().map(|(_, frame)| (frame[34], frame[35]));
+        assert_eq!(got, answer4, "{reason:?}");
+        bench.expect_drop(P1, &udp6("fd00:251::1", v6, 64, b""), reason);
+        let got = bench.out.sent.pop().map(|(_, frame)| (frame[54], frame[55]));
+        assert_eq!(got, answer6, "{reason:?}");
+    }
+}
+
+#[test]
+fn ttl_one_is_answered_with_time_exceeded() {
+    for ttl in [0, 1] {
+        let mut bench = Bench::lab();
+        let frame = udp4(ttl, b"payload");
+        bench.expect_drop(P1, &frame, DropReason::TtlExceeded);
+        let (port, error) = bench.take_one();
+        assert_eq!(port, P1);
+        assert_eq!(error[..12], [T1_MAC, R1_MAC].concat());
+        let ip = Ipv4Slice::from_slice(&error[14..]).unwrap();
+        assert_eq!(ip.header().source(), [10, 10, 251, 2]);
+        assert_eq!(ip.header().destination(), [10, 10, 251, 1]);
+        assert_eq!((ip.header().ttl(), ip.header().to_header().dscp.value() << 2), (64, 0xc0));
+        let header = ip.header().to_header();
+        assert_eq!(header.header_checksum, header.calc_header_checksum());
+        let message = ip.payload().payload;
+        assert_eq!(message[..2], [11, 0]);
+        assert_eq!(message[8..], frame[14..], "quoted as it came");
+        assert!(nsrouter_wire::icmp::v4_is_valid(message));
+        assert_eq!(bench.router.counters().icmp_errors, 1);
+
+        let frame = udp6("fd00:251::1", "fd00:252::1", ttl, b"payload");
+        bench.expect_drop(P1, &frame, DropReason::TtlExceeded);
+        let (_, error) = bench.take_one();
+        let ip = Ipv6Slice::from_slice(&error[14..]).unwrap();
+        assert_eq!(ip.header().source_addr().to_string(), "fd00:251::2");
+        assert_eq!(ip.payload().payload[..2], [3, 0]);
+        assert_eq!(ip.payload().payload[8..], frame[14..]);
+    }
+}
+
+#[test]
+fn too_big_is_answered_with_the_mtu_of_the_next_hop() {
+    let mut ports = lab_ports();
+    ports[1].mtu = 1400;
+    let mut bench = Bench::with_ports(&ports, &[], Settings::default());
+    let mut frame = udp4(64, &[1; 1400]);
+    frame[20] |= 0x40;
+    fix4(&mut frame);
+    bench.expect_drop(P1, &frame, DropReason::TooBig);
+    let (_, error) = bench.take_one();
+    assert_eq!(error[34..36], [3, 4]);
+    assert_eq!(error[38..42], [0, 0, 0x05, 0x78]);
+    assert_eq!(error.len(), 14 + 576);
+    bench.expect_drop(P1, &udp6("fd00:251::1", "fd00:252::1", 64, &[1; 1400]), DropReason::TooBig);
+    let (_, error) = bench.take_one();
+    assert_eq!(error[54..56], [2, 0]);
+    assert_eq!(error[58..62], 1400u32.to_be_bytes());
+    assert_eq!(error.len(), 14 + 1280);
+    // What just fits goes.
+    assert_eq!(bench.push(P1, &udp4(64, &[1; 1372])).verdict, Verdict::Send(P2));
+    assert_eq!(
+        bench.push(P1, &udp6("fd00:251::1", "fd00:252::1", 64, &[1; 1352])).verdict,
+        Verdict::Send(P2)
+    );
+}
+
+#[test]
+fn a_super_frame_is_judged_by_its_segments_and_keeps_its_offload() {
+    let mut frame = Vec::new();
+    from_t1()
+        .ipv4([10, 10, 251, 1], [10, 10, 252, 1], 64)
+        .tcp(1, 2, 3, 4)
+        .write(&mut frame, &[7; 20_000])
+        .unwrap();
+    frame[20] |= 0x40;
+    fix4(&mut frame);
+    let offload = |segment_bytes| Offload {
+        checksum: Some(PendingChecksum { start: 34, offset: 16 }),
+        gso: Gso::Tcp4 { ecn: false },
+        segment_bytes,
+        header_bytes: 54,
+    };
+    let mut bench = Bench::lab();
+    let done = bench.push_offloaded(P1, &frame, offload(1460));
+    assert_eq!((done.verdict, done.offload), (Verdict::Send(P2), offload(1460)));
+    assert_eq!(done.bytes[34..], frame[34..], "the pending checksum is not touched");
+    let done = bench.push_offloaded(P1, &frame, offload(1461));
+    assert_eq!(done.verdict, Verdict::Drop(DropReason::TooBig));
+    assert_eq!(bench.take_one().1[34..36], [3, 4]);
+}
+
+#[test]
+fn an_unknown_next_hop_holds_the_frame_until_it_is_released_or_given_up() {
+    for frame in [
+        udp4_to([10, 10, 251, 1], [10, 10, 252, 77], 64, b"hold me"),
+        udp6("fd00:251::1", "fd00:252::77", 64, b"hold me"),
+    ] {
+        let mut bench = Bench::lab();
+        let is_v6 = frame[12] == 0x86;
+        let next_hop = NextHop { port: P2, addr: addr(if is_v6 { "fd00:252::77" } else { "10.10.252.77" }) };
+        let done = bench.push(P1, &frame);
+        assert_eq!(done.verdict, Verdict::Hold(next_hop));
+        assert_eq!(bench.out.events, [Event::Unresolved(next_hop)]);
+        assert_eq!(bench.router.counters().held, 1);
+        assert_eq!(done.bytes[..12], [[0; 6], R2_MAC].concat());
+
+        let mut bytes = done.bytes.clone();
+        let len = bytes.len();
+        let mut held = nsrouter_wire::frame::Frame::new(&mut bytes, 0, len, P1, Offload::default()).unwrap();
+        let verdict = bench.router.release(&mut held, next_hop, &bench.tables);
+        assert_eq!(verdict, Verdict::Drop(DropReason::NeighbourFailed), "not resolved yet");
+        bench.router.counters().law().unwrap();
+        assert_eq!(bench.router.counters().held, 0);
+
+        bench.push(P1, &frame);
+        let mac = MacAddr([2, 7, 7, 7, 7, 7]);
+        let resolved = bench.tables.with_neighbours(NeighbourMap::new(3, &[(next_hop, mac, false)]).into());
+        assert_eq!(bench.router.release(&mut held, next_hop, &resolved), Verdict::Send(P2));
+        assert_eq!(held.data()[..6], mac.0);
+        assert_eq!(bench.router.counters().port(P2).tx_frames, 1);
+        bench.router.counters().law().unwrap();
+
+        bench.push(P1, &frame);
+        let verdict = bench.router.unreachable(&mut held, next_hop, &bench.tables, bench.now, &mut bench.out);
+        assert_eq!(verdict, Verdict::Drop(DropReason::NeighbourFailed));
+        bench.router.counters().law().unwrap();
+        let (port, error) = bench.take_one();
+        let answer = if is_v6 { &error[54..56] } else { &error[34..36] };
+        assert_eq!((port, answer), (P1, if is_v6 { &[1, 3][..] } else { &[3, 1][..] }));
+    }
+}
+
+#[test]
+fn a_gateway_is_the_next_hop_and_a_port_that_is_down_takes_its_routes_out() {
+    let backup = Route { metric: 10, ..via("10.9.0.0/16", P1, Some("10.10.251.1")) };
+    let routes = [via("10.9.0.0/16", P2, Some("10.10.252.1")), backup];
+    let frame = udp4_to([10, 10, 251, 1], [10, 9, 1, 1], 64, b"");
+    let mut bench = Bench::new(&routes, Settings { redirects: false, ..Settings::default() });
+    let done = bench.push(P1, &frame);
+    assert_eq!((done.verdict, &done.bytes[..6]), (Verdict::Send(P2), &T2_MAC[..]));
+    let mut ports = lab_ports();
+    ports[1].up = false;
+    let mut bench = Bench::with_ports(&ports, &routes, Settings { redirects: false, ..Settings::default() });
+    let done = bench.push(P1, &frame);
+    assert_eq!((done.verdict, &done.bytes[..6]), (Verdict::Send(P1), &T1_MAC[..]));
+    bench.expect_drop(P1, &udp4(64, b""), DropReason::NoRoute);
+}
+
+#[test]
+fn a_stale_neighbour_is_reported_once() {
+    let mut bench = Bench::lab();
+    let next_hop = NextHop { port: P2, addr: addr("10.10.252.1") };
+    let map = NeighbourMap::new(1, &[(next_hop, MacAddr(T2_MAC), true)]);
+    bench.tables = bench.tables.with_neighbours(map.into());
+    for _ in 0..3 {
+        assert_eq!(bench.push(P1, &udp4(64, b"")).verdict, Verdict::Send(P2));
+    }
+    assert_eq!(bench.out.events, [Event::InUse(next_hop)]);
+}
