@@ -4,7 +4,7 @@
 //! A case is a plain function. The harness starts the real binary with `--private`, which starts this test
 //! program again beside the lab, which runs the function. So a case sees the lab as a user's script does,
 //! and nothing of it can touch the machine's own network.
-#![allow(dead_code, reason = "every test program uses its own part of this")]
+#![allow(dead_code, unreachable_pub, reason = "every test program uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::PathBuf;
