@@ -14,7 +14,7 @@ use nsrouter_bench::cell::{Binary, Cancel};
 use nsrouter_bench::environment::Environment;
 use nsrouter_bench::plan::{Mode, Plan, Scenario};
 use nsrouter_bench::report::Report;
-use nsrouter_bench::run::{self, Event, Outcome};
+use nsrouter_bench::run::{self, Event, Outcome, Refusal};
 use nsrouter_bench::traffic::{Generator, Iperf3Error, TrafficChoice};
 use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::{NodeState, State};
@@ -109,7 +109,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(file) = &args.json {
         write_json(file, &report)?;
     }
-    println!("{}", report.table());
+    if let Some(Refusal { mode, code, said }) = &outcome.refused {
+        eprintln!("nsrouter: the mode {mode} cannot be measured here: {said}");
+        return Ok(ExitCode::from(u8::try_from(*code).unwrap_or(1)));
+    }
+    if !report.results.is_empty() {
+        println!("{}", report.table());
+    }
     for note in report.notes() {
         println!("{note}");
     }

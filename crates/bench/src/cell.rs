@@ -67,6 +67,14 @@ pub enum CellError {
         /// The last that it said.
         said: String,
     },
+    /// It does not know the mode, or this machine or user cannot run it: exit codes 2 and 3. Trying again is in vain.
+    #[error("{said}")]
+    Refused {
+        /// The exit code.
+        code: i32,
+        /// What it said.
+        said: String,
+    },
     /// It did not end in time, and was ended.
     #[error("no result within {} s{}", .after.as_secs(), if .said.is_empty() { String::new() } else { format!(": {}", .said) })]
     Stalled {
@@ -163,7 +171,10 @@ fn report_of(
         (Some(error), _, _) => Err(error),
         (None, Ok(status), Some(report)) if status.success() => Ok(report),
         (None, Ok(_), _) if cancel.is_cancelled() => Err(CellError::Cancelled),
-        (None, Ok(status), _) => Err(CellError::Failed { status, said }),
+        (None, Ok(status), _) => match status.code() {
+            Some(code @ (2 | 3)) => Err(CellError::Refused { code, said }),
+            _ => Err(CellError::Failed { status, said }),
+        },
         (None, Err(source), _) => Err(CellError::Start { path: path.into(), source }),
     }
 }
@@ -242,8 +253,13 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_the_child_said() {
-        let error = shell("echo no such backend >&2; exit 3", LONG, &Cancel::default()).unwrap_err();
-        assert_eq!(error.to_string(), "exit status: 3: no such backend");
+        let error = shell("echo no such link >&2; exit 1", LONG, &Cancel::default()).unwrap_err();
+        assert_eq!(error.to_string(), "exit status: 1: no such link");
+        let error = shell("echo no such backend >&2; exit 2", LONG, &Cancel::default()).unwrap_err();
+        assert!(
+            matches!(&error, CellError::Refused { code: 2, said } if said == "no such backend"),
+            "{error}"
+        );
         // Samples of a run that failed are not to be trusted.
         let error = shell(&format!("echo '{LINE}'; exit 1"), LONG, &Cancel::default()).unwrap_err();
         assert_eq!(error.to_string(), "exit status: 1");

@@ -108,7 +108,7 @@ impl Report {
             results,
             ratios,
             failures: failures.collect(),
-            complete: !outcome.interrupted,
+            complete: !outcome.interrupted && outcome.refused.is_none(),
             warnings,
         }
     }
@@ -149,7 +149,8 @@ impl Report {
                     .find(|r| r.scenario == scenario && r.metric == metric && r.mode == **mode);
                 cells.push(of.map_or("-".into(), |row| {
                     let [low, high] = row.ratio.estimate.ci95;
-                    let told_apart = if row.ratio.differs { "" } else { " ~" };
+                    let verdict = self.environment.rounds as usize >= ROUNDS_FOR_A_VERDICT;
+                    let told_apart = if row.ratio.differs || !verdict { "" } else { " ~" };
                     format!("{:.2} [{low:.2}, {high:.2}]{told_apart}", row.ratio.estimate.median)
                 }));
             }
@@ -165,10 +166,13 @@ impl Report {
     pub fn notes(&self) -> Vec<String> {
         let rounds = self.environment.rounds;
         let mut notes = vec![format!(
-            "medians of {rounds} round{} with 95% bootstrap intervals; ~ marks a ratio not told apart from 1; traffic by {}",
+            "medians of {rounds} round{} with 95% bootstrap intervals; traffic by {}",
             if rounds == 1 { "" } else { "s" },
             self.environment.traffic
         )];
+        if rounds as usize >= ROUNDS_FOR_A_VERDICT {
+            notes.push("~ marks a ratio that is not told apart from 1".into());
+        }
         notes.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
         notes
     }
@@ -247,7 +251,7 @@ fn warnings(plan: &Plan, environment: &Environment, results: &[ResultRow], outco
     }
     for lost in outcome.lost_cells() {
         let Cell { scenario, mode, round } = Cell::of(lost);
-        warnings.push(format!("{scenario} in {mode}, round {round}: failed twice ({})", lost.message));
+        warnings.push(format!("{scenario} in {mode}, round {}: failed twice ({})", round + 1, lost.message));
     }
     if environment.cpus < 4 {
         warnings.push(format!(

@@ -2,7 +2,7 @@
 
 use crate::agent::AgentReport;
 use crate::cell::{self, Binary, Cancel, CellError};
-use crate::plan::{Cell, Plan};
+use crate::plan::{Cell, Mode, Plan};
 
 /// Attempts at a cell.
 const ATTEMPTS: u32 = 2;
@@ -36,6 +36,20 @@ pub struct Outcome {
     pub failures: Vec<Failure>,
     /// It was stopped before its end.
     pub interrupted: bool,
+    /// The binary will not run a mode here: what it said. Ends the run, because a comparison without one of its modes is not
+    /// the one that was asked for.
+    pub refused: Option<Refusal>,
+}
+
+/// A mode that the binary will not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The mode.
+    pub mode: Mode,
+    /// The binary's exit code: 2 where it does not know the mode, 3 where the machine or user cannot.
+    pub code: i32,
+    /// What it said.
+    pub said: String,
 }
 
 impl Outcome {
@@ -94,6 +108,10 @@ fn run_with(
                     outcome.interrupted = true;
                     return outcome;
                 }
+                Err(CellError::Refused { code, said }) => {
+                    outcome.refused = Some(Refusal { mode: cell.mode.clone(), code, said });
+                    return outcome;
+                }
                 Err(error) => {
                     let failure = Failure { cell: cell.clone(), attempt, message: with_causes(&error) };
                     observe(Event::Failed(&failure));
@@ -124,7 +142,6 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::plan::Mode;
     use crate::traffic::{Sample, TrafficChoice};
     use std::time::Duration;
 
@@ -180,6 +197,22 @@ mod tests {
         );
         assert_eq!((outcome.measurements.len(), outcome.failures.len()), (3, 6));
         assert_eq!(outcome.lost_cells().count(), 3);
+    }
+
+    #[test]
+    fn a_mode_that_is_refused_ends_the_run() {
+        let mut calls = 0;
+        let outcome = run_with(
+            &plan(),
+            &Cancel::default(),
+            |_| {},
+            |_| {
+                calls += 1;
+                Err(CellError::Refused { code: 2, said: "no such backend".into() })
+            },
+        );
+        assert_eq!(calls, 1);
+        assert_eq!(outcome.refused.unwrap().said, "no such backend");
     }
 
     #[test]
