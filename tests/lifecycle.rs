@@ -296,18 +296,10 @@ fn wrong_usage(_: &Lab) {
     }
 }
 
-/// As `nobody`, with the binary where everybody may read it.
+/// As `nobody`, with the binary where everybody may read it. Without root nsrouter makes itself a private lab.
 fn rootless(mode: &str) {
-    let folder = tempfile::Builder::new().prefix("nsrouter-").tempdir().unwrap();
-    let binary = folder.path().join("nsrouter");
-    std::fs::copy(nsrouter(), &binary).unwrap();
-    for path in [folder.path(), &binary] {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let output = Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(&binary)
+    let output = common::Shared::new()
+        .as_nobody()
         .args(["--mode", mode, "--name", &common::lab_name(), "--for", "60s", "--", "nsrouter", "check"])
         .stdin(Stdio::null())
         .output()

@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub, reason = "every test program uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,8 +27,11 @@ const REQUIRE_VARIABLE: &str = "NSROUTER_REQUIRE_ALL";
 
 /// Modes that a case can be run in.
 pub const BOTH: &[&str] = &["kernel", "userspace"];
+/// Both, and our own router once more as an ordinary user: without rights to BPF, so that nothing but sysctls keeps
+/// the kernel silent on the router's ports.
+pub const ALL: &[&str] = &["kernel", "userspace", "rootless"];
 /// Cases about our own router.
-pub const USERSPACE: &[&str] = &["userspace"];
+pub const USERSPACE: &[&str] = &["userspace", "rootless"];
 
 /// Cases without a lab: a network, a mount namespace and a /run of their own.
 pub const SANDBOX: &[&str] = &["sandbox"];
@@ -44,9 +48,49 @@ pub struct Case {
     pub body: fn(&Lab),
 }
 
+/// Where the binary under test lies, when not where Cargo put it.
+const BINARY_VARIABLE: &str = "NSROUTER_TEST_BINARY";
+
 /// The binary under test.
 pub fn nsrouter() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_nsrouter"))
+    std::env::var_os(BINARY_VARIABLE).unwrap_or_else(|| env!("CARGO_BIN_EXE_nsrouter").into()).into()
+}
+
+/// This test program and the binary under test, copied to where every user may run them.
+pub struct Shared {
+    folder: tempfile::TempDir,
+}
+
+impl Shared {
+    /// Copies them.
+    pub fn new() -> Shared {
+        let folder = tempfile::Builder::new().prefix("nsrouter-").tempdir().unwrap();
+        let everybody = || std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), everybody()).unwrap();
+        for (from, to) in [(nsrouter(), "nsrouter"), (std::env::current_exe().unwrap(), "case")] {
+            std::fs::copy(from, folder.path().join(to)).unwrap();
+            std::fs::set_permissions(folder.path().join(to), everybody()).unwrap();
+        }
+        Shared { folder }
+    }
+
+    /// The binary under test.
+    pub fn nsrouter(&self) -> PathBuf {
+        self.folder.path().join("nsrouter")
+    }
+
+    /// The test program.
+    pub fn case(&self) -> PathBuf {
+        self.folder.path().join("case")
+    }
+
+    /// A command of the user `nobody` that is to be completed.
+    pub fn as_nobody(&self) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(self.nsrouter());
+        command.env(BINARY_VARIABLE, self.nsrouter()).env_remove("XDG_RUNTIME_DIR");
+        command
+    }
 }
 
 fn is_program(name: &str) -> bool {
@@ -111,18 +155,27 @@ pub fn lab_name() -> String {
 
 /// Runs one case beside a lab of its own, or in an empty network.
 fn run_case(mode: &str, case: &str) {
-    let mut command = if SANDBOX.contains(&mode) {
+    let shared = (mode == "rootless").then(Shared::new);
+    let program = shared.as_ref().map_or_else(|| std::env::current_exe().unwrap(), Shared::case);
+    let arguments = |mode: &str| {
+        ["--mode", mode, "--private", "--name", &lab_name(), "--for", "120s", "--"].map(str::to_owned)
+    };
+    let mut command = if let Some(shared) = &shared {
+        let mut command = shared.as_nobody();
+        command.args(arguments("userspace"));
+        command
+    } else if SANDBOX.contains(&mode) {
         let mut command = Command::new("unshare");
         command.args(["--net", "--mount", "--propagation", "private", "sh", "-c"]);
         command.args(["mount -t tmpfs none /run && ip link set lo up && exec \"$0\""]);
         command
     } else {
         let mut command = Command::new(nsrouter());
-        command.args(["--mode", mode, "--private", "--name", &lab_name(), "--for", "120s", "--"]);
+        command.args(arguments(mode));
         command
     };
     let output = command
-        .arg(std::env::current_exe().expect("this program has a path"))
+        .arg(program)
         .env(CASE_VARIABLE, case)
         .stdin(Stdio::null())
         .output()
@@ -165,7 +218,7 @@ impl Lab {
 
     /// Whether our own router forwards.
     pub fn is_userspace(&self) -> bool {
-        self.mode == "userspace"
+        self.mode != "kernel"
     }
 
     /// Runs a program in a node.
@@ -204,6 +257,11 @@ impl Lab {
         let output = Command::new(nsrouter()).args(["status", "--json"]).output().expect("status starts");
         assert!(output.status.success(), "{}", describe(&output));
         serde_json::from_slice(&output.stdout).expect("status prints JSON")
+    }
+
+    /// Whether programs in the router reach the network.
+    pub fn has_host_port(&self) -> bool {
+        self.status()["engine"]["host_port"]["available"].as_bool().unwrap()
     }
 
     /// The lab's state in words, for a failure's message.

@@ -1,0 +1,189 @@
+//! The commands that judge: `check` must see what is wrong, `doctor` must answer, `bench` must measure, and stop when told.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{BOTH, Case, Lab, describe, nsrouter, trial, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+const CASES: &[Case] = &[
+    Case { name: "check_names_what_fails", modes: &["kernel"], programs: &["sh"], body: check_fails },
+    Case {
+        name: "check_sees_answers_that_come_twice",
+        modes: BOTH,
+        programs: &["nft"],
+        body: check_duplicates,
+    },
+];
+
+fn main() -> ExitCode {
+    common::main(
+        CASES,
+        vec![
+            trial("doctor_tries_and_tells".into(), &[], doctor),
+            trial("bench_measures_with_the_builtin_generator".into(), &[], || bench("builtin")),
+            trial("bench_measures_with_iperf3".into(), &["iperf3"], || bench("iperf3")),
+            trial("bench_ends_at_once_when_interrupted".into(), &[], interrupted),
+            trial("bench_says_what_is_wrong_in_one_sentence".into(), &[], wrong_bench),
+        ],
+    )
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(nsrouter()).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn check_json() -> (Value, Option<i32>) {
+    let output = run(&["check", "--json"]);
+    (serde_json::from_slice(&output.stdout).expect("check prints JSON"), output.status.code())
+}
+
+/// The tests with that outcome, each with its family.
+fn rows_with(report: &Value, outcome: &str) -> Vec<String> {
+    let rows = report["rows"].as_array().unwrap().iter().filter(|row| row["outcome"] == outcome);
+    rows.map(|row| format!("{} {}", row["test"].as_str().unwrap(), row["family"].as_str().unwrap())).collect()
+}
+
+fn check_fails(lab: &Lab) {
+    let (report, code) = check_json();
+    assert_eq!((code, &report["passed"]), (Some(0), &Value::Bool(true)), "{report:#}");
+    lab.succeed("router", &["sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding"]);
+    let (report, code) = check_json();
+    assert_eq!((code, &report["passed"]), (Some(1), &Value::Bool(false)));
+    let failed = rows_with(&report, "fail");
+    for test in ["ping t1 to t2 IPv6", "ping t2 to t1 IPv6", "traceroute t1 to t2 IPv6"] {
+        assert!(failed.iter().any(|row| row == test), "{test} is not in {failed:?}");
+    }
+    assert!(failed.iter().all(|row| row.ends_with("IPv6")), "{failed:?}");
+    assert!(rows_with(&report, "pass").iter().any(|row| row == "ping t1 to router IPv6"));
+}
+
+fn check_duplicates(lab: &Lab) {
+    // What a kernel that answers beside the engine would look like: every echo reply of t2 leaves it several times.
+    let rule = "add table netdev twice; \
+                add chain netdev twice out { type filter hook egress device t2-eth0 priority 0; }; \
+                add rule netdev twice out icmp type echo-reply dup to t2-eth0";
+    lab.succeed("t2", &["nft", rule]);
+    let (report, code) = check_json();
+    assert_eq!(code, Some(1));
+    let failed = rows_with(&report, "fail");
+    assert!(failed.iter().any(|row| row == "ping t1 to t2 IPv4"), "{failed:?}");
+    assert!(failed.iter().all(|row| row.contains("to t2") && row.ends_with("IPv4")), "{failed:?}");
+}
+
+fn doctor() {
+    let output = run(&["doctor", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
+    let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for what in ["network namespaces", "user namespaces", "veth links", "AF_PACKET ring", "bpf(2)", "iperf3"]
+    {
+        let row = rows.as_array().unwrap().iter().find(|row| row["what"] == what);
+        let row = row.unwrap_or_else(|| panic!("no row {what}"));
+        let told = row["state"] == "yes" || (row["cost"].is_string() && row["remedy"].is_string());
+        assert!(told, "{row:#}");
+    }
+}
+
+fn bench(traffic: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("results.json");
+    let scenarios = "tcp-1,udp-64,latency-idle,tcp-1-v6";
+    let output = run(&[
+        "bench",
+        "--scenarios",
+        scenarios,
+        "--rounds",
+        "1",
+        "--seconds",
+        "1",
+        "--warm-up",
+        "0",
+        "--seed",
+        "7",
+        "--traffic",
+        traffic,
+        "--json",
+        file.to_str().unwrap(),
+    ]);
+    assert!(output.status.success(), "{}", describe(&output));
+    let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!((&report["schema"], &report["environment"]["seed"]), (&Value::from(1), &Value::from(7)));
+    assert_eq!(report["failures"], serde_json::json!([]), "{}", describe(&output));
+    let results = report["results"].as_array().unwrap();
+    for scenario in scenarios.split(',') {
+        let metrics: &[&str] = match scenario {
+            "udp-64" => &["delivered", "offered", "loss"],
+            "latency-idle" => &["latency_p50", "latency_p99"],
+            _ => &["throughput", "retransmits"],
+        };
+        for mode in ["kernel", "userspace:packet"] {
+            for metric in metrics {
+                let row = results.iter().find(|row| {
+                    row["scenario"] == scenario && row["mode"] == mode && row["metric"] == *metric
+                });
+                let row = row.unwrap_or_else(|| panic!("no {metric} of {scenario} in {mode}: {report:#}"));
+                let value = row["median"].as_f64().unwrap();
+                assert!(value > 0.0 || matches!(*metric, "retransmits" | "loss"), "{row:#}");
+                assert_eq!(row["samples"].as_array().unwrap().len(), 1);
+            }
+        }
+    }
+    let ratios = report["ratios"].as_array().unwrap();
+    let ratio =
+        ratios.iter().find(|row| row["scenario"] == "tcp-1" && row["metric"] == "throughput").unwrap();
+    assert!(ratio["median"].as_f64().unwrap() > 0.0 && ratio["differs"] == false, "one round is no proof");
+    assert!(folder.path().read_dir().unwrap().count() == 1, "only the file that was asked for");
+}
+
+/// The processes of the lab that a benchmark of that process id starts.
+fn processes_of(bench: u32) -> usize {
+    let name = format!("bench-{bench}");
+    let is_its = |entry: &std::fs::DirEntry| {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        line.split(|&byte| byte == 0).any(|word| word == name.as_bytes())
+    };
+    std::fs::read_dir("/proc").unwrap().filter_map(Result::ok).filter(is_its).count()
+}
+
+fn interrupted() {
+    let child = Command::new(nsrouter())
+        .args(["bench", "--scenarios", "tcp-1", "--seconds", "20", "--traffic", "builtin"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    wait_for("the first lab", || (processes_of(pid) > 2).then_some(()));
+    let asked = Instant::now();
+    kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", describe(&output));
+    assert!(asked.elapsed() < Duration::from_secs(3));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("stopped early"), "{}", describe(&output));
+    assert_eq!(processes_of(pid), 0);
+}
+
+fn wrong_bench() {
+    let said = |arguments: &[&str], code: i32| {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", describe(&output));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(said(&["bench", "--scenarios", "tcp-1,nonsense"], 2).contains("there is no scenario `nonsense`"));
+    assert!(said(&["bench", "--modes", "kernel,kernel"], 2).contains("given twice"));
+    let nowhere = said(&["bench", "--json", "/nonexistent/results.json"], 1);
+    assert!(nowhere.contains("cannot write /nonexistent/results.json"), "{nowhere}");
+    let unknown = ["bench", "--modes", "userspace:nosuch", "--scenarios", "latency-idle", "--rounds", "1"];
+    assert!(said(&unknown, 2).contains("the mode userspace:nosuch cannot be measured here"));
+    let output =
+        Command::new(nsrouter()).args(["bench", "--traffic", "iperf3"]).env("PATH", "/nonexistent").output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", describe(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("apt-get install iperf3"));
+}
