@@ -2,7 +2,7 @@
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
-use nsrouter_engine::status::Status;
+use nsrouter_engine::status::{Status, drop_sentence};
 use nsrouter_lab::topology::Endpoint;
 use nsrouter_lab::{Role, Topology};
 use serde::Serialize;
@@ -107,11 +107,17 @@ pub(crate) fn account(status: &Status) -> String {
         grouped(totals.dropped),
     );
     for (reason, frames) in &status.drops {
-        text.push_str(&format!("  {reason:<24} {}\n", grouped(*frames)));
+        let sentence = drop_sentence(reason).unwrap_or_default();
+        text.push_str(format!("  {reason:<24} {:>12}  {sentence}", grouped(*frames)).trim_end());
+        text.push('\n');
     }
     let lost: u64 = status.ports.iter().map(|port| port.rx_lost).sum();
     if lost > 0 {
-        text.push_str(&format!("  lost before the router      {}\n", grouped(lost)));
+        text.push_str(&format!(
+            "  {:<24} {:>12}  The receive ring was full, so the router never saw them.\n",
+            "lost",
+            grouped(lost)
+        ));
     }
     for trouble in &status.troubles {
         text.push_str(&format!("  trouble: {trouble}\n"));

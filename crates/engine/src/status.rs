@@ -30,6 +30,15 @@ pub struct Status {
     pub troubles: Vec<String>,
 }
 
+/// What a drop reason of the userspace router means, as a sentence; `None` for the kernel's own counters.
+#[must_use]
+pub fn drop_sentence(name: &str) -> Option<&'static str> {
+    nsrouter_router::DropReason::ALL
+        .iter()
+        .find(|reason| reason.name() == name)
+        .map(|reason| reason.sentence())
+}
+
 /// How the router's own programs reach the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPort {

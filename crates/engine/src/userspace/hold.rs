@@ -132,3 +132,71 @@ impl HoldPool {
 fn free(index: usize, small: &mut Vec<usize>, large: &mut Vec<usize>) {
     if index < SMALL_BUFFERS { small.push(index) } else { large.push(index) }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn next_hop(last: u8) -> NextHop {
+        NextHop { port: PortId(0), addr: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)) }
+    }
+
+    /// Holds a frame of `len` bytes that begins with `tag`.
+    fn hold(pool: &mut HoldPool, last: u8, tag: u8, len: usize) -> Held {
+        let mut bytes = vec![0; len];
+        bytes[0] = tag;
+        let frame = Frame::new(&mut bytes, 0, len, PortId(1), Offload::default()).unwrap();
+        pool.hold(&frame, next_hop(last))
+    }
+
+    fn tags(pool: &mut HoldPool, last: u8) -> Vec<u8> {
+        let mut tags = Vec::new();
+        pool.take(next_hop(last), |frame| tags.push(frame.data()[0]));
+        tags
+    }
+
+    #[test]
+    fn the_oldest_frame_of_a_neighbour_goes_when_it_has_too_many() {
+        let mut pool = HoldPool::new();
+        for tag in 0..101 {
+            assert_eq!(hold(&mut pool, 1, tag, 60), Held { kept: true, evicted: 0 });
+        }
+        assert_eq!(hold(&mut pool, 1, 200, 60), Held { kept: true, evicted: 1 });
+        let tags = tags(&mut pool, 1);
+        assert_eq!((tags.len(), tags[0], tags[100]), (101, 1, 200));
+    }
+
+    #[test]
+    fn bytes_are_bounded_a_neighbour() {
+        let mut pool = HoldPool::new();
+        for tag in 0..3 {
+            assert_eq!(hold(&mut pool, 1, tag, 65_000).evicted, 0);
+        }
+        assert_eq!(hold(&mut pool, 1, 3, 65_000), Held { kept: true, evicted: 1 });
+        assert_eq!(hold(&mut pool, 2, 9, 65_000).evicted, 0, "another neighbour's is not touched");
+        assert_eq!(tags(&mut pool, 1), [1, 2, 3]);
+        assert_eq!(tags(&mut pool, 2), [9]);
+    }
+
+    #[test]
+    fn without_a_buffer_the_newest_is_refused_and_buffers_come_back() {
+        let mut pool = HoldPool::new();
+        let mut kept = 0;
+        for last in 0..=255 {
+            for _ in 0..3 {
+                kept += usize::from(hold(&mut pool, last, 0, 60).kept);
+            }
+        }
+        assert_eq!(kept, SMALL_BUFFERS);
+        assert_eq!(hold(&mut pool, 255, 0, 60), Held { kept: false, evicted: 0 });
+        for next_hop in pool.next_hops() {
+            pool.take(next_hop, |_| {});
+        }
+        assert!(pool.next_hops().is_empty());
+        assert_eq!((pool.free_small.len(), pool.free_large.len()), (SMALL_BUFFERS, LARGE_BUFFERS));
+        assert!(hold(&mut pool, 255, 0, 60).kept);
+    }
+}

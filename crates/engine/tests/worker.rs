@@ -1,0 +1,193 @@
+//! The engine between two memory rings: no kernel, no privileges, every counter accounted for.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::{Duration, Instant};
+
+use nsrouter_engine::status::Status;
+use nsrouter_engine::userspace::{Config, OpenPort, Userspace};
+use nsrouter_engine::{MacAddr, NeighConfig, Port, PortId, Settings};
+use nsrouter_rings::memory::{self, Stored, Wire};
+use nsrouter_rings::port::Capabilities;
+use nsrouter_wire::offload::Offload;
+
+const ROUTER: [[u8; 6]; 2] = [[2, 1, 2, 3, 4, 1], [2, 1, 2, 3, 4, 2]];
+const HOST: [[u8; 6]; 2] = [[2, 9, 9, 9, 9, 1], [2, 9, 9, 9, 9, 2]];
+const ALL: Capabilities = Capabilities { checksum: true, tso: true, uso: true };
+
+/// A router between 10.0.1.0/24 and 10.0.2.0/24 whose ports hold `capacity` frames on their way out.
+fn engine(capacity: usize) -> (Userspace, [Wire; 2]) {
+    let mut wires = Vec::new();
+    let ports = (0..2u16)
+        .map(|number| {
+            let (receive, transmit, wire) = memory::port(PortId(number), capacity, ALL).unwrap();
+            wires.push(wire);
+            let port = Port {
+                name: format!("port{number}"),
+                // The loopback interface: a link that is up wherever a test runs.
+                ifindex: 1,
+                mac: MacAddr(ROUTER[usize::from(number)]),
+                mtu: 1500,
+                addresses: vec![format!("10.0.{}.254/24", number + 1).parse().unwrap()],
+                up: true,
+            };
+            OpenPort {
+                port,
+                receive: Box::new(receive),
+                transmit: Box::new(transmit),
+                guard: Err("memory".to_owned()),
+            }
+        })
+        .collect();
+    let config = Config {
+        backend: "memory".to_owned(),
+        ports,
+        host: Err("none here".to_owned()),
+        routes: Vec::new(),
+        settings: Settings::default(),
+        neighbours: NeighConfig { retransmit_ms: 20, ..NeighConfig::default() },
+        spin: Duration::ZERO,
+    };
+    (Userspace::start(config).unwrap(), wires.try_into().unwrap())
+}
+
+fn ethernet(to: [u8; 6], from: [u8; 6], kind: u16, payload: &[u8]) -> Stored {
+    let mut bytes = Vec::from(to);
+    bytes.extend(from);
+    bytes.extend(kind.to_be_bytes());
+    bytes.extend(payload);
+    Stored { bytes, offload: Offload::default() }
+}
+
+/// A UDP packet from the first network to the second, `ttl` as said.
+fn packet(last: u8, ttl: u8, sequence: u16) -> Stored {
+    let mut bytes = Vec::new();
+    etherparse::PacketBuilder::ethernet2(HOST[0], ROUTER[0])
+        .ipv4([10, 0, 1, 1], [10, 0, 2, last], ttl)
+        .udp(1000, 2000)
+        .write(&mut bytes, &sequence.to_be_bytes())
+        .unwrap();
+    Stored { bytes, offload: Offload::default() }
+}
+
+/// An ARP packet of `operation` from a host to the router.
+fn arp(port: usize, operation: u8) -> Stored {
+    let network = u8::try_from(port).unwrap() + 1;
+    let mut payload = vec![0, 1, 8, 0, 6, 4, 0, operation];
+    payload.extend(HOST[port]);
+    payload.extend([10, 0, network, 1]);
+    payload.extend(ROUTER[port]);
+    payload.extend([10, 0, network, 254]);
+    ethernet(ROUTER[port], HOST[port], 0x0806, &payload)
+}
+
+fn poll<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within ten seconds");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Stops the engine and checks the law of counters.
+fn stop(engine: Userspace) -> Status {
+    let status = engine.stop();
+    let totals = status.totals;
+    assert_eq!(
+        totals.received + totals.originated,
+        totals.sent + totals.to_host + totals.consumed + totals.held + totals.dropped,
+        "{status:#?}"
+    );
+    status
+}
+
+fn is_arp_request(frame: &Stored) -> bool {
+    frame.bytes[12..14] == [8, 6] && frame.bytes[21] == 1
+}
+
+/// The next frame out of a wire that is no ARP request.
+fn next_frame(wire: &Wire) -> Stored {
+    poll("a frame", || wire.take().filter(|frame| !is_arp_request(frame)))
+}
+
+#[test]
+fn frames_wait_for_their_neighbour_and_leave_in_order() {
+    let (engine, [left, right]) = engine(1000);
+    for sequence in 0..10 {
+        left.put(packet(1, 64, sequence));
+    }
+    let request = poll("an ARP request", || right.take());
+    assert!(is_arp_request(&request));
+    assert_eq!(request.bytes[..6], [0xff; 6]);
+    assert_eq!(request.bytes[38..42], [10, 0, 2, 1], "who it asks for");
+    right.put(arp(1, 2));
+    for sequence in 0..10u16 {
+        let frame = next_frame(&right);
+        assert_eq!((&frame.bytes[..6], &frame.bytes[6..12]), (&HOST[1][..], &ROUTER[1][..]));
+        assert_eq!(frame.bytes[22], 63, "TTL");
+        assert_eq!(frame.bytes[42..44], sequence.to_be_bytes());
+    }
+    let status = stop(engine);
+    assert_eq!((status.totals.held, status.totals.dropped), (0, 0), "{status:#?}");
+    assert_eq!(status.ports[1].tx_frames, status.totals.sent);
+}
+
+#[test]
+fn a_neighbour_that_does_not_answer_is_told_to_the_sender() {
+    let (engine, [left, right]) = engine(1000);
+    left.put(arp(0, 1));
+    assert_eq!(poll("an answer", || left.take()).bytes[21], 2, "an ARP reply");
+    left.put(packet(77, 64, 7));
+    let error = next_frame(&left);
+    assert_eq!((error.bytes[23], error.bytes[34], error.bytes[35]), (1, 3, 1), "host unreachable");
+    assert!(poll("ARP requests", || right.take()).bytes[41] == 77);
+    let status = stop(engine);
+    assert_eq!(status.drops.get("neighbour_failed"), Some(&1), "{status:#?}");
+    assert_eq!(status.totals.held, 0);
+}
+
+#[test]
+fn what_does_not_fit_on_the_way_out_is_a_counted_drop() {
+    let (engine, [left, right]) = engine(4);
+    right.put(arp(1, 1));
+    assert_eq!(poll("an answer", || right.take()).bytes[21], 2);
+    for sequence in 0..100 {
+        left.put(packet(1, 64, sequence));
+    }
+    poll("all have come in", || (engine.status().ports[0].rx_frames == 100).then_some(()));
+    let status = stop(engine);
+    assert_eq!(status.drops.get("tx_full"), Some(&96), "{status:#?}");
+    assert_eq!(status.ports[1].tx_dropped, 96);
+    assert_eq!(status.ports[1].tx_frames, 1 + 4, "the ARP reply, and what fitted");
+}
+
+#[test]
+fn a_burst_for_both_ports_keeps_each_port_s_order() {
+    let (engine, [left, right]) = engine(1000);
+    right.put(arp(1, 1));
+    assert_eq!(poll("an answer", || right.take()).bytes[21], 2);
+    left.put(arp(0, 1));
+    assert_eq!(poll("an answer", || left.take()).bytes[21], 2);
+    // Every second frame is a question to the router itself, answered by the port that it came by.
+    for sequence in 0..32 {
+        left.put(packet(1, 64, sequence));
+        left.put(arp(0, 1));
+    }
+    for sequence in 0..32u16 {
+        assert_eq!(next_frame(&right).bytes[42..44], sequence.to_be_bytes());
+        assert_eq!(next_frame(&left).bytes[21], 2);
+    }
+    let status = stop(engine);
+    assert_eq!(status.totals.dropped, 0, "{status:#?}");
+}
+
+#[test]
+fn frames_that_are_held_when_the_engine_stops_are_drops() {
+    let (engine, [left, _right]) = engine(1000);
+    (0..5).for_each(|sequence| left.put(packet(9, 64, sequence)));
+    poll("they are held", || (engine.status().totals.held == 5).then_some(()));
+    let status = stop(engine);
+    assert_eq!((status.totals.held, status.drops.get("worker_stopped")), (0, Some(&5)), "{status:#?}");
+}
