@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use nsrouter_wire::eth;
 use nsrouter_wire::frame::{Frame, PortId};
+use nsrouter_wire::ipv4;
 use nsrouter_wire::ipv6;
 use nsrouter_wire::segment;
 
@@ -15,7 +16,7 @@ use crate::types::{Originate, Time, Verdict};
 
 impl Router {
     /// Routes a packet of the host: it begins at its IP header, and grows into its headroom by an Ethernet header.
-    pub(crate) fn from_host(
+    pub(crate) fn host_packet(
         &mut self,
         frame: &mut Frame<'_>,
         tables: &Tables,
@@ -46,6 +47,10 @@ impl Router {
             return Verdict::Drop(DropReason::PortDown);
         };
         if segment::packet_bytes(frame.data(), L3, &frame.offload) > port.mtu {
+            let header = ipv4::Header::parse(&frame.data()[L3..]);
+            if destination.is_ipv4() && header.is_some_and(|header| !header.dont_fragment()) {
+                return self.fragment4(frame, &context, port, next_hop, out);
+            }
             let mtu = u32::try_from(port.mtu).unwrap_or(0);
             return self.refuse(frame, &context, DropReason::TooBig, mtu, out);
         }

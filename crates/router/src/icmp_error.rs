@@ -101,17 +101,31 @@ impl Router {
         if !may_answer4(packet, &header, context) {
             return;
         }
-        let tables = context.tables;
-        let Some(exit) = output::exit(tables, IpAddr::V4(header.source()), context.ingress) else { return };
-        let Some(source) = source4(&header, exit, tables) else { return };
-        let interval_ns = u64::from(tables.settings().icmp_interval_ms) * 1_000_000;
+        let settings = context.tables.settings();
+        let interval_ns = u64::from(settings.icmp_interval_ms) * 1_000_000;
         let destination = u128::from(header.source().to_ipv6_mapped());
-        if message.limited
-            && !self.limits.allow(destination, interval_ns, tables.settings(), context.now.mono_ns)
-        {
+        if message.limited && !self.limits.allow(destination, interval_ns, settings, context.now.mono_ns) {
             self.counters.icmp_rate_limited += 1;
             return;
         }
+        // A parameter problem's pointer is the first octet of the second word (RFC 792), an MTU its second half.
+        let word = if message.kind == icmp::v4::PARAMETER_PROBLEM { detail << 24 } else { detail & 0xffff };
+        self.send_error4(packet, context, [message.kind, message.code], word, out);
+    }
+
+    /// Sends an ICMP message of this type and code about `packet` to its sender, unless that has no way back.
+    pub(crate) fn send_error4(
+        &mut self,
+        packet: &[u8],
+        context: &Context<'_>,
+        kind_code: [u8; 2],
+        word: u32,
+        out: &mut impl Originate,
+    ) {
+        let tables = context.tables;
+        let Some(header) = ipv4::Header::parse(packet) else { return };
+        let Some(exit) = output::exit(tables, IpAddr::V4(header.source()), context.ingress) else { return };
+        let Some(source) = source4(&header, exit, tables) else { return };
         let quoted = packet.len().min(MAX_ERROR4_BYTES - ipv4::HEADER_BYTES - icmp::HEADER_BYTES);
         let bytes = ipv4::HEADER_BYTES + icmp::HEADER_BYTES + quoted;
         let fields = ipv4::Fields {
@@ -124,14 +138,12 @@ impl Router {
             source,
             destination: header.source(),
         };
-        // A parameter problem's pointer is the first octet of the second word (RFC 792), an MTU its second half.
-        let word = if message.kind == icmp::v4::PARAMETER_PROBLEM { detail << 24 } else { detail & 0xffff };
         let sent = self.originate(exit, bytes, Offload::default(), tables, out, |buffer| {
             let (ip, body) = buffer.split_at_mut(ipv4::HEADER_BYTES);
             if let Some(ip) = ip.first_chunk_mut() {
                 fields.write(ip);
             }
-            body[..4].copy_from_slice(&[message.kind, message.code, 0, 0]);
+            body[..4].copy_from_slice(&[kind_code[0], kind_code[1], 0, 0]);
             body[4..8].copy_from_slice(&word.to_be_bytes());
             body[8..].copy_from_slice(&packet[..quoted]);
             icmp::v4_fill(body);
@@ -190,7 +202,7 @@ impl Router {
 
 /// RFC 1812 section 4.3.2.7: never about an ICMP error, a broadcast or multicast of either layer, a fragment that is not
 /// the first, or a source that is no single host.
-fn may_answer4(packet: &[u8], header: &ipv4::Header<'_>, context: &Context<'_>) -> bool {
+pub(crate) fn may_answer4(packet: &[u8], header: &ipv4::Header<'_>, context: &Context<'_>) -> bool {
     let (source, destination) = (header.source(), header.destination());
     if context.cast == Cast::Group
         || destination.is_multicast()

@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_possible_truncation))]
 
+mod advertise;
 mod arp;
 pub mod config;
 pub mod counters;
 pub mod drop;
-mod fib;
+pub mod fib;
+mod fragment;
 mod host;
 mod icmp_error;
 mod limit;
@@ -17,8 +19,10 @@ mod local;
 mod multipath;
 mod nd;
 pub mod neigh;
+mod options;
 mod output;
 mod pipeline;
+mod redirect;
 mod rewrite;
 mod routes;
 mod source;

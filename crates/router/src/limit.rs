@@ -54,6 +54,17 @@ impl Limits {
             }
     }
 
+    /// Whether a redirect concerning `host` may be sent: only its own bucket counts, as in Linux.
+    pub(crate) fn allow_redirect(
+        &mut self,
+        host: u128,
+        interval_ns: u64,
+        settings: &Settings,
+        now_ns: u64,
+    ) -> bool {
+        self.destination_allows(host, interval_ns, settings.icmp_burst, now_ns)
+    }
+
     fn total_allows(&mut self, settings: &Settings, now_ns: u64) -> bool {
         let Some(cost_ns) = 1_000_000_000u64.checked_div(u64::from(settings.icmp_total_per_s)) else {
             return true;
@@ -95,6 +106,58 @@ impl Limits {
     }
 }
 
+/// Redirects that a host may ignore before it is sent no more (Linux `ip_rt_redirect_number`).
+const REDIRECTS: u8 = 9;
+/// Time after the first redirect, doubled with each (Linux `ip_rt_redirect_load`).
+const REDIRECT_LOAD_NS: u64 = 20_000_000;
+/// A host that sends nothing to be redirected for this long starts afresh (Linux `ip_rt_redirect_silence`).
+const REDIRECT_SILENCE_NS: u64 = REDIRECT_LOAD_NS << (REDIRECTS + 1);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Redirected {
+    host: u128,
+    last_ns: u64,
+    sent: u8,
+}
+
+/// How often hosts are redirected: at growing intervals, and not for ever (Linux `ip_rt_send_redirect`).
+#[derive(Debug)]
+pub(crate) struct RedirectLimits {
+    hosts: Box<[[Redirected; WAYS]]>,
+    seed: u64,
+}
+
+impl RedirectLimits {
+    pub(crate) fn new(seed: u64) -> RedirectLimits {
+        RedirectLimits { hosts: vec![[Redirected::default(); WAYS]; SETS].into(), seed }
+    }
+
+    /// Whether `host` may be redirected now.
+    pub(crate) fn allow(&mut self, host: u128, now_ns: u64) -> bool {
+        let set = &mut self.hosts[set_of(self.seed, host)];
+        let way = set.iter().position(|entry| entry.host == host && entry.sent > 0).unwrap_or_else(|| {
+            let oldest = (0..WAYS).min_by_key(|way| (set[*way].sent > 0, set[*way].last_ns)).unwrap_or(0);
+            set[oldest] = Redirected { host, last_ns: now_ns, sent: 0 };
+            oldest
+        });
+        let entry = &mut set[way];
+        let quiet_ns = now_ns.saturating_sub(entry.last_ns);
+        if quiet_ns > REDIRECT_SILENCE_NS {
+            entry.sent = 0;
+        }
+        if entry.sent >= REDIRECTS {
+            entry.last_ns = now_ns;
+            return false;
+        }
+        if entry.sent > 0 && quiet_ns <= REDIRECT_LOAD_NS << entry.sent {
+            return false;
+        }
+        entry.last_ns = now_ns;
+        entry.sent += 1;
+        true
+    }
+}
+
 fn set_of(seed: u64, destination: u128) -> usize {
     let mixed = (destination ^ destination >> 64 ^ u128::from(seed)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     usize::try_from(mixed >> 48 & (SETS as u128 - 1)).unwrap_or(0)
@@ -127,6 +190,21 @@ mod tests {
             |base: u128, at| (0..5000).filter(|i| limits.allow(base + i, SECOND, &settings, at)).count();
         assert_eq!(spread(0, 0), 50);
         assert_eq!(spread(10_000, SECOND / 100), 10);
+    }
+
+    #[test]
+    fn redirects_come_at_growing_intervals_and_end() {
+        let mut limits = RedirectLimits::new(1);
+        let mut sent_at = Vec::new();
+        for ms in 0..30_000 {
+            if limits.allow(1, ms * 1_000_000) {
+                sent_at.push(ms);
+            }
+        }
+        assert_eq!(sent_at, [0, 41, 122, 283, 604, 1245, 2526, 5087, 10_208]);
+        assert!(limits.allow(2, 0), "another host has its own");
+        assert!(!limits.allow(1, 30 * SECOND));
+        assert!(limits.allow(1, 51 * SECOND), "silent long enough");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use nsrouter_wire::segment;
 
 use crate::drop::DropReason;
 use crate::icmp_error::TTL;
+use crate::options::{self, Options};
 use crate::pipeline::{Cast, Context, Router};
 use crate::rewrite::{self, L3};
 use crate::source;
@@ -24,6 +25,7 @@ impl Router {
         frame: &mut Frame<'_>,
         context: &Context<'_>,
         destination: Ipv4Addr,
+        options: Options,
         out: &mut impl Originate,
     ) -> Verdict {
         let Some(header) = ipv4::Header::parse(&frame.data()[L3..]) else {
@@ -34,7 +36,7 @@ impl Router {
         }
         let (number, header_bytes, source) = (header.protocol(), header.header_bytes(), header.source());
         if number != protocol::ICMP {
-            return self.to_host(frame, context, number, out);
+            return self.deliver(frame, context, number, out);
         }
         if !segment::complete_checksum(frame) {
             return Verdict::Drop(DropReason::IcmpMalformed);
@@ -50,6 +52,8 @@ impl Router {
         let old = u16::from_be_bytes([message[2], message[3]]);
         let sum = checksum::update(old, u16::from(icmp::v4::ECHO) << 8, u16::from(icmp::v4::ECHO_REPLY) << 8);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
+        let header_bytes = options::echo(frame, context, options, destination);
+        let Some(header_bytes) = header_bytes else { return Verdict::Drop(DropReason::Ip4Options) };
         let identification = self.next_identification();
         let ip = &mut frame.data_mut()[L3..L3 + header_bytes];
         ip[4..6].copy_from_slice(&identification.to_be_bytes());
@@ -59,7 +63,7 @@ impl Router {
         ip[12..16].copy_from_slice(&destination.octets());
         ip[16..20].copy_from_slice(&source.octets());
         ipv4::fill_checksum(ip);
-        self.reply(frame, context.ingress, IpAddr::V4(source), context.tables, out)
+        self.reply(frame, context, IpAddr::V4(source), out)
     }
 
     /// An IPv4 packet to a broadcast address or a group: only UDP has listeners, who are on the host; echo to everybody
@@ -115,7 +119,7 @@ impl Router {
             return self.fragment_to_host(frame, context);
         }
         if upper.protocol != protocol::ICMPV6 {
-            return self.to_host(frame, context, upper.protocol, out);
+            return self.deliver(frame, context, upper.protocol, out);
         }
         if !segment::complete_checksum(frame) {
             return Verdict::Drop(DropReason::IcmpMalformed);
@@ -175,7 +179,7 @@ impl Router {
         let message = &mut packet[ipv6::HEADER_BYTES..];
         message[0] = icmp::v6::ECHO_REPLY;
         icmp::v6_fill(message, from, to);
-        self.reply(frame, context.ingress, IpAddr::V6(to), context.tables, out)
+        self.reply(frame, context, IpAddr::V6(to), out)
     }
 
     /// Whether the host port takes this packet: it has our addresses, but neither groups nor link-local ones.
@@ -188,7 +192,7 @@ impl Router {
     }
 
     /// Hands the packet to the host, or refuses it as a host without listeners would.
-    fn to_host(
+    fn deliver(
         &mut self,
         frame: &mut Frame<'_>,
         context: &Context<'_>,

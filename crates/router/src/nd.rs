@@ -79,6 +79,9 @@ impl Router {
                     return Verdict::Drop(DropReason::NdMalformed);
                 }
                 seen(ingress, &message, Seen::Solicitation, out);
+                if message.kind == icmp::v6::ROUTER_SOLICITATION {
+                    self.advertise_to(context, ingress, message.source, out);
+                }
                 Verdict::Consumed
             }
         }

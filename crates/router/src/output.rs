@@ -8,7 +8,7 @@ use nsrouter_wire::offload::Offload;
 
 use crate::drop::DropReason;
 use crate::multipath;
-use crate::pipeline::Router;
+use crate::pipeline::{Context, Router};
 use crate::rewrite::{self, L3};
 use crate::tables::{Port, Tables, Target, Way};
 use crate::types::{Event, NextHop, Originate, Verdict};
@@ -99,25 +99,30 @@ impl Router {
         }
     }
 
-    /// A frame rewritten into an answer goes back to `destination`: by the route, or for link-local ones by `ingress`.
+    /// A frame rewritten into an answer goes back to `destination`: by the route, or for link-local ones by the link
+    /// that it came from.
     pub(crate) fn reply(
         &mut self,
         frame: &mut Frame<'_>,
-        ingress: PortId,
+        context: &Context<'_>,
         destination: IpAddr,
-        tables: &Tables,
         out: &mut impl Originate,
     ) -> Verdict {
-        match exit(tables, destination, ingress) {
-            Some(Exit::Link { port, next_hop, .. }) => {
-                match self.send_on(frame, port, next_hop, tables, out) {
-                    Verdict::Send(port) => Verdict::Reply(port),
-                    other => other,
-                }
-            }
+        let (port, next_hop) = match exit(context.tables, destination, context.ingress) {
+            Some(Exit::Link { port, next_hop, .. }) => (port, next_hop),
             // The host talks to its own addresses by itself.
-            Some(Exit::Host) => Verdict::Drop(DropReason::MartianSource),
-            None => Verdict::Drop(DropReason::NoRoute),
+            Some(Exit::Host) => return Verdict::Drop(DropReason::MartianSource),
+            None => return Verdict::Drop(DropReason::NoRoute),
+        };
+        if frame.len() - L3 > port.mtu {
+            return match destination {
+                IpAddr::V4(_) => self.fragment4(frame, context, port, next_hop, out),
+                IpAddr::V6(_) => Verdict::Drop(DropReason::TooBig),
+            };
+        }
+        match self.send_on(frame, port, next_hop, context.tables, out) {
+            Verdict::Send(port) => Verdict::Reply(port),
+            other => other,
         }
     }
 
@@ -173,7 +178,7 @@ impl Router {
 
 /// The neighbour's MAC address, if known; the first use of a stale one is reported.
 #[inline]
-fn resolve(tables: &Tables, next_hop: NextHop, out: &mut impl Originate) -> Option<MacAddr> {
+pub(crate) fn resolve(tables: &Tables, next_hop: NextHop, out: &mut impl Originate) -> Option<MacAddr> {
     let known = tables.neighbours().get(next_hop)?;
     if known.take_report() {
         out.report(Event::InUse(next_hop));
@@ -181,7 +186,8 @@ fn resolve(tables: &Tables, next_hop: NextHop, out: &mut impl Originate) -> Opti
     Some(known.mac)
 }
 
-/// The way of a packet of our own to `destination`: link-local and multicast ones leave by `link`.
+/// The way of a packet of our own to `destination`: link-local and multicast ones leave by `link`, the port that what it
+/// is about came from. Only what the host sent is answered to the host.
 pub(crate) fn exit(tables: &Tables, destination: IpAddr, link: PortId) -> Option<Exit<'_>> {
     let on_link = match destination {
         IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
@@ -197,7 +203,7 @@ pub(crate) fn exit(tables: &Tables, destination: IpAddr, link: PortId) -> Option
         IpAddr::V6(address) => tables.route6(address),
     };
     let (id, addr) = match &target.way {
-        Way::Local if tables.settings().host_port => return Some(Exit::Host),
+        Way::Local if tables.settings().host_port && link == PortId::HOST => return Some(Exit::Host),
         Way::Local | Way::Broadcast | Way::Reject(_) => return None,
         Way::OnLink(port) => (*port, destination),
         Way::Via(port, via) => (*port, *via),

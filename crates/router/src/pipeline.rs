@@ -13,9 +13,11 @@ use nsrouter_wire::ipv4;
 use nsrouter_wire::ipv6;
 use nsrouter_wire::segment;
 
+use crate::advertise::Schedule;
 use crate::counters::Counters;
 use crate::drop::{DropReason, IcmpAnswer};
-use crate::limit::Limits;
+use crate::limit::{Limits, RedirectLimits};
+use crate::options::{self, Options};
 use crate::rewrite::{self, L3};
 use crate::tables::{Port, Tables, Way};
 use crate::types::{Config, NextHop, Originate, Time, Verdict};
@@ -25,6 +27,10 @@ use crate::types::{Config, NextHop, Originate, Time, Verdict};
 pub struct Router {
     pub(crate) counters: Counters,
     pub(crate) limits: Limits,
+    pub(crate) redirect_limits: RedirectLimits,
+    pub(crate) schedule: Schedule,
+    /// Where a super-frame's segment is built that must be fragmented.
+    pub(crate) scratch: Box<[u8]>,
     /// The next IPv4 identification of a packet of our own.
     pub(crate) identification: u16,
 }
@@ -54,6 +60,9 @@ impl Router {
         Router {
             counters: Counters::new(config.ports),
             limits: Limits::new(seed),
+            redirect_limits: RedirectLimits::new(seed),
+            schedule: Schedule::new(worker, seed),
+            scratch: vec![0; L3 + ipv4::MAX_BYTES].into(),
             identification: u16::try_from(seed & 0xffff).unwrap_or(0),
         }
     }
@@ -68,9 +77,9 @@ impl Router {
     ) -> Verdict {
         self.counters.count_rx(frame.ingress, frame.len());
         let verdict = if frame.ingress == PortId::HOST {
-            self.from_host(frame, tables, now, out)
+            self.host_packet(frame, tables, now, out)
         } else {
-            self.from_link(frame, tables, now, out)
+            self.link_frame(frame, tables, now, out)
         };
         self.count(verdict, frame.len());
         verdict
@@ -100,10 +109,9 @@ impl Router {
         now: Time,
         out: &mut impl Originate,
     ) -> Verdict {
+        let _ = next_hop;
         self.counters.held -= 1;
-        // The port by which it came decides nothing about the error, but a packet of our own gets none.
-        let ingress = if frame.ingress == next_hop.port { next_hop.port } else { frame.ingress };
-        let context = Context { tables, now, ingress, cast: Cast::Ours };
+        let context = Context { tables, now, ingress: frame.ingress, cast: Cast::Ours };
         let verdict = self.refuse(frame, &context, DropReason::NeighbourFailed, 0, out);
         self.count(verdict, frame.len());
         verdict
@@ -111,12 +119,12 @@ impl Router {
 
     /// What happens without a packet: router advertisements that are due.
     pub fn tick(&mut self, now: Time, tables: &Tables, out: &mut impl Originate) {
-        let _ = (now, tables, out);
+        self.advertise_due(now, tables, out);
     }
 
     /// When [`Router::tick`] is next due, in nanoseconds of [`Time::mono_ns`].
     pub fn next_deadline(&self) -> Option<u64> {
-        None
+        self.schedule.next_deadline()
     }
 
     /// What this worker did.
@@ -153,14 +161,16 @@ impl Router {
         out: &mut impl Originate,
     ) -> Verdict {
         let answer = reason.answer();
-        if answer != IcmpAnswer::Silent {
-            self.icmp_error(&frame.data()[L3..], context, answer, detail, out);
+        if answer != IcmpAnswer::Silent
+            && let Some(packet) = frame.data().get(L3..)
+        {
+            self.icmp_error(packet, context, answer, detail, out);
         }
         Verdict::Drop(reason)
     }
 
     /// The link layer: is the frame for us, and what is in it?
-    fn from_link(
+    fn link_frame(
         &mut self,
         frame: &mut Frame<'_>,
         tables: &Tables,
@@ -199,6 +209,7 @@ impl Router {
         };
         let (source, destination, ttl) = (header.source(), header.destination(), header.ttl());
         let has_options = header.header_bytes() > ipv4::HEADER_BYTES;
+        let dont_fragment = header.dont_fragment();
 
         // Section 5.3.7, martian addresses; section 5.2.3, local delivery of what is for everybody.
         let tables = context.tables;
@@ -217,17 +228,33 @@ impl Router {
         if destination.is_loopback() || destination.is_unspecified() {
             return Verdict::Drop(DropReason::MartianDestination);
         }
+        // Section 5.2.2.6 and 4.2.2.1, options: malformed ones are refused, source routes not followed.
+        let options = match has_options.then(|| options::check(&frame.data()[L3..])) {
+            None => Options::default(),
+            Some(Ok(options)) if options.source_route => {
+                return Verdict::Drop(DropReason::Ip4SourceRoute);
+            }
+            Some(Ok(options)) => options,
+            Some(Err(pointer)) => {
+                return self.refuse(frame, context, DropReason::Ip4Options, u32::from(pointer), out);
+            }
+        };
 
         // Section 5.2.4, the next hop.
         self.counters.lookups += 1;
         let target = tables.route4(destination);
         match &target.way {
-            Way::Local => return self.local4(frame, context, destination, out),
+            Way::Local => return self.local4(frame, context, destination, options, out),
             Way::Broadcast => return self.local4_group(frame, context, destination),
             // Section 5.3.4: no unicast packet out of a link-layer broadcast.
             _ if context.cast == Cast::Group => return Verdict::Drop(DropReason::L2Broadcast),
             Way::Reject(reason) => return self.refuse(frame, context, *reason, 0, out),
             Way::OnLink(_) | Way::Via(..) | Way::Group(_) => {}
+        }
+        // RFC 2113: somebody on the path may want to look at it.
+        if options.router_alert && tables.settings().router_alert && tables.settings().host_port {
+            rewrite::remove_link_header(frame);
+            return Verdict::ToHost;
         }
         // Section 5.3.1: only what has hops left goes on.
         if ttl <= 1 {
@@ -238,30 +265,30 @@ impl Router {
         };
         // Section 5.2.6: larger than the link takes, as whole packet or as each segment of a super-frame.
         let is_big = segment::packet_bytes(frame.data(), L3, &frame.offload) > port.mtu;
-        if is_big || has_options {
-            return self.ipv4_special(frame, context, port, next_hop, is_big, out);
-        }
-        rewrite::decrement_ttl(frame);
-        self.send_on(frame, port, next_hop, tables, out)
-    }
-
-    /// What few packets need on their way on: options filled in, fragments.
-    #[cold]
-    fn ipv4_special(
-        &mut self,
-        frame: &mut Frame<'_>,
-        context: &Context<'_>,
-        port: &Port,
-        next_hop: NextHop,
-        is_big: bool,
-        out: &mut impl Originate,
-    ) -> Verdict {
-        if is_big {
+        if is_big && dont_fragment {
             let mtu = u32::try_from(port.mtu).unwrap_or(0);
             return self.refuse(frame, context, DropReason::TooBig, mtu, out);
         }
         rewrite::decrement_ttl(frame);
-        self.send_on(frame, port, next_hop, context.tables, out)
+        // Section 5.2.7.2: there was a shorter way, which the sender may take next time.
+        if port.id == context.ingress {
+            self.redirect4(frame, context, next_hop, out);
+        }
+        if has_options {
+            options::record_transit(frame, context, options, source, next_hop);
+        }
+        if is_big {
+            return self.fragment4(frame, context, port, next_hop, out);
+        }
+        self.send_on(frame, port, next_hop, tables, out)
+    }
+
+    /// Whether the packet carries a router alert (RFC 2711) and somebody is configured to listen.
+    fn alerts(&self, frame: &Frame<'_>, context: &Context<'_>) -> bool {
+        let settings = context.tables.settings();
+        settings.router_alert
+            && settings.host_port
+            && ipv6::upper_layer(&frame.data()[L3..]).is_some_and(|upper| upper.router_alert)
     }
 
     /// IPv6, in the order of Linux `ip6_rcv_core` and `ip6_forward`.
@@ -284,6 +311,7 @@ impl Router {
             return Verdict::Drop(DropReason::Ip6PayloadLength);
         }
         let (source, destination, hop_limit) = (header.source(), header.destination(), header.hop_limit());
+        let first_header = header.next_header();
         // Ethernet padding goes.
         frame.truncate(L3 + packet_bytes);
 
@@ -313,12 +341,12 @@ impl Router {
             Way::Reject(reason) => return self.refuse(frame, context, *reason, 0, out),
             Way::Broadcast | Way::OnLink(_) | Way::Via(..) | Way::Group(_) => {}
         }
+        if first_header == HOP_BY_HOP && self.alerts(frame, context) {
+            rewrite::remove_link_header(frame);
+            return Verdict::ToHost;
+        }
         if hop_limit <= 1 {
             return self.refuse(frame, context, DropReason::TtlExceeded, 0, out);
-        }
-        // RFC 4291 section 2.5.6: such a source means nothing beyond its link; and nobody can answer no address.
-        if source.is_unicast_link_local() {
-            return self.refuse(frame, context, DropReason::BeyondScope, 0, out);
         }
         if source.is_unspecified() {
             return Verdict::Drop(DropReason::MartianSource);
@@ -326,6 +354,12 @@ impl Router {
         let Some((port, next_hop)) = self.choose(frame, tables, target, IpAddr::V6(destination)) else {
             return Verdict::Drop(DropReason::PortDown);
         };
+        if port.id == context.ingress {
+            self.redirect6(frame, context, next_hop, out);
+        } else if source.is_unicast_link_local() {
+            // RFC 4291 section 2.5.6: such a source means nothing beyond its link.
+            return self.refuse(frame, context, DropReason::BeyondScope, 0, out);
+        }
         // RFC 8200 section 5: routers do not fragment.
         if segment::packet_bytes(frame.data(), L3, &frame.offload) > port.mtu {
             let mtu = u32::try_from(port.mtu).unwrap_or(0);
@@ -335,6 +369,9 @@ impl Router {
         self.send_on(frame, port, next_hop, tables, out)
     }
 }
+
+/// The next header that only the first one may be (RFC 8200 section 4.3).
+const HOP_BY_HOP: u8 = 0;
 
 /// The five checks of RFC 1812 section 5.2.2; then the Ethernet padding goes.
 #[inline]

@@ -8,13 +8,12 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-pub(crate) use trie::MAX_VALUE;
-pub(crate) use trie::TrieFull;
+pub use trie::{MAX_VALUE, TrieFull};
 use trie::{Trie, Writer};
 
 /// The readers' side. What a value means is the business of whoever wrote it.
 #[derive(Debug, Default)]
-pub(crate) struct Fib {
+pub struct Fib {
     v4: Trie<4>,
     v6: Trie<16>,
 }
@@ -22,25 +21,25 @@ pub(crate) struct Fib {
 impl Fib {
     /// The value of the longest prefix that covers `address`.
     #[inline]
-    pub(crate) fn lookup4(&self, address: Ipv4Addr) -> Option<u32> {
+    pub fn lookup4(&self, address: Ipv4Addr) -> Option<u32> {
         self.v4.lookup(address.octets())
     }
 
     /// The value of the longest prefix that covers `address`.
     #[inline]
-    pub(crate) fn lookup6(&self, address: Ipv6Addr) -> Option<u32> {
+    pub fn lookup6(&self, address: Ipv6Addr) -> Option<u32> {
         self.v6.lookup(address.octets())
     }
 
     /// Bytes of memory in use.
-    pub(crate) fn memory_bytes(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         self.v4.memory_bytes() + self.v6.memory_bytes()
     }
 }
 
 /// The writer's side: every prefix with its value, and the [`Fib`] kept equal to that, in place.
 #[derive(Debug, Default)]
-pub(crate) struct Rib {
+pub struct Rib {
     fib: Arc<Fib>,
     writer4: Writer,
     writer6: Writer,
@@ -50,17 +49,25 @@ pub(crate) struct Rib {
 
 impl Rib {
     /// The readers' side.
-    pub(crate) fn fib(&self) -> Arc<Fib> {
+    pub fn fib(&self) -> Arc<Fib> {
         Arc::clone(&self.fib)
     }
 
+    /// Whether there is no prefix.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Number of prefixes.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.v4.len() + self.v6.len()
     }
 
-    /// Gives `prefix` a value (at most [`MAX_VALUE`]), in place of any that it had.
-    pub(crate) fn insert(&mut self, prefix: IpNet, value: u32) -> Result<(), TrieFull> {
+    /// Gives `prefix` a value (at most [`MAX_VALUE`]), in place of any that it had. Readers see it at once.
+    ///
+    /// # Errors
+    /// [`TrieFull`] when the value is larger than that, or no memory of the table's is left; nothing changed then.
+    pub fn insert(&mut self, prefix: IpNet, value: u32) -> Result<(), TrieFull> {
         if value > MAX_VALUE {
             return Err(TrieFull);
         }
@@ -81,8 +88,8 @@ impl Rib {
         Ok(())
     }
 
-    /// Takes `prefix` out and returns the value that it had.
-    pub(crate) fn remove(&mut self, prefix: IpNet) -> Option<u32> {
+    /// Takes `prefix` out and returns the value that it had. Readers see it at once.
+    pub fn remove(&mut self, prefix: IpNet) -> Option<u32> {
         match prefix {
             IpNet::V4(net) => {
                 let value = self.v4.remove(&(net.network(), net.prefix_len()))?;
@@ -105,8 +112,9 @@ impl Rib {
         }
     }
 
-    /// Lets the memory of removed prefixes be used again; see [`Writer::reclaim`] for when.
-    pub(crate) fn reclaim(&mut self) {
+    /// Lets the memory of removed prefixes be used again; only when every reader has finished
+    /// the lookups that it had begun before the removals, that is once all workers have gone through a round.
+    pub fn reclaim(&mut self) {
         self.writer4.reclaim();
         self.writer6.reclaim();
     }

@@ -19,7 +19,7 @@ const LENGTH_SHIFT: u32 = 26;
 const VALUE_MASK: u32 = (1 << LENGTH_SHIFT) - 1;
 
 /// The largest value that a prefix can have.
-pub(crate) const MAX_VALUE: u32 = VALUE_MASK - 1;
+pub const MAX_VALUE: u32 = VALUE_MASK - 1;
 
 const ROOT_BITS: u32 = 16;
 const GROUP_CELLS: usize = 256;
@@ -80,7 +80,7 @@ impl<const N: usize> Trie<N> {
                 path[depth] = cell;
                 depth += 1;
                 let group = group_of(cell);
-                let Some(chunk) = self.chunks[group / CHUNK_GROUPS].get() else { return None };
+                let chunk = self.chunks[group / CHUNK_GROUPS].get()?;
                 let at = group % CHUNK_GROUPS * GROUP_CELLS + usize::from(*octet);
                 cell = chunk.cells[at].load(Ordering::Acquire);
                 if cell & LINK == 0 {
@@ -120,8 +120,9 @@ impl<const N: usize> Trie<N> {
 }
 
 /// The table is full: no group is left for a prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TrieFull;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the forwarding table is full")]
+pub struct TrieFull;
 
 /// The one writer's own notes about a [`Trie`]: which groups are in use, and by how many prefixes.
 #[derive(Debug, Default)]
