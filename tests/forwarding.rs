@@ -325,6 +325,8 @@ fn stopped(lab: &Lab) {
 }
 
 fn kernel_is_silent(lab: &Lab) {
+    let guard = if lab.mode == "userspace" { "tcx" } else { "sysctl" };
+    assert!(lab.guard().starts_with(guard), "{}", lab.guard());
     let read = |key: &str| lab.succeed("router", &["cat", &format!("/proc/sys/net/{key}")]).trim().to_owned();
     let silent = || {
         assert_eq!(read("ipv4/ip_forward"), "0");

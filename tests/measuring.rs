@@ -117,7 +117,7 @@ fn bench(traffic: &str) {
     let results = report["results"].as_array().unwrap();
     for scenario in scenarios.split(',') {
         let metrics: &[&str] = match scenario {
-            "udp-64" => &["delivered", "offered", "loss"],
+            "udp-64" => &["forwarded", "delivered", "offered", "loss"],
             "latency-idle" => &["latency_p50", "latency_p99"],
             _ => &["throughput", "retransmits"],
         };

@@ -27,11 +27,11 @@ const REQUIRE_VARIABLE: &str = "NSROUTER_REQUIRE_ALL";
 
 /// Modes that a case can be run in.
 pub const BOTH: &[&str] = &["kernel", "userspace"];
-/// Both, and our own router once more as an ordinary user: without rights to BPF, so that nothing but sysctls keeps
-/// the kernel silent on the router's ports.
-pub const ALL: &[&str] = &["kernel", "userspace", "rootless"];
+/// Both, and our own router twice more: in a user namespace of root's, where the host port can be had but no BPF, so
+/// that nothing but sysctls keeps the kernel silent on the router's ports; and as an ordinary user.
+pub const ALL: &[&str] = &["kernel", "userspace", "no-bpf", "rootless"];
 /// Cases about our own router.
-pub const USERSPACE: &[&str] = &["userspace", "rootless"];
+pub const USERSPACE: &[&str] = &["userspace", "no-bpf", "rootless"];
 
 /// Cases without a lab: a network, a mount namespace and a /run of their own.
 pub const SANDBOX: &[&str] = &["sandbox"];
@@ -164,6 +164,10 @@ fn run_case(mode: &str, case: &str) {
         let mut command = shared.as_nobody();
         command.args(arguments("userspace"));
         command
+    } else if mode == "no-bpf" {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user"]).arg(nsrouter()).args(arguments("userspace"));
+        command
     } else if SANDBOX.contains(&mode) {
         let mut command = Command::new("unshare");
         command.args(["--net", "--mount", "--propagation", "private", "sh", "-c"]);
@@ -257,6 +261,11 @@ impl Lab {
         let output = Command::new(nsrouter()).args(["status", "--json"]).output().expect("status starts");
         assert!(output.status.success(), "{}", describe(&output));
         serde_json::from_slice(&output.stdout).expect("status prints JSON")
+    }
+
+    /// What keeps the kernel silent on the router's ports.
+    pub fn guard(&self) -> String {
+        self.status()["engine"]["guard"].as_str().unwrap().to_owned()
     }
 
     /// Whether programs in the router reach the network.
