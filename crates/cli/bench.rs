@@ -24,6 +24,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::failure::Cannot;
 use crate::status::LAB_VARIABLE;
 
+/// What `bench --quick` measures.
+const QUICK_SCENARIOS: [&str; 3] = ["tcp-1", "udp-64", "latency-idle"];
+
 /// What `bench` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -38,6 +41,9 @@ pub(crate) struct Args {
         default_value = "tcp-1,tcp-4,udp-64,latency-idle"
     )]
     scenarios: Vec<Scenario>,
+    /// A first look, in under a minute.
+    #[arg(long, conflicts_with_all = ["scenarios", "rounds", "seconds", "warm_up"])]
+    quick: bool,
     /// Samples of each scenario in each mode.
     #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: u32,
@@ -75,12 +81,19 @@ pub(crate) struct AgentArgs {
 
 /// Measures, and prints the comparison. Success only where every cell was measured.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let (scenarios, rounds, seconds, warm_up_seconds) = if args.quick {
+        let scenarios = QUICK_SCENARIOS.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+        // Five rounds, because fewer tell nothing apart.
+        (scenarios, 5, 1, 0)
+    } else {
+        (args.scenarios, args.rounds, args.seconds, args.warm_up)
+    };
     let plan = Plan {
         modes: args.modes,
-        scenarios: args.scenarios,
-        rounds: args.rounds,
-        seconds: args.seconds,
-        warm_up_seconds: args.warm_up,
+        scenarios,
+        rounds,
+        seconds,
+        warm_up_seconds,
         seed: args.seed.unwrap_or_else(seed_of_now),
         traffic: args.traffic,
     };

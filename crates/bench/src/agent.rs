@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Family, Load, Scenario};
 use crate::stats::quantile;
 use crate::traffic::builtin::{self, Window};
+use crate::traffic::interface::Frames;
 use crate::traffic::iperf3::{self, Iperf3Error};
 use crate::traffic::{EchoOptions, Generator, Sample, TrafficChoice, echo};
 
@@ -145,25 +146,40 @@ pub fn measure(client: &Host, server: &Host, options: &AgentOptions) -> Result<A
         }
         Load::LatencyIdle => return client.run(|| latency(target, options)),
     };
-    match Generator::choose(options.traffic)? {
-        Generator::Iperf3 { version } => {
-            let samples = with_iperf3(client, server, options, payload_bytes)?;
-            Ok(AgentReport { samples, traffic: version })
-        }
-        Generator::Builtin => {
-            let seconds = |seconds| Duration::from_secs(u64::from(seconds));
-            let window =
-                Window { warm_up: seconds(options.warm_up_seconds), length: seconds(options.seconds) };
-            let samples = match options.scenario.load {
-                Load::Tcp { streams, direction } => {
-                    builtin::tcp(client, server, target, streams, direction, window)?
-                }
-                Load::Udp { .. } | Load::LatencyIdle => {
-                    builtin::udp(client, server, target, payload_bytes, window)?
-                }
-            };
-            Ok(AgentReport { samples, traffic: "built-in".into() })
-        }
+    let generator = Generator::choose(options.traffic)?;
+    let before = frames_between(client, server)?;
+    let mut samples = match &generator {
+        Generator::Iperf3 { .. } => with_iperf3(client, server, options, payload_bytes)?,
+        Generator::Builtin => with_builtin(client, server, options, payload_bytes)?,
+    };
+    let after = frames_between(client, server)?;
+    if let Some(at) = samples.iter().position(|sample| sample.metric == "offered") {
+        // Over all that was sent, the warm-up included; as a rate of what was offered in the measured time.
+        let share = (after.1 - before.1) as f64 / ((after.0 - before.0) as f64).max(1.0);
+        let forwarded = Sample::new("forwarded", "packet/s", samples[at].value * share.min(1.0));
+        samples.insert(at, forwarded);
+    }
+    Ok(AgentReport { samples, traffic: generator.to_string() })
+}
+
+/// Frames that left the client's host and frames that reached the server's, until now.
+fn frames_between(client: &Host, server: &Host) -> Result<(u64, u64), AgentError> {
+    let of = |host: &Host| host.run(|| Frames::now().map_err(AgentError::Generator));
+    Ok((of(client)?.sent, of(server)?.received))
+}
+
+fn with_builtin(
+    client: &Host,
+    server: &Host,
+    options: &AgentOptions,
+    payload_bytes: u16,
+) -> Result<Vec<Sample>, AgentError> {
+    let seconds = |seconds| Duration::from_secs(u64::from(seconds));
+    let window = Window { warm_up: seconds(options.warm_up_seconds), length: seconds(options.seconds) };
+    let target = server.address(options.scenario.family);
+    match options.scenario.load {
+        Load::Tcp { streams, direction } => builtin::tcp(client, server, target, streams, direction, window),
+        Load::Udp { .. } | Load::LatencyIdle => builtin::udp(client, server, target, payload_bytes, window),
     }
 }
 

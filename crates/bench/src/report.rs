@@ -173,6 +173,12 @@ impl Report {
         if rounds as usize >= ROUNDS_FOR_A_VERDICT {
             notes.push("~ marks a ratio that is not told apart from 1".into());
         }
+        if self.results.iter().any(|row| row.metric == "forwarded") {
+            notes.push(
+                "UDP: offered by the sender, forwarded to the receiver's interface, delivered to its program"
+                    .into(),
+            );
+        }
         notes.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
         notes
     }
@@ -273,7 +279,7 @@ fn warnings(plan: &Plan, environment: &Environment, results: &[ResultRow], outco
     }
     let wide: Vec<String> = results
         .iter()
-        .filter(|row| matches!(row.metric.as_str(), "throughput" | "delivered" | "latency_p50"))
+        .filter(|row| matches!(row.metric.as_str(), "throughput" | "forwarded" | "latency_p50"))
         .filter(|row| row.estimate.ci95[1] - row.estimate.ci95[0] > WIDE * row.estimate.median)
         .map(|row| format!("{} in {}", row.scenario, row.mode))
         .collect();

@@ -6,6 +6,7 @@
 pub(crate) mod builtin;
 mod echo;
 mod icmp;
+pub(crate) mod interface;
 pub mod iperf3;
 mod trace;
 pub mod verified;
@@ -95,7 +96,7 @@ impl fmt::Display for Generator {
 /// One measured value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// What was measured: `throughput`, `delivered`, `latency_p50` and so on.
+    /// What was measured: `throughput`, `forwarded`, `delivered`, `latency_p50` and so on.
     pub metric: String,
     /// Its unit: `bit/s`, `packet/s`, `s`, `1` for shares, `segment` for counts of them.
     pub unit: String,
