@@ -50,6 +50,12 @@ const CASES: &[Case] = &[
         programs: &["ping"],
         body: kernel_is_silent,
     },
+    Case {
+        name: "ip_route_configures_the_router",
+        modes: &["kernel", "userspace", "no-bpf"],
+        programs: &["ip", "ping"],
+        body: ip_route,
+    },
     Case { name: "a_link_that_goes_down_and_up", modes: BOTH, programs: &["ping"], body: link_down_and_up },
 ];
 
@@ -342,6 +348,56 @@ fn kernel_is_silent(lab: &Lab) {
     // And it has received none of it as its own: everything there is dropped before it is delivered.
     let addresses = lab.succeed("router", &["ip", "-br", "addr", "show", "dev", "eth-t1"]);
     assert!(!addresses.contains("10.10"), "{addresses}");
+}
+
+fn ip_route(lab: &Lab) {
+    // Linux charges such an error twice, so a sender that asks too often is never answered again (ip_error and
+    // icmpv4_xrlim_allow share one bucket): every look has a source of its own.
+    let source = std::cell::Cell::new(10);
+    let says = |to: &str, words: &str| {
+        wait_for(&format!("{to}: {words}"), || {
+            source.set(source.get() + 1);
+            let (from, length) = match to.contains(':') {
+                true => (format!("fd00:251::{}", source.get()), 64),
+                false => (format!("10.10.251.{}", source.get()), 24),
+            };
+            let address = format!("{from}/{length}");
+            let mut command = vec!["ip", "addr", "add", &address, "dev", "t1-eth0"];
+            command.extend(to.contains(':').then_some("nodad"));
+            lab.succeed("t1", &command);
+            let output = lab.exec("t1", &["ping", "-n", "-I", &from, "-c", "1", "-W", "0.3", to]);
+            String::from_utf8_lossy(&output.stdout).contains(words).then_some(())
+        });
+    };
+    lab.succeed("t2", &["ip", "addr", "add", "10.77.0.1/32", "dev", "lo"]);
+    lab.succeed("t2", &["ip", "addr", "add", "fd77::1/128", "dev", "lo", "nodad"]);
+    says("10.77.0.1", "Net Unreachable");
+    says("fd77::1", "No route");
+    for route in [
+        "10.77.0.0/16 via 10.10.252.1",
+        "blackhole 10.77.1.0/24",
+        "unreachable 10.77.2.0/24",
+        "prohibit 10.77.3.0/24",
+    ] {
+        let mut command = vec!["ip", "route", "add"];
+        command.extend(route.split(' '));
+        lab.succeed("router", &command);
+    }
+    for route in ["fd77::/64 via fd00:252::1", "unreachable fd77:0:0:2::/64", "prohibit fd77:0:0:3::/64"] {
+        let mut command = vec!["ip", "-6", "route", "add"];
+        command.extend(route.split(' '));
+        lab.succeed("router", &command);
+    }
+    says("10.77.0.1", "1 received");
+    says("10.77.2.1", "Host Unreachable");
+    says("10.77.3.1", "Packet filtered");
+    says("fd77::1", "1 received");
+    says("fd77:0:0:2::1", "No route");
+    says("fd77:0:0:3::1", "Administratively prohibited");
+    let output = lab.exec("t1", &["ping", "-n", "-c", "1", "-W", "0.3", "10.77.1.1"]);
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("From"), "a blackhole is silent");
+    lab.succeed("router", &["ip", "route", "del", "10.77.0.0/16", "via", "10.10.252.1"]);
+    says("10.77.0.1", "Net Unreachable");
 }
 
 fn link_down_and_up(lab: &Lab) {

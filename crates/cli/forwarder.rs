@@ -51,7 +51,13 @@ fn start_packet(lab: &mut Lab) -> anyhow::Result<Engine> {
         Ok((receive, transmit)) => {
             let mtu = infos.iter().map(|info| info.mtu).min().unwrap_or(1500);
             let info = lab.add_host_port(&name, mtu)?;
-            Ok(OpenHost { name: info.ifname, mtu, receive: Box::new(receive), transmit: Box::new(transmit) })
+            Ok(OpenHost {
+                name: info.ifname,
+                ifindex: info.ifindex,
+                mtu,
+                receive: Box::new(receive),
+                transmit: Box::new(transmit),
+            })
         }
         Err(error) => Err(format!(
             "/dev/net/tun cannot be opened ({error}), so programs in the router have no way into the network"

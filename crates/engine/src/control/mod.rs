@@ -6,7 +6,7 @@
 
 pub mod serve;
 
-mod links;
+mod monitor;
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,7 +18,7 @@ use crossbeam_channel::{Receiver, TrySendError};
 use nsrouter_router::{Action, Event, Neighbours, Tables};
 use tokio::net::unix::pipe;
 
-use crate::control::links::{LinkEvent, LinkMonitor, LinkState};
+use crate::control::monitor::{KernelEvent, LinkState, Monitor};
 use crate::status::NeighbourStatus;
 use crate::userspace::wake::Bell;
 use crate::userspace::worker::{Command, WorkerHandle};
@@ -26,6 +26,9 @@ use crate::userspace::{Plan, Shared, UserspaceError};
 
 /// How soon commands are offered again to a worker whose channel was full.
 const RETRY: Duration = Duration::from_millis(1);
+
+/// How long after a route's change the routes are asked for, in nanoseconds.
+const ROUTES_PAUSE_NS: u64 = 10_000_000;
 
 /// What the control thread owns.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(crate) struct Control {
     neighbours: Neighbours,
     actions: Vec<Action>,
     tables: Arc<Tables>,
+    /// When the kernel's routes are to be asked for: a little after a change, for changes come in swarms.
+    routes_due_ns: Option<u64>,
 }
 
 impl Control {
@@ -62,6 +67,7 @@ impl Control {
             neighbours,
             actions: Vec::new(),
             tables,
+            routes_due_ns: None,
         }
     }
 
@@ -82,12 +88,12 @@ impl Control {
         });
     }
 
-    fn prepare(&self) -> io::Result<(LinkMonitor, pipe::Receiver)> {
+    fn prepare(&self) -> io::Result<(Monitor, pipe::Receiver)> {
         let bell = pipe::Receiver::from_owned_fd(self.bell.descriptor()?)?;
-        Ok((LinkMonitor::new()?, bell))
+        Ok((Monitor::new()?, bell))
     }
 
-    async fn serve(&mut self, mut monitor: LinkMonitor, bell: pipe::Receiver) {
+    async fn serve(&mut self, mut monitor: Monitor, bell: pipe::Receiver) {
         self.resynchronise(&monitor).await;
         while !self.shared.stop.load(Ordering::Acquire) {
             let pause = self.pause();
@@ -98,10 +104,16 @@ impl Control {
                     self.bell.silence();
                 }
                 event = monitor.next() => match event {
-                    LinkEvent::Changed(link) => self.link_changed(link),
-                    LinkEvent::Lost => self.resynchronise(&monitor).await,
+                    KernelEvent::Link(link) => self.link_changed(link),
+                    KernelEvent::Routes => {
+                        self.routes_due_ns.get_or_insert(self.shared.clock.now_ns() + ROUTES_PAUSE_NS);
+                    }
+                    KernelEvent::Lost => self.resynchronise(&monitor).await,
                 },
                 () = tokio::time::sleep(pause) => {}
+            }
+            if self.routes_due_ns.is_some_and(|due| due <= self.shared.clock.now_ns()) {
+                self.take_routes(&monitor).await;
             }
             self.advance();
         }
@@ -113,7 +125,8 @@ impl Control {
             return RETRY;
         }
         let now = self.shared.clock.now_ns();
-        let wait = self.neighbours.next_deadline().map(|deadline| deadline.saturating_sub(now));
+        let deadline = self.neighbours.next_deadline().into_iter().chain(self.routes_due_ns).min();
+        let wait = deadline.map(|deadline| deadline.saturating_sub(now));
         // tokio's timers count milliseconds; one more so that the deadline has passed.
         wait.map_or(Duration::from_secs(3600), |wait_ns| {
             Duration::from_nanos(wait_ns) + Duration::from_millis(1)
@@ -186,8 +199,18 @@ impl Control {
         *self.shared.neighbours.lock().unwrap_or_else(PoisonError::into_inner) = list;
     }
 
-    async fn resynchronise(&mut self, monitor: &LinkMonitor) {
-        let links = monitor.all().await;
+    /// Takes over the routes of the kernel's main table, where they have changed.
+    async fn take_routes(&mut self, monitor: &Monitor) {
+        self.routes_due_ns = None;
+        let routes = monitor.routes(self.plan.host_ifindex).await;
+        if routes != self.plan.learned {
+            self.plan.learned = routes;
+            self.rebuild();
+        }
+    }
+
+    async fn resynchronise(&mut self, monitor: &Monitor) {
+        let links = monitor.links().await;
         let gone: Vec<u32> = self
             .plan
             .ports
@@ -197,6 +220,7 @@ impl Control {
             .collect();
         links.into_iter().for_each(|link| self.link_changed(link));
         gone.into_iter().for_each(|ifindex| self.link_changed(LinkState { ifindex, up: false, mtu: None }));
+        self.take_routes(monitor).await;
     }
 
     /// A link that goes down takes its routes out at once; one that comes up brings them back. A new MTU
@@ -213,6 +237,11 @@ impl Control {
         }
         port.up = link.up;
         port.mtu = mtu;
+        self.rebuild();
+    }
+
+    /// Makes the tables anew from ports and routes, and publishes them.
+    fn rebuild(&mut self) {
         match self.plan.tables() {
             Ok(tables) => {
                 let tables = match self.neighbours.map() {

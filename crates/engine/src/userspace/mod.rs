@@ -42,6 +42,8 @@ pub struct OpenPort {
 pub struct OpenHost {
     /// Interface name.
     pub name: String,
+    /// Interface index.
+    pub ifindex: u32,
     /// Largest IP packet in bytes.
     pub mtu: u32,
     /// How packets of the router's own programs enter.
@@ -121,6 +123,10 @@ impl Clock {
 pub(crate) struct Plan {
     pub(crate) ports: Vec<Port>,
     pub(crate) routes: Vec<Route>,
+    /// Routes taken over from the kernel's main table.
+    pub(crate) learned: Vec<Route>,
+    /// The host port's interface index, by which the kernel knows the lab.
+    pub(crate) host_ifindex: Option<u32>,
     pub(crate) settings: Settings,
     pub(crate) neighbours: NeighConfig,
 }
@@ -138,7 +144,8 @@ impl Plan {
                 up: port.up,
             })
             .collect();
-        Tables::new(&ports, &self.routes, self.settings.clone())
+        let routes: Vec<Route> = self.routes.iter().chain(&self.learned).cloned().collect();
+        Tables::new(&ports, &routes, self.settings.clone())
     }
 }
 
@@ -204,6 +211,8 @@ impl Userspace {
         let plan = Plan {
             ports: config.ports.iter().map(|open| open.port.clone()).collect(),
             routes: config.routes,
+            learned: Vec::new(),
+            host_ifindex: config.host.as_ref().ok().map(|host| host.ifindex),
             settings,
             neighbours: config.neighbours,
         };
