@@ -27,6 +27,7 @@ const CASES: &[Case] = &[
     case("clean_puts_back_what_a_killed_host_router_changed", &["unshare", "ip"], killed_host_router),
     case("another_terminal_finds_a_private_lab", &["unshare", "ip", "ping"], private_from_outside),
     case("a_killed_private_lab_is_gone", &["unshare", "ip", "iperf3"], killed_private_lab),
+    case("settings_reach_the_router", &["unshare", "ip", "sysctl"], settings),
     case("wrong_usage_is_one_clear_sentence", &["unshare"], wrong_usage),
 ];
 
@@ -278,6 +279,23 @@ fn killed_private_lab(_: &Lab) {
     assert!(said.contains("no lab"), "{said}");
     assert!(run(&["clean"]).status.success());
     assert_eq!(traces(), before);
+}
+
+fn settings(_: &Lab) {
+    let child = start(&["--mode", "userspace", "--set", "advertise=on", "--set", "redirects=off"]);
+    // A host that listens to router advertisements, and asks for one when its link comes up (RFC 4861 section 6.3.7).
+    sh("ip netns exec t1 sysctl -qw net.ipv6.conf.t1-eth0.accept_ra=2 net.ipv6.conf.t1-eth0.autoconf=1; \
+        ip -n t1 link set t1-eth0 down; ip -n t1 addr flush dev t1-eth0; ip -n t1 link set t1-eth0 up");
+    wait_for("a default route and an address by router advertisement", || {
+        let learned = sh("ip -n t1 -6 route show default; ip -n t1 -6 addr show dev t1-eth0");
+        (learned.contains("proto ra") && learned.contains("fd00:251:")).then_some(())
+    });
+    signal(&child, Signal::SIGINT);
+    assert!(child.wait_with_output().unwrap().status.success());
+    let said = error_of(&["--mode", "userspace", "--set", "colour=red"], 2);
+    assert!(said.contains("colour"), "{said}");
+    let said = error_of(&["--mode", "kernel", "--set", "redirects=off"], 2);
+    assert!(said.contains("sysctl"), "{said}");
 }
 
 fn wrong_usage(_: &Lab) {

@@ -11,16 +11,17 @@ use nsrouter_lab::{HOST_PORT, Lab, Node, PortInfo};
 use nsrouter_rings::{guard, packet, tun};
 
 use crate::run::{Backend, Mode};
+use crate::settings::Setting;
 
 /// Starts forwarding in the lab's router, in the mode that was asked for.
 ///
 /// # Errors
 /// What the lab, the rings or the engine could not do.
-pub(crate) fn start(lab: &mut Lab, mode: Mode, backend: Backend) -> anyhow::Result<Engine> {
+pub(crate) fn start(lab: &mut Lab, mode: Mode, backend: Backend, set: &[Setting]) -> anyhow::Result<Engine> {
     match mode {
         Mode::Kernel => start_kernel(lab),
         Mode::Userspace => match backend {
-            Backend::Packet => start_packet(lab),
+            Backend::Packet => start_packet(lab, set),
         },
     }
 }
@@ -37,7 +38,7 @@ fn start_kernel(lab: &mut Lab) -> anyhow::Result<Engine> {
     Ok(Engine::Kernel(kernel))
 }
 
-fn start_packet(lab: &mut Lab) -> anyhow::Result<Engine> {
+fn start_packet(lab: &mut Lab, set: &[Setting]) -> anyhow::Result<Engine> {
     let node = router(lab)?;
     let name = node.name.clone();
     let infos = node.ports.clone();
@@ -64,12 +65,16 @@ fn start_packet(lab: &mut Lab) -> anyhow::Result<Engine> {
         )),
     };
     let node = router(lab)?;
+    let mut settings = Settings::default();
+    for setting in set {
+        setting.apply(&mut settings, u16::try_from(ports.len())?).map_err(|error| anyhow!(error))?;
+    }
     let config = Config {
         backend: "packet".to_owned(),
         ports,
         host,
         routes: routes(lab, &name),
-        settings: Settings::default(),
+        settings,
         neighbours: NeighConfig::default(),
         spin: Duration::ZERO,
     };

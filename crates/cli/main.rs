@@ -12,6 +12,7 @@ mod failure;
 mod forwarder;
 mod report;
 mod run;
+mod settings;
 mod shell;
 mod status;
 

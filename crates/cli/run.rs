@@ -15,12 +15,13 @@ use nsrouter_engine::Engine;
 use nsrouter_engine::control::serve;
 use nsrouter_engine::status::Status;
 use nsrouter_lab::enter::{self, Entered};
-use nsrouter_lab::{Forwarder, Lab, Options, RouterNs, Topology};
+use nsrouter_lab::{Error, Forwarder, Lab, Options, RouterNs, Topology};
 use tokio::process::{Child, Command};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{self, SignalKind};
 
 use crate::report::{self, LabReport};
+use crate::settings::{self, Setting};
 use crate::{clean, forwarder, status};
 
 /// Who forwards.
@@ -72,6 +73,8 @@ pub(crate) struct Args {
     /// Take the lab down after this time (30s, 5m, 1h).
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration, requires = "mode")]
     time: Option<Duration>,
+    #[arg(long, value_name = "NAME=VALUE", help = settings::HELP, value_parser = settings::parse, requires = "mode")]
+    pub(crate) set: Vec<Setting>,
     /// Print the final counters as JSON.
     #[arg(long, requires = "mode")]
     json: bool,
@@ -112,6 +115,12 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     // Before anything is built, so that a signal during the building is not the end of the process.
     let mut signals = runtime.block_on(async { Signals::new() })?;
     let mode = args.mode.unwrap_or(Mode::Kernel);
+    if mode == Mode::Kernel && !args.set.is_empty() {
+        return Err(Error::Usage(
+            "--set is for the userspace router; set the kernel's with `nsrouter exec router -- sysctl -w ...`".to_owned(),
+        )
+        .into());
+    }
     let options = Options {
         name: args.name.clone(),
         router_ns: match args.router_ns.as_deref() {
@@ -131,7 +140,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     for replaced in lab.replaced().iter().filter(|_| !quiet) {
         println!("{}", clean::describe(replaced));
     }
-    let engine = forwarder::start(&mut lab, mode, args.backend)?;
+    let engine = forwarder::start(&mut lab, mode, args.backend, &args.set)?;
     let socket = status::socket_of(&lab.dir());
     let end = runtime.block_on(async {
         let listener = serve::bind(&socket)?;

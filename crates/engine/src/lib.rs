@@ -13,7 +13,7 @@ pub mod kernel;
 pub mod status;
 pub mod userspace;
 
-pub use nsrouter_router::{Hop, NeighConfig, Route, RouteKind, Settings};
+pub use nsrouter_router::{Advertise, FlowHash, Hop, NeighConfig, Route, RouteKind, Settings};
 pub use nsrouter_wire::eth::MacAddr;
 pub use nsrouter_wire::frame::PortId;
 
