@@ -28,6 +28,7 @@ const CASES: &[Case] = &[
     case("another_terminal_finds_a_private_lab", &["unshare", "ip", "ping"], private_from_outside),
     case("a_killed_private_lab_is_gone", &["unshare", "ip", "iperf3"], killed_private_lab),
     case("settings_reach_the_router", &["unshare", "ip", "sysctl"], settings),
+    case("routers_in_a_chain_from_a_file", &["unshare", "ip", "traceroute"], chain),
     case("wrong_usage_is_one_clear_sentence", &["unshare"], wrong_usage),
 ];
 
@@ -296,6 +297,30 @@ fn settings(_: &Lab) {
     assert!(said.contains("colour"), "{said}");
     let said = error_of(&["--mode", "kernel", "--set", "redirects=off"], 2);
     assert!(said.contains("sysctl"), "{said}");
+}
+
+fn chain(_: &Lab) {
+    let before = traces();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/chain.toml");
+    for mode in ["kernel", "userspace"] {
+        let script = "set -e; nsrouter check; \
+             nsrouter exec a -- traceroute -n -q 1 -w 2 10.2.0.1; nsrouter exec a -- traceroute -n -q 1 -w 2 fd03::1; \
+             nsrouter exec a -- ping -n -c 1 -W 2 10.3.0.1; nsrouter status";
+        let output = run(&["--mode", mode, "--topology", file, "--", "sh", "-c", script]);
+        assert!(output.status.success(), "{mode}: {}", describe(&output));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        for hop in
+            ["1  10.1.0.254", "2  192.168.9.1", "3  10.2.0.1", "1  fd01::ffff", "2  fd09::1", "3  fd03::1"]
+        {
+            assert!(said.contains(hop), "{mode}: {hop}: {said}");
+        }
+        if mode == "userspace" {
+            assert!(said.contains("r1/to-a") && said.contains("r2/to-b"), "{said}");
+        }
+    }
+    let said = error_of(&["--mode", "kernel", "--topology", "/no/such/file"], 2);
+    assert!(said.contains("/no/such/file"), "{said}");
+    assert_eq!(traces(), before);
 }
 
 fn wrong_usage(_: &Lab) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use nsrouter_engine::kernel::Kernel;
+use nsrouter_engine::status::Status;
 use nsrouter_engine::userspace::{Config, OpenHost, OpenPort, Userspace};
 use nsrouter_engine::{Engine, Hop, MacAddr, NeighConfig, Port, PortId, Route, RouteKind, Settings};
 use nsrouter_lab::{HOST_PORT, Lab, Node, PortInfo};
@@ -13,34 +14,71 @@ use nsrouter_rings::{guard, packet, tun};
 use crate::run::{Backend, Mode};
 use crate::settings::Setting;
 
-/// Starts forwarding in the lab's router, in the mode that was asked for.
-///
-/// # Errors
-/// What the lab, the rings or the engine could not do.
-pub(crate) fn start(lab: &mut Lab, mode: Mode, backend: Backend, set: &[Setting]) -> anyhow::Result<Engine> {
-    match mode {
-        Mode::Kernel => start_kernel(lab),
-        Mode::Userspace => match backend {
-            Backend::Packet => start_packet(lab, set),
-        },
+/// The engines of a lab, one a router.
+pub(crate) struct Engines(Vec<(String, Engine)>);
+
+impl Engines {
+    /// What they tell, as one: with several routers a port's name is `ROUTER/PORT`.
+    pub(crate) fn status(&self) -> anyhow::Result<Status> {
+        let all = self.0.iter().map(|(name, engine)| Ok((name.clone(), engine.status()?)));
+        Ok(merged(all.collect::<anyhow::Result<_>>()?))
+    }
+
+    /// Whether one has ended by itself.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.iter().any(|(_, engine)| engine.has_ended())
+    }
+
+    /// Stops them all.
+    pub(crate) fn stop(self) -> anyhow::Result<Status> {
+        let all = self.0.into_iter().map(|(name, engine)| Ok((name, engine.stop()?)));
+        Ok(merged(all.collect::<anyhow::Result<_>>()?))
     }
 }
 
-fn router(lab: &Lab) -> anyhow::Result<&Node> {
-    lab.routers().next().ok_or_else(|| anyhow!("the topology has no router"))
+fn merged(all: Vec<(String, Status)>) -> Status {
+    let alone = all.len() == 1;
+    all.into_iter()
+        .map(|(name, mut status)| {
+            if !alone {
+                status.ports.iter_mut().for_each(|port| port.name = format!("{name}/{}", port.name));
+                status.neighbours.iter_mut().for_each(|entry| entry.port = format!("{name}/{}", entry.port));
+                status.troubles.iter_mut().for_each(|trouble| *trouble = format!("{name}: {trouble}"));
+            }
+            status
+        })
+        .reduce(Status::merge)
+        .unwrap_or_default()
 }
 
-fn start_kernel(lab: &mut Lab) -> anyhow::Result<Engine> {
-    lab.set_forwarding()?;
-    let router = router(lab)?;
+/// Starts forwarding in the lab's routers, in the mode that was asked for.
+///
+/// # Errors
+/// What the lab, the rings or the engine could not do.
+pub(crate) fn start(lab: &mut Lab, mode: Mode, backend: Backend, set: &[Setting]) -> anyhow::Result<Engines> {
+    if mode == Mode::Kernel {
+        lab.set_forwarding()?;
+    }
+    let routers: Vec<String> = lab.routers().map(|node| node.name.clone()).collect();
+    let mut engines = Vec::new();
+    for router in routers {
+        let engine = match (mode, backend) {
+            (Mode::Kernel, _) => start_kernel(lab.node(&router)?)?,
+            (Mode::Userspace, Backend::Packet) => start_packet(lab, &router, set)?,
+        };
+        engines.push((router, engine));
+    }
+    Ok(Engines(engines))
+}
+
+fn start_kernel(router: &Node) -> anyhow::Result<Engine> {
     let ports = router.ports.iter().map(port).collect();
     let kernel = router.ns.run(|| Kernel::new(ports)).context("cannot enter the router's namespace")??;
     Ok(Engine::Kernel(kernel))
 }
 
-fn start_packet(lab: &mut Lab, set: &[Setting]) -> anyhow::Result<Engine> {
-    let node = router(lab)?;
-    let name = node.name.clone();
+fn start_packet(lab: &mut Lab, router: &str, set: &[Setting]) -> anyhow::Result<Engine> {
+    let node = lab.node(router)?;
     let infos = node.ports.clone();
     // A socket belongs to the namespace of the thread that opens it, so the rings are opened in there.
     let (ports, device) = node
@@ -51,7 +89,7 @@ fn start_packet(lab: &mut Lab, set: &[Setting]) -> anyhow::Result<Engine> {
     let host = match device {
         Ok((receive, transmit)) => {
             let mtu = infos.iter().map(|info| info.mtu).min().unwrap_or(1500);
-            let info = lab.add_host_port(&name, mtu)?;
+            let info = lab.add_host_port(router, mtu)?;
             Ok(OpenHost {
                 name: info.ifname,
                 ifindex: info.ifindex,
@@ -64,7 +102,7 @@ fn start_packet(lab: &mut Lab, set: &[Setting]) -> anyhow::Result<Engine> {
             "/dev/net/tun cannot be opened ({error}), so programs in the router have no way into the network"
         )),
     };
-    let node = router(lab)?;
+    let node = lab.node(router)?;
     let mut settings = Settings::default();
     for setting in set {
         setting.apply(&mut settings, u16::try_from(ports.len())?).map_err(|error| anyhow!(error))?;
@@ -73,7 +111,7 @@ fn start_packet(lab: &mut Lab, set: &[Setting]) -> anyhow::Result<Engine> {
         backend: "packet".to_owned(),
         ports,
         host,
-        routes: routes(lab, &name),
+        routes: routes(lab, router),
         settings,
         neighbours: NeighConfig::default(),
         spin: Duration::ZERO,

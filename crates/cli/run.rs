@@ -11,7 +11,6 @@ use anyhow::Context;
 use clap::ValueEnum;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use nsrouter_engine::Engine;
 use nsrouter_engine::control::serve;
 use nsrouter_engine::status::Status;
 use nsrouter_lab::enter::{self, Entered};
@@ -20,9 +19,10 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{self, SignalKind};
 
+use crate::forwarder::{self, Engines};
 use crate::report::{self, LabReport};
 use crate::settings::{self, Setting};
-use crate::{clean, forwarder, status};
+use crate::{clean, status};
 
 /// Who forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -61,6 +61,9 @@ pub(crate) struct Args {
     /// The lab's name; namespaces of a lab other than `default` are called LAB-NODE.
     #[arg(long, value_name = "LAB", default_value = "default", requires = "mode")]
     name: String,
+    /// Build the network that this TOML file describes instead of the built-in one.
+    #[arg(long, value_name = "FILE", requires = "mode")]
+    topology: Option<PathBuf>,
     /// The router's namespace; `host` puts it where nsrouter was started.
     #[arg(long, value_name = "NAME|host", requires = "mode")]
     router_ns: Option<String>,
@@ -136,7 +139,11 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
         mode: mode.name().to_owned(),
     };
     let quiet = args.json || !args.command.is_empty();
-    let mut lab = Lab::build(&Topology::default_lab(), &options)?;
+    let topology = match &args.topology {
+        None => Topology::default_lab(),
+        Some(file) => read_topology(file)?,
+    };
+    let mut lab = Lab::build(&topology, &options)?;
     for replaced in lab.replaced().iter().filter(|_| !quiet) {
         println!("{}", clean::describe(replaced));
     }
@@ -172,6 +179,12 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     })
 }
 
+fn read_topology(file: &Path) -> anyhow::Result<Topology> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Error::Usage(format!("cannot read the topology {}: {error}", file.display())))?;
+    Ok(Topology::from_toml(&text).map_err(Error::from)?)
+}
+
 /// The signals that end a lab.
 struct Signals {
     interrupt: unix::Signal,
@@ -203,7 +216,7 @@ async fn until_end(
     args: &Args,
     mut child: Option<Child>,
     signals: &mut Signals,
-    engine: &Engine,
+    engine: &Engines,
     quiet: bool,
 ) -> anyhow::Result<End> {
     let time = async {
@@ -241,7 +254,7 @@ async fn until_end(
 }
 
 /// Keeps the line of rates current; returns when forwarding ended by itself.
-async fn watch(engine: &Engine, quiet: bool) {
+async fn watch(engine: &Engines, quiet: bool) {
     let terminal = std::io::stdout().is_terminal();
     let period = if terminal { TERMINAL_PERIOD } else { LOG_PERIOD };
     let mut before = engine.status().unwrap_or_default();
@@ -295,7 +308,7 @@ fn signal_number(signal: Signal) -> u8 {
 }
 
 /// What stands on the screen while the lab is up.
-fn greet(lab: &Lab, engine: &Engine) -> anyhow::Result<()> {
+fn greet(lab: &Lab, engine: &Engines) -> anyhow::Result<()> {
     let state = lab.state();
     let status = engine.status()?;
     println!("lab `{}`: {} mode, {}\n", lab.name(), status.mode, status.backend);

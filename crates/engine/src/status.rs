@@ -30,6 +30,30 @@ pub struct Status {
     pub troubles: Vec<String>,
 }
 
+impl Status {
+    /// Two routers of one lab as one: lists behind each other, counters added.
+    #[must_use]
+    pub fn merge(mut self, other: Status) -> Status {
+        self.workers += other.workers;
+        self.ports.extend(other.ports);
+        self.neighbours.extend(other.neighbours);
+        self.troubles.extend(other.troubles);
+        for (reason, frames) in other.drops {
+            *self.drops.entry(reason).or_default() += frames;
+        }
+        self.totals = Totals {
+            received: self.totals.received + other.totals.received,
+            originated: self.totals.originated + other.totals.originated,
+            sent: self.totals.sent + other.totals.sent,
+            to_host: self.totals.to_host + other.totals.to_host,
+            consumed: self.totals.consumed + other.totals.consumed,
+            held: self.totals.held + other.totals.held,
+            dropped: self.totals.dropped + other.totals.dropped,
+        };
+        self
+    }
+}
+
 /// What a drop reason of the userspace router means, as a sentence; `None` for the kernel's own counters.
 #[must_use]
 pub fn drop_sentence(name: &str) -> Option<&'static str> {
