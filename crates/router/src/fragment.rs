@@ -5,13 +5,13 @@ use nsrouter_wire::eth::{self, MacAddr};
 use nsrouter_wire::frame::Frame;
 use nsrouter_wire::ipv4::{self, MORE_FRAGMENTS, OFFSET_MASK};
 use nsrouter_wire::offload::{Gso, Offload};
-use nsrouter_wire::segment::{self, Segments};
+use nsrouter_wire::segment::Segments;
 
 use crate::drop::DropReason;
 use crate::options;
 use crate::output;
 use crate::pipeline::{Context, Router};
-use crate::rewrite::L3;
+use crate::rewrite::{self, L3};
 use crate::tables::Port;
 use crate::types::{Event, NextHop, Originate, Verdict};
 
@@ -36,10 +36,18 @@ impl Router {
         let mac = output::resolve(context.tables, next_hop, out);
         let way = Way { port, next_hop, mac };
         let done = if frame.offload.gso == Gso::None {
+            let header = ipv4::Header::parse(&frame.data()[L3..]);
+            let l4 = L3 + header.map_or(0, |header| header.header_bytes());
             // The checksum covers the whole, which no receiver of a fragment sees.
-            segment::complete_checksum(frame) && self.split(&frame.data()[L3..], &way, out)
+            if !rewrite::complete_checksum(frame, l4) {
+                return Verdict::Drop(DropReason::BadOffload);
+            }
+            self.split(&frame.data()[L3..], &way, out)
         } else {
-            self.split_super(frame, &way, out)
+            let Ok(segments) = Segments::new(frame.data(), L3, frame.offload) else {
+                return Verdict::Drop(DropReason::BadOffload);
+            };
+            self.split_super(segments, &way, out)
         };
         if mac.is_none() {
             out.report(Event::Unresolved(next_hop));
@@ -48,8 +56,7 @@ impl Router {
     }
 
     /// Cuts a super-frame up first: each segment is a packet with an identification of its own.
-    fn split_super(&mut self, frame: &Frame<'_>, way: &Way<'_>, out: &mut impl Originate) -> bool {
-        let Ok(mut segments) = Segments::new(frame.data(), L3, frame.offload) else { return false };
+    fn split_super(&mut self, mut segments: Segments<'_>, way: &Way<'_>, out: &mut impl Originate) -> bool {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut done = true;
         while let Some(bytes) = segments.write_next(&mut scratch) {

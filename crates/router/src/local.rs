@@ -7,7 +7,6 @@ use nsrouter_wire::frame::Frame;
 use nsrouter_wire::icmp;
 use nsrouter_wire::ipv4::{self, protocol};
 use nsrouter_wire::ipv6;
-use nsrouter_wire::segment;
 
 use crate::drop::DropReason;
 use crate::icmp_error::TTL;
@@ -38,14 +37,14 @@ impl Router {
         if number != protocol::ICMP {
             return self.deliver(frame, context, number, out);
         }
-        if !segment::complete_checksum(frame) {
-            return Verdict::Drop(DropReason::IcmpMalformed);
+        if !rewrite::complete_checksum(frame, L3 + header_bytes) {
+            return Verdict::Drop(DropReason::BadOffload);
         }
         let message = &mut frame.data_mut()[L3 + header_bytes..];
         if message.len() < icmp::HEADER_BYTES || !icmp::v4_is_valid(message) {
             return Verdict::Drop(DropReason::IcmpMalformed);
         }
-        if message[0] != icmp::v4::ECHO || message[1] != 0 {
+        if message[0] != icmp::v4::ECHO {
             return self.icmp_to_host(frame, context);
         }
         message[0] = icmp::v4::ECHO_REPLY;
@@ -121,8 +120,8 @@ impl Router {
         if upper.protocol != protocol::ICMPV6 {
             return self.deliver(frame, context, upper.protocol, out);
         }
-        if !segment::complete_checksum(frame) {
-            return Verdict::Drop(DropReason::IcmpMalformed);
+        if !rewrite::complete_checksum(frame, L3 + upper.offset) {
+            return Verdict::Drop(DropReason::BadOffload);
         }
         let Some(header) = ipv6::Header::parse(&frame.data()[L3..]) else {
             return Verdict::Drop(DropReason::Ip6Short);

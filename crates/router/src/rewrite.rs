@@ -3,6 +3,8 @@
 use nsrouter_wire::eth::{self, MacAddr};
 use nsrouter_wire::frame::Frame;
 use nsrouter_wire::ipv4;
+use nsrouter_wire::offload::Gso;
+use nsrouter_wire::segment;
 
 use crate::tables::Port;
 
@@ -28,6 +30,18 @@ pub(crate) fn decrement_ttl(frame: &mut Frame<'_>) {
 pub(crate) fn decrement_hop_limit(frame: &mut Frame<'_>) {
     if let Some(hop_limit) = frame.data_mut().get_mut(L3 + 7) {
         *hop_limit = hop_limit.wrapping_sub(1);
+    }
+}
+
+/// Completes a pending checksum of an unsegmented frame whose L4 message begins at `l4`; false when what is pending does
+/// not lie within that message.
+pub(crate) fn complete_checksum(frame: &mut Frame<'_>, l4: usize) -> bool {
+    if frame.offload.gso != Gso::None {
+        return false;
+    }
+    match frame.offload.checksum {
+        None => true,
+        Some(pending) => usize::from(pending.start) >= l4 && segment::complete_checksum(frame),
     }
 }
 
