@@ -33,7 +33,8 @@ pub(crate) struct Args {
     /// Who forwards: kernel, userspace:BACKEND. Ratios are to kernel.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "kernel,userspace:packet")]
     modes: Vec<Mode>,
-    /// What is sent: tcp-N, tcp-N-reverse, tcp-bidir, udp-SIZE (frame with FCS), latency-idle, each also with -v6.
+    /// What is sent: tcp-N, tcp-N-reverse, tcp-bidir, udp-SIZE (frame with FCS), latency-idle,
+    /// latency-load, connections, each also with -v6.
     #[arg(
         long,
         value_name = "LIST",

@@ -77,6 +77,13 @@ pub struct AgentOptions {
     pub traffic: TrafficChoice,
 }
 
+impl AgentOptions {
+    fn window(&self) -> Window {
+        let seconds = |seconds| Duration::from_secs(u64::from(seconds));
+        Window { warm_up: seconds(self.warm_up_seconds), length: seconds(self.seconds) }
+    }
+}
+
 /// What an agent prints, as one line of JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentReport {
@@ -139,18 +146,40 @@ pub fn measure(client: &Host, server: &Host, options: &AgentOptions) -> Result<A
     let family = options.scenario.family;
     let target = server.address(family);
     client.run(|| await_path(target))?;
-    let payload_bytes = match options.scenario.load {
-        Load::Tcp { .. } => 0,
+    match options.scenario.load {
+        Load::Tcp { streams, direction } => generate(client, server, options, 0, || {
+            builtin::tcp(client, server, target, streams, direction, options.window())
+        }),
         Load::Udp { frame_bytes } => {
-            Scenario::udp_payload(frame_bytes, family).ok_or(AgentError::FrameSize)?
+            let payload = Scenario::udp_payload(frame_bytes, family).ok_or(AgentError::FrameSize)?;
+            generate(client, server, options, payload, || {
+                builtin::udp(client, server, target, payload, options.window())
+            })
         }
-        Load::LatencyIdle => return client.run(|| latency(target, options)),
-    };
+        Load::LatencyIdle => client.run(|| latency(target, options)),
+        Load::LatencyLoad => {
+            builtin::beside_bulk(client, server, target, || client.run(|| latency(target, options)))
+        }
+        Load::Connections => {
+            let samples = builtin::connections(client, server, target, options.window())?;
+            Ok(AgentReport { samples, traffic: Generator::Builtin.to_string() })
+        }
+    }
+}
+
+/// Makes bulk traffic with iperf3, or with `builtin` where that is the choice.
+fn generate(
+    client: &Host,
+    server: &Host,
+    options: &AgentOptions,
+    payload_bytes: u16,
+    builtin: impl FnOnce() -> Result<Vec<Sample>, AgentError>,
+) -> Result<AgentReport, AgentError> {
     let generator = Generator::choose(options.traffic)?;
     let before = frames_between(client, server)?;
     let mut samples = match &generator {
         Generator::Iperf3 { .. } => with_iperf3(client, server, options, payload_bytes)?,
-        Generator::Builtin => with_builtin(client, server, options, payload_bytes)?,
+        Generator::Builtin => builtin()?,
     };
     let after = frames_between(client, server)?;
     if let Some(at) = samples.iter().position(|sample| sample.metric == "offered") {
@@ -166,21 +195,6 @@ pub fn measure(client: &Host, server: &Host, options: &AgentOptions) -> Result<A
 fn frames_between(client: &Host, server: &Host) -> Result<(u64, u64), AgentError> {
     let of = |host: &Host| host.run(|| Frames::now().map_err(AgentError::Generator));
     Ok((of(client)?.sent, of(server)?.received))
-}
-
-fn with_builtin(
-    client: &Host,
-    server: &Host,
-    options: &AgentOptions,
-    payload_bytes: u16,
-) -> Result<Vec<Sample>, AgentError> {
-    let seconds = |seconds| Duration::from_secs(u64::from(seconds));
-    let window = Window { warm_up: seconds(options.warm_up_seconds), length: seconds(options.seconds) };
-    let target = server.address(options.scenario.family);
-    match options.scenario.load {
-        Load::Tcp { streams, direction } => builtin::tcp(client, server, target, streams, direction, window),
-        Load::Udp { .. } | Load::LatencyIdle => builtin::udp(client, server, target, payload_bytes, window),
-    }
 }
 
 /// Waits until the server's host answers an echo. It resolves the neighbours on the way too.

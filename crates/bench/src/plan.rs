@@ -100,6 +100,10 @@ pub enum Load {
     },
     /// Echo round trips one at a time, over an otherwise idle path.
     LatencyIdle,
+    /// The same beside one TCP bulk stream from t1 to t2.
+    LatencyLoad,
+    /// New TCP connections, opened and closed as fast as they are accepted.
+    Connections,
 }
 
 /// One row of the comparison.
@@ -147,6 +151,8 @@ impl fmt::Display for Scenario {
             }
             Load::Udp { frame_bytes } => write!(f, "udp-{frame_bytes}")?,
             Load::LatencyIdle => f.write_str("latency-idle")?,
+            Load::LatencyLoad => f.write_str("latency-load")?,
+            Load::Connections => f.write_str("connections")?,
         }
         match self.family {
             Family::V4 => Ok(()),
@@ -184,10 +190,13 @@ impl FromStr for Scenario {
                 return Err(PlanError::FrameSize { text: text.into() });
             }
             Load::Udp { frame_bytes }
-        } else if name == "latency-idle" {
-            Load::LatencyIdle
         } else {
-            return Err(unknown());
+            match name {
+                "latency-idle" => Load::LatencyIdle,
+                "latency-load" => Load::LatencyLoad,
+                "connections" => Load::Connections,
+                _ => return Err(unknown()),
+            }
         };
         Ok(Scenario { load, family })
     }
@@ -206,8 +215,8 @@ pub enum PlanError {
     },
     /// Not a scenario.
     #[error(
-        "there is no scenario `{text}`; there are tcp-N, tcp-N-reverse, tcp-bidir, udp-SIZE and latency-idle, \
-         each also with the suffix -v6"
+        "there is no scenario `{text}`; there are tcp-N, tcp-N-reverse, tcp-bidir, udp-SIZE, latency-idle, latency-load \
+         and connections, each also with the suffix -v6"
     )]
     Scenario {
         /// What was asked for.
@@ -343,6 +352,8 @@ mod tests {
             "tcp-bidir-v6",
             "udp-128-v6",
             "latency-idle-v6",
+            "latency-load",
+            "connections-v6",
         ] {
             assert_eq!(name.parse::<Scenario>().unwrap().to_string(), name);
         }

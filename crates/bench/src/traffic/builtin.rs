@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::Sample;
 use crate::agent::{AgentError, Host};
@@ -19,6 +21,8 @@ use crate::plan::Direction;
 const TCP_BLOCK_BYTES: usize = 128 << 10;
 /// A connection is made at once, or the path does not work.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Threads that open connections.
+const CONNECTORS: usize = 4;
 /// How often a receiver that gets nothing looks whether it is over.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Asked for a UDP receiver's buffer; the machine's rmem_max may allow less.
@@ -102,6 +106,83 @@ fn tcp_over(flows: &[(TcpStream, TcpStream)], window: Window) -> Counted<1> {
         }
         counted
     })
+}
+
+/// Runs `work` beside one TCP stream from the client's host to the server's that takes all it can get.
+pub(crate) fn beside_bulk<T>(
+    client: &Host,
+    server: &Host,
+    target: IpAddr,
+    work: impl FnOnce() -> Result<T, AgentError>,
+) -> Result<T, AgentError> {
+    let flows = connect(client, server, target, 1)?;
+    let (received, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for (from, to) in &flows {
+            scope.spawn(|| write_until(from, &over));
+            scope.spawn(|| read_until(to, &received));
+        }
+        let result = work();
+        over.store(true, Ordering::Relaxed);
+        for (from, to) in &flows {
+            // As in `tcp_over`.
+            let _ = from.shutdown(Shutdown::Both);
+            let _ = to.shutdown(Shutdown::Both);
+        }
+        result
+    })
+}
+
+/// New TCP connections from the client's host to the server's, each opened, accepted and closed, by a few connecting
+/// threads.
+pub(crate) fn connections(
+    client: &Host,
+    server: &Host,
+    target: IpAddr,
+    window: Window,
+) -> Result<Vec<Sample>, AgentError> {
+    let listener =
+        server.run(|| TcpListener::bind(SocketAddr::new(target, 0)).map_err(AgentError::Generator))?;
+    let address = listener.local_addr().map_err(AgentError::Generator)?;
+    let timeout = TimeVal::milliseconds(50);
+    setsockopt(&listener, sockopt::ReceiveTimeout, &timeout).map_err(|e| AgentError::Generator(e.into()))?;
+    let (made, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let counted = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                // Closed at once; a timeout only looks again whether it is over.
+                drop(listener.accept());
+            }
+        });
+        for _ in 0..CONNECTORS {
+            // The sockets must be made inside the host's namespace.
+            scope.spawn(|| client.run(|| connect_until(address, &made, &over)));
+        }
+        let counted = window.count(|| [made.load(Ordering::Relaxed)]);
+        over.store(true, Ordering::Relaxed);
+        counted
+    });
+    let [made] = counted.counts;
+    if made == 0 {
+        return Err(AgentError::NothingArrived);
+    }
+    Ok(vec![Sample::new("connections", "connection/s", made as f64 / counted.elapsed.as_secs_f64())])
+}
+
+fn connect_until(address: SocketAddr, made: &AtomicU64, over: &AtomicBool) -> Result<(), AgentError> {
+    let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+    while !over.load(Ordering::Relaxed) {
+        let Ok(mut stream) = TcpStream::connect_timeout(&address, CONNECT_WITHIN) else { continue };
+        // The server closes what it has accepted. Without waiting for that, connectors outrun it, its queue overflows, and
+        // the SYNs that it drops are sent again a second later: that would be the measurement.
+        // Those that are in its queue when it ends are never closed.
+        stream.set_read_timeout(Some(LOOK_AGAIN)).map_err(AgentError::Generator)?;
+        let accepted = matches!(stream.read(&mut [0; 1]), Ok(0));
+        // Closed by a reset: nothing waits in TIME_WAIT until the ports run out.
+        setsockopt(&stream, sockopt::Linger, &at_once).map_err(|e| AgentError::Generator(e.into()))?;
+        made.fetch_add(u64::from(accepted), Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 /// Connects from the client's host to the server's: pairs of both ends.

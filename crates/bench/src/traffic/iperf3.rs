@@ -156,7 +156,7 @@ pub fn client(options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error> {
         Load::Udp { .. } => {
             command.args(["--udp", "--bitrate", "0", "--length", &options.payload_bytes.to_string()]);
         }
-        Load::LatencyIdle => return Err(Iperf3Error::Load),
+        Load::LatencyIdle | Load::LatencyLoad | Load::Connections => return Err(Iperf3Error::Load),
     }
     let mut child = command
         .stdin(Stdio::null())
@@ -251,7 +251,7 @@ fn parse(text: &str, options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error
                 Sample::new("loss", "1", loss),
             ])
         }
-        Load::LatencyIdle => Err(Iperf3Error::Load),
+        Load::LatencyIdle | Load::LatencyLoad | Load::Connections => Err(Iperf3Error::Load),
     }
 }
 
