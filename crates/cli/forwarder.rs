@@ -1,12 +1,11 @@
 //! Where lab and engine meet: the ports that a lab made become the ports of an engine.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use nsrouter_engine::kernel::Kernel;
 use nsrouter_engine::status::Status;
-use nsrouter_engine::userspace::{Config, OpenHost, OpenPort, Userspace};
+use nsrouter_engine::userspace::{Config, OpenHost, OpenPort, Spin, Userspace};
 use nsrouter_engine::{Engine, Hop, MacAddr, NeighConfig, Port, PortId, Route, RouteKind, Settings};
 use nsrouter_lab::{HOST_PORT, Lab, Node, PortInfo};
 use nsrouter_rings::{guard, packet, tun};
@@ -55,7 +54,13 @@ fn merged(all: Vec<(String, Status)>) -> Status {
 ///
 /// # Errors
 /// What the lab, the rings or the engine could not do.
-pub(crate) fn start(lab: &mut Lab, mode: Mode, backend: Backend, set: &[Setting]) -> anyhow::Result<Engines> {
+pub(crate) fn start(
+    lab: &mut Lab,
+    mode: Mode,
+    backend: Backend,
+    set: &[Setting],
+    spin: Spin,
+) -> anyhow::Result<Engines> {
     if mode == Mode::Kernel {
         lab.set_forwarding()?;
     }
@@ -64,7 +69,7 @@ pub(crate) fn start(lab: &mut Lab, mode: Mode, backend: Backend, set: &[Setting]
     for router in routers {
         let engine = match (mode, backend) {
             (Mode::Kernel, _) => start_kernel(lab.node(&router)?)?,
-            (Mode::Userspace, Backend::Packet) => start_packet(lab, &router, set)?,
+            (Mode::Userspace, Backend::Packet) => start_packet(lab, &router, set, spin)?,
         };
         engines.push((router, engine));
     }
@@ -77,7 +82,7 @@ fn start_kernel(router: &Node) -> anyhow::Result<Engine> {
     Ok(Engine::Kernel(kernel))
 }
 
-fn start_packet(lab: &mut Lab, router: &str, set: &[Setting]) -> anyhow::Result<Engine> {
+fn start_packet(lab: &mut Lab, router: &str, set: &[Setting], spin: Spin) -> anyhow::Result<Engine> {
     let node = lab.node(router)?;
     let infos = node.ports.clone();
     // A socket belongs to the namespace of the thread that opens it, so the rings are opened in there.
@@ -114,7 +119,7 @@ fn start_packet(lab: &mut Lab, router: &str, set: &[Setting]) -> anyhow::Result<
         routes: routes(lab, router),
         settings,
         neighbours: NeighConfig::default(),
-        spin: Duration::ZERO,
+        spin,
     };
     let engine =
         node.ns.run(|| Userspace::start(config)).context("cannot enter the router's namespace")??;

@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nsrouter_engine::control::serve;
 use nsrouter_engine::status::Status;
+use nsrouter_engine::userspace::Spin;
 use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::{Error, Forwarder, Lab, Options, RouterNs, Topology};
 use tokio::process::{Child, Command};
@@ -78,12 +79,25 @@ pub(crate) struct Args {
     time: Option<Duration>,
     #[arg(long, value_name = "NAME=VALUE", help = settings::HELP, value_parser = settings::parse, requires = "mode")]
     pub(crate) set: Vec<Setting>,
+    /// How long an idle worker of the userspace router looks for frames before it sleeps: `never`, `always`, a time
+    /// like 50us, or `adaptive`.
+    #[arg(long, value_name = "SPIN", default_value = "never", value_parser = parse_spin, requires = "mode")]
+    spin: Spin,
     /// Print the final counters as JSON.
     #[arg(long, requires = "mode")]
     json: bool,
     /// Run this beside the lab, and take the lab down when it ends; its exit code is nsrouter's.
     #[arg(last = true, value_name = "COMMAND", requires = "mode")]
     command: Vec<OsString>,
+}
+
+fn parse_spin(text: &str) -> Result<Spin, String> {
+    match text {
+        "never" => Ok(Spin::Never),
+        "always" => Ok(Spin::Always),
+        "adaptive" => Ok(Spin::Adaptive),
+        time => humantime::parse_duration(time).map(Spin::For).map_err(|error| error.to_string()),
+    }
 }
 
 /// How long a command may take to end after it was asked to.
@@ -147,7 +161,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     for replaced in lab.replaced().iter().filter(|_| !quiet) {
         println!("{}", clean::describe(replaced));
     }
-    let engine = forwarder::start(&mut lab, mode, args.backend, &args.set)?;
+    let engine = forwarder::start(&mut lab, mode, args.backend, &args.set, args.spin)?;
     let socket = status::socket_of(&lab.dir());
     let end = runtime.block_on(async {
         let listener = serve::bind(&socket)?;

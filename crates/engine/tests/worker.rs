@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use nsrouter_engine::status::Status;
-use nsrouter_engine::userspace::{Config, OpenPort, Userspace};
+use nsrouter_engine::userspace::{Config, OpenPort, Spin, Userspace};
 use nsrouter_engine::{MacAddr, NeighConfig, Port, PortId, Settings};
 use nsrouter_rings::memory::{self, Stored, Wire};
 use nsrouter_rings::port::Capabilities;
@@ -45,7 +45,7 @@ fn engine(capacity: usize) -> (Userspace, [Wire; 2]) {
         routes: Vec::new(),
         settings: Settings::default(),
         neighbours: NeighConfig { retransmit_ms: 20, ..NeighConfig::default() },
-        spin: Duration::ZERO,
+        spin: Spin::Never,
     };
     (Userspace::start(config).unwrap(), wires.try_into().unwrap())
 }

@@ -3,6 +3,7 @@
 pub(crate) mod egress;
 pub(crate) mod hold;
 pub(crate) mod originate;
+mod spin;
 pub(crate) mod wake;
 pub(crate) mod worker;
 
@@ -10,7 +11,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use nsrouter_rings::guard::Guard;
@@ -23,6 +24,7 @@ use nsrouter_wire::frame::PortId;
 use crate::Port;
 use crate::control::Control;
 use crate::status::{HostPort, NeighbourStatus, PortStatus, Status, Totals};
+pub use crate::userspace::spin::Spin;
 use crate::userspace::wake::Bell;
 use crate::userspace::worker::{Worker, WorkerParts};
 
@@ -67,7 +69,7 @@ pub struct Config {
     /// Timers and bounds of the neighbour table.
     pub neighbours: NeighConfig,
     /// How long an idle worker looks for frames before it sleeps.
-    pub spin: Duration,
+    pub spin: Spin,
 }
 
 /// Starting the userspace engine failed; one variant a step.

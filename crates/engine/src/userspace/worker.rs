@@ -9,7 +9,6 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use crossbeam_channel::{Receiver, Sender};
@@ -25,6 +24,7 @@ use nsrouter_wire::offload::Offload;
 use crate::userspace::egress::Egress;
 use crate::userspace::hold::HoldPool;
 use crate::userspace::originate::{Destination, Outbox};
+use crate::userspace::spin::{Pause, Spin, Spinner};
 use crate::userspace::wake::Bell;
 use crate::userspace::{OpenHost, OpenPort, Shared};
 
@@ -64,7 +64,7 @@ pub(crate) struct WorkerParts {
     pub(crate) number: u16,
     pub(crate) ports: Vec<OpenPort>,
     pub(crate) host: Option<OpenHost>,
-    pub(crate) spin: Duration,
+    pub(crate) spin: Spin,
     pub(crate) shared: Arc<Shared>,
     pub(crate) bell: Bell,
     pub(crate) events: Sender<Event>,
@@ -99,7 +99,7 @@ pub(crate) struct Worker {
     bell: Bell,
     control: Bell,
     shared: Arc<Shared>,
-    spin_ns: u64,
+    spin: Spin,
     rounds: u32,
 }
 
@@ -153,7 +153,7 @@ impl Worker {
             bell: parts.bell,
             control: parts.control,
             shared: parts.shared,
-            spin_ns: u64::try_from(parts.spin.as_nanos()).unwrap_or(u64::MAX),
+            spin: parts.spin,
             rounds: 0,
         };
         (worker, handle)
@@ -163,20 +163,23 @@ impl Worker {
     pub(crate) fn run(mut self) {
         // Also when this thread panics: the control plane must hear of it.
         let _farewell = Farewell { shared: Arc::clone(&self.shared), control: self.control.clone() };
-        let mut idle_since = None;
+        let mut spinner = Spinner::new(self.spin);
         while !self.shared.stop.load(Ordering::Acquire) {
             let now = self.shared.clock.now();
             if self.round(now) {
-                idle_since = None;
+                spinner.found(now.mono_ns);
                 if self.rounds.is_multiple_of(PUBLISH_ROUNDS) {
                     self.publish();
                 }
-            } else if now.mono_ns - *idle_since.get_or_insert(now.mono_ns) >= self.spin_ns {
-                idle_since = None;
-                self.publish();
-                self.sleep(now);
-            } else {
-                std::hint::spin_loop();
+                continue;
+            }
+            match spinner.idle(now.mono_ns) {
+                Pause::Look => std::hint::spin_loop(),
+                Pause::Yield => std::thread::yield_now(),
+                Pause::Sleep => {
+                    self.publish();
+                    self.sleep(now);
+                }
             }
         }
         for next_hop in self.path.hold.next_hops() {
