@@ -88,7 +88,7 @@ drop_reasons! {
     Ip6PayloadLength "ip6_payload_length" "The IPv6 payload length is beyond the frame." Silent;
     Ip6Extension "ip6_extension" "The IPv6 extension headers do not fit into the packet." Silent;
     BeyondScope "beyond_scope" "A link-local source may not leave its link." BeyondScope;
-    LinkLocalDestination "link_local_destination" "A link-local destination that is not ours." Silent;
+    LinkLocalDestination "link_local_destination" "A link-local destination, and no link that it could be on." Silent;
     // Forwarding
     TtlExceeded "ttl_exceeded" "The TTL or hop limit ran out." TimeExceeded;
     NoRoute "no_route" "No route leads to the destination." NoRoute;

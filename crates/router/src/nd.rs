@@ -16,6 +16,7 @@ use crate::drop::DropReason;
 use crate::output::Exit;
 use crate::pipeline::{Context, Router};
 use crate::rewrite::L3;
+use crate::source;
 use crate::tables::Port;
 use crate::types::{Event, NextHop, Originate, Seen, Verdict};
 
@@ -106,18 +107,26 @@ impl Router {
         if message.source == message.target || context.tables.is_own6(message.source) {
             return Verdict::Drop(DropReason::MartianSource);
         }
-        if !ingress.has6(message.target) {
+        let is_anycast = !ingress.has6(message.target);
+        if is_anycast && !ingress.has_anycast6(message.target) {
             return Verdict::Drop(DropReason::NdNotOurs);
         }
+        // Others may answer for an anycast address too, so nobody overrides (section 7.2.7); nor is it a source.
+        let source = if is_anycast {
+            source::v6(context.tables, ingress.id, message.source).unwrap_or(ingress.link_local)
+        } else {
+            message.target
+        };
         if is_probe {
-            return self.defend(context, ingress, message.target, out);
+            return self.defend(context, ingress, source, message.target, out);
         }
         seen(ingress, message, Seen::Solicitation, out);
 
         // The answer, in place. Override and the option come only with the answer to a group, as in Linux
         // `ndisc_recv_ns`: who asked us alone knows our address and only wants to hear that we are there.
         let to_group = message.destination.is_multicast();
-        let flags = nd::FLAG_ROUTER | nd::FLAG_SOLICITED | if to_group { nd::FLAG_OVERRIDE } else { 0 };
+        let overrides = if to_group && !is_anycast { nd::FLAG_OVERRIDE } else { 0 };
+        let flags = nd::FLAG_ROUTER | nd::FLAG_SOLICITED | overrides;
         let bytes = if to_group { nd::NEIGHBOUR_WITH_MAC_BYTES } else { nd::NEIGHBOUR_BYTES };
         let whole = L3 + ipv6::HEADER_BYTES + bytes;
         let mac = message.options.source_mac.filter(|mac| mac.is_unicast()).unwrap_or(message.from);
@@ -125,14 +134,14 @@ impl Router {
             // The question had no option: no room in place.
             let next_hop = NextHop { port: ingress.id, addr: IpAddr::V6(message.source) };
             let exit = Exit::Link { port: ingress, next_hop, prefix_len: 64 };
-            let (source, destination) = (message.target, message.source);
+            let (target, destination) = (message.target, message.source);
             let sent = self.originate(
                 exit,
                 ipv6::HEADER_BYTES + bytes,
                 Offload::default(),
                 context.tables,
                 out,
-                |packet| write_advertisement(packet, source, destination, flags, ingress.mac),
+                |packet| write_advertisement(packet, (source, destination), flags, target, ingress.mac),
             );
             return if sent { Verdict::Consumed } else { Verdict::Drop(DropReason::NoBuffer) };
         }
@@ -140,7 +149,7 @@ impl Router {
         frame.offload = Offload::default();
         let data = frame.data_mut();
         eth::write(data, mac, ingress.mac, eth::TYPE_IPV6);
-        write_advertisement(&mut data[L3..], message.target, message.source, flags, ingress.mac);
+        write_advertisement(&mut data[L3..], (source, message.source), flags, message.target, ingress.mac);
         Verdict::Reply(ingress.id)
     }
 
@@ -149,15 +158,16 @@ impl Router {
         &mut self,
         context: &Context<'_>,
         ingress: &Port,
+        source: Ipv6Addr,
         target: Ipv6Addr,
         out: &mut impl Originate,
     ) -> Verdict {
-        let flags = nd::FLAG_ROUTER | nd::FLAG_OVERRIDE;
+        let flags = nd::FLAG_ROUTER | if source == target { nd::FLAG_OVERRIDE } else { 0 };
         let next_hop = NextHop { port: ingress.id, addr: IpAddr::V6(ALL_NODES) };
         let exit = Exit::Link { port: ingress, next_hop, prefix_len: 64 };
         let bytes = ipv6::HEADER_BYTES + nd::NEIGHBOUR_WITH_MAC_BYTES;
         let sent = self.originate(exit, bytes, Offload::default(), context.tables, out, |packet| {
-            write_advertisement(packet, target, ALL_NODES, flags, ingress.mac);
+            write_advertisement(packet, (source, ALL_NODES), flags, target, ingress.mac);
         });
         if sent { Verdict::Consumed } else { Verdict::Drop(DropReason::NoBuffer) }
     }
@@ -198,10 +208,16 @@ fn seen(ingress: &Port, message: &Message, kind: Seen, out: &mut impl Originate)
     }
 }
 
-/// Writes a whole neighbour advertisement of `source`; as long as `packet`, which leaves out the option when short.
-fn write_advertisement(packet: &mut [u8], source: Ipv6Addr, destination: Ipv6Addr, flags: u8, mac: MacAddr) {
+/// Writes a whole neighbour advertisement; as long as `packet`, which leaves out the option when short.
+fn write_advertisement(
+    packet: &mut [u8],
+    (source, destination): (Ipv6Addr, Ipv6Addr),
+    flags: u8,
+    target: Ipv6Addr,
+    mac: MacAddr,
+) {
     let mut message = [0; nd::NEIGHBOUR_WITH_MAC_BYTES];
-    nd::write_neighbour(&mut message, icmp::v6::NEIGHBOUR_ADVERTISEMENT, flags, source, nd::TARGET_MAC, mac);
+    nd::write_neighbour(&mut message, icmp::v6::NEIGHBOUR_ADVERTISEMENT, flags, target, nd::TARGET_MAC, mac);
     let bytes = packet.len() - ipv6::HEADER_BYTES;
     let fields = ipv6::Fields {
         traffic_class: 0,

@@ -30,6 +30,8 @@ const LISTED: u8 = 3;
 pub(crate) struct Options {
     record_route: Option<usize>,
     timestamp: Option<usize>,
+    /// Where the list ends before the header does.
+    end: Option<usize>,
     /// The sender wants to choose the way.
     pub(crate) source_route: bool,
     /// RFC 2113: routers on the way shall look at the packet.
@@ -46,6 +48,7 @@ pub(crate) fn check(packet: &[u8]) -> Result<Options, u8> {
     while at < end {
         let kind = packet[at];
         if kind == END {
+            options.end = Some(at);
             break;
         }
         if kind == NOP {
@@ -209,6 +212,10 @@ pub(crate) fn record_transit(
     let header_bytes = usize::from(packet[0] & 0x0f) * 4;
     let header = &mut packet[..header_bytes];
     recorder.record(header, options, true);
+    // Whatever was behind the end of the list does not go on, as in Linux.
+    if let Some(end) = options.end {
+        header[end..].fill(END);
+    }
     ipv4::fill_checksum(header);
 }
 

@@ -19,7 +19,7 @@ use crate::drop::{DropReason, IcmpAnswer};
 use crate::limit::{Limits, RedirectLimits};
 use crate::options::{self, Options};
 use crate::rewrite::{self, L3};
-use crate::tables::{Port, Tables, Way};
+use crate::tables::{Port, Tables, Target, Way};
 use crate::types::{Config, NextHop, Originate, Time, Verdict};
 
 /// One worker's router: its counters, rate limiters and identifications. Tables and time are passed in.
@@ -315,8 +315,8 @@ impl Router {
         // Ethernet padding goes.
         frame.truncate(L3 + packet_bytes);
 
-        // RFC 4291 sections 2.5.3 and 2.7: loopback and mapped addresses never appear on a link, and no group sends.
-        if source.is_multicast() || source.is_loopback() || source.to_ipv4_mapped().is_some() {
+        // RFC 4291 sections 2.5.3 and 2.7: a loopback address never appears on a link, and no group sends.
+        if source.is_multicast() || source.is_loopback() {
             return Verdict::Drop(DropReason::MartianSource);
         }
         if destination.is_multicast() {
@@ -325,16 +325,20 @@ impl Router {
         if destination.is_loopback() || destination.is_unspecified() {
             return Verdict::Drop(DropReason::MartianDestination);
         }
-        if destination.is_unicast_link_local() {
-            if destination == ingress.link_local {
-                return self.local6(frame, context, ingress, destination, out);
-            }
-            return Verdict::Drop(DropReason::LinkLocalDestination);
+        if destination == ingress.link_local {
+            return self.local6(frame, context, ingress, destination, out);
         }
 
-        self.counters.lookups += 1;
         let tables = context.tables;
-        let target = tables.route6(destination);
+        let same_link;
+        let target = if destination.is_unicast_link_local() {
+            // RFC 4291 section 2.5.6: not to other links. Within its own Linux sends it on, with a redirect.
+            same_link = Target { way: Way::OnLink(ingress.id), prefix_len: 64 };
+            &same_link
+        } else {
+            self.counters.lookups += 1;
+            tables.route6(destination)
+        };
         match &target.way {
             Way::Local => return self.local6(frame, context, ingress, destination, out),
             _ if context.cast == Cast::Group => return Verdict::Drop(DropReason::L2Broadcast),

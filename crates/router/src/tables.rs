@@ -55,6 +55,11 @@ impl Port {
         address == self.link_local || self.v6.iter().any(|net| net.addr() == address)
     }
 
+    /// Whether the address is the subnet-router anycast address of one of the port's subnets (RFC 4291 section 2.6.1).
+    pub(crate) fn has_anycast6(&self, address: Ipv6Addr) -> bool {
+        self.v6.iter().any(|net| net.prefix_len() < 127 && net.network() == address)
+    }
+
     /// Whether we are a member of the group on this port: all nodes, all routers, the solicited-node groups of our
     /// addresses (RFC 4291 section 2.8).
     pub(crate) fn is_member6(&self, group: Ipv6Addr) -> bool {
@@ -65,7 +70,10 @@ impl Port {
             || group == ALL_ROUTERS
             || group == SITE_ROUTERS
             || group == ipv6::solicited_node(self.link_local)
-            || self.v6.iter().any(|net| group == ipv6::solicited_node(net.addr()))
+            || self.v6.iter().any(|net| {
+                group == ipv6::solicited_node(net.addr())
+                    || net.prefix_len() < 127 && group == ipv6::solicited_node(net.network())
+            })
     }
 }
 

@@ -51,6 +51,14 @@ fn record_route_gets_the_address_by_which_the_packet_leaves() {
 }
 
 #[test]
+fn what_follows_the_end_of_the_list_is_blanked() {
+    let mut bench = Bench::lab();
+    let done = bench.push(P1, &with_options(T2, &[1, 0, 9, 9, 7, 7, 7, 7]));
+    assert_eq!((done.verdict, &done.bytes[34..42]), (Verdict::Send(P2), &[1, 0, 0, 0, 0, 0, 0, 0][..]));
+    assert!(is_sound(&done.bytes));
+}
+
+#[test]
 fn timestamps_are_filled_in_with_the_address_that_the_sender_sees() {
     let mut bench = Bench::lab();
     bench.now.utc_ms = 0x0102_0304;

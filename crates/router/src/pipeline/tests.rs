@@ -148,7 +148,7 @@ fn martians_of_ipv4_are_those_of_linux() {
 #[test]
 fn scopes_of_ipv6() {
     let mut bench = Bench::lab();
-    for source in ["ff02::1", "::1", "::ffff:10.0.0.1", "::"] {
+    for source in ["ff02::1", "::1", "::"] {
         bench.expect_drop(P1, &udp6(source, "fd00:252::1", 64, b""), DropReason::MartianSource);
     }
     for destination in ["::1", "::", "ff01::1", "ff00::1"] {
@@ -156,7 +156,7 @@ fn scopes_of_ipv6() {
     }
     bench.expect_drop(P1, &udp6("fd00:251::1", "ff02::fb", 64, b""), DropReason::Multicast);
     bench.expect_drop(P1, &udp6("fd00:251::1", "ff0e::1", 64, b""), DropReason::Multicast);
-    bench.expect_drop(P1, &udp6("fd00:251::1", "fe80::99", 64, b""), DropReason::LinkLocalDestination);
+    assert_eq!(bench.push(P1, &udp6("::ffff:10.0.0.1", "fd00:252::1", 64, b"")).verdict, Verdict::Send(P2));
     assert!(bench.out.sent.is_empty());
     bench.expect_drop(P1, &udp6("fe80::11", "fd00:252::1", 64, b""), DropReason::BeyondScope);
     let (port, error) = bench.take_one();
@@ -165,6 +165,17 @@ fn scopes_of_ipv6() {
     // A link-local source is answered from the link-local address.
     assert_eq!(ip.header().source_addr().to_string(), "fe80::1:2ff:fe03:401");
     assert_eq!(ip.header().destination_addr().to_string(), "fe80::11");
+}
+
+#[test]
+fn a_link_local_destination_stays_on_its_link() {
+    let mut bench = Bench::lab();
+    let next_hop = NextHop { port: P1, addr: addr("fe80::99") };
+    let done = bench.push(P1, &udp6("fd00:251::1", "fe80::99", 64, b""));
+    assert_eq!(done.verdict, Verdict::Hold(next_hop));
+    // The sender could have asked for it itself.
+    assert_eq!(bench.take_one().1[54], 137);
+    assert_eq!(bench.push(P1, &udp6("fe80::12", "fe80::11", 64, b"")).verdict, Verdict::Send(P1));
 }
 
 #[test]
