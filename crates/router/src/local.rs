@@ -132,6 +132,10 @@ impl Router {
             return Verdict::Drop(DropReason::IcmpMalformed);
         }
         match message[0] {
+            // What extension headers ask of a receiver is the host's trade.
+            icmp::v6::ECHO if upper.offset > ipv6::HEADER_BYTES && self.host_takes(frame, context) => {
+                self.icmp_to_host(frame, context)
+            }
             icmp::v6::ECHO => self.echo6(frame, context, destination, upper.offset, out),
             icmp::v6::ROUTER_SOLICITATION..=icmp::v6::REDIRECT => {
                 self.nd(frame, context, ingress, upper.offset, hop_limit, out)

@@ -104,12 +104,11 @@ impl Router {
     pub fn unreachable(
         &mut self,
         frame: &mut Frame<'_>,
-        next_hop: NextHop,
+        _: NextHop,
         tables: &Tables,
         now: Time,
         out: &mut impl Originate,
     ) -> Verdict {
-        let _ = next_hop;
         self.counters.held -= 1;
         let context = Context { tables, now, ingress: frame.ingress, cast: Cast::Ours };
         let verdict = self.refuse(frame, &context, DropReason::NeighbourFailed, 0, out);

@@ -258,5 +258,23 @@ mod tests {
             prop_assert_eq!(ours.destination(), theirs.destination_addr());
             prop_assert_eq!(ours.traffic_class() >> 2, theirs.dcp().value());
         }
+
+        #[test]
+        fn view_agrees_with_pnet_whatever_the_bytes(bytes in any::<[u8; 20]>()) {
+            let ours = Header::parse(&bytes).unwrap();
+            let theirs = pnet_packet::ipv4::Ipv4Packet::new(&bytes).unwrap();
+            prop_assert_eq!(ours.version(), theirs.get_version());
+            prop_assert_eq!(ours.header_bytes(), usize::from(theirs.get_header_length()) * 4);
+            prop_assert_eq!(ours.traffic_class(), theirs.get_dscp() << 2 | theirs.get_ecn());
+            prop_assert_eq!(ours.total_bytes(), usize::from(theirs.get_total_length()));
+            prop_assert_eq!(ours.identification(), theirs.get_identification());
+            prop_assert_eq!(ours.flags_offset() >> 13, u16::from(theirs.get_flags()));
+            prop_assert_eq!(ours.fragment_offset_bytes(), usize::from(theirs.get_fragment_offset()) * 8);
+            prop_assert_eq!(ours.ttl(), theirs.get_ttl());
+            prop_assert_eq!(ours.protocol(), theirs.get_next_level_protocol().0);
+            prop_assert_eq!(ours.checksum(), theirs.get_checksum());
+            prop_assert_eq!(ours.source(), theirs.get_source());
+            prop_assert_eq!(ours.destination(), theirs.get_destination());
+        }
     }
 }

@@ -99,6 +99,21 @@ fn echo_with_a_pending_checksum_is_answered_with_a_complete_one() {
 }
 
 #[test]
+fn an_echo_with_extension_headers_is_for_the_host_if_there_is_one() {
+    let mut frame = ping6("fd00:251::1", "fd00:251::2");
+    frame.splice(54..54, [58, 0, 1, 4, 0, 0, 0, 0]);
+    frame[19] += 8;
+    frame[20] = 60;
+    assert_eq!(with_host().push(P1, &frame).verdict, Verdict::ToHost);
+    let done = Bench::lab().push(P1, &frame);
+    assert_eq!(done.verdict, Verdict::Reply(P1));
+    let ip = Ipv6Slice::from_slice(&done.bytes[14..]).unwrap();
+    assert_eq!(ip.payload().ip_number.0, 58);
+    let reply = Icmpv6Slice::from_slice(ip.payload().payload).unwrap();
+    assert!(reply.is_checksum_valid(ip.header().source(), ip.header().destination()));
+}
+
+#[test]
 fn a_wrong_icmp_checksum_is_not_answered() {
     let mut bench = Bench::lab();
     let mut frame = ping4([10, 10, 251, 2], 64);
