@@ -155,6 +155,12 @@ pub fn lab_name() -> String {
 
 /// Runs one case beside a lab of its own, or in an empty network.
 fn run_case(mode: &str, case: &str) {
+    let output = case_output(mode, case);
+    assert!(output.status.success(), "{}", describe(&output));
+}
+
+/// Runs the case `MODE::NAME` of this program as [`run_case`] does, and says what came of it.
+pub fn case_output(mode: &str, case: &str) -> Output {
     let shared = (mode == "rootless").then(Shared::new);
     let program = shared.as_ref().map_or_else(|| std::env::current_exe().unwrap(), Shared::case);
     let arguments = |mode: &str| {
@@ -178,13 +184,7 @@ fn run_case(mode: &str, case: &str) {
         command.args(arguments(mode));
         command
     };
-    let output = command
-        .arg(program)
-        .env(CASE_VARIABLE, case)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the binary starts");
-    assert!(output.status.success(), "{}", describe(&output));
+    command.arg(program).env(CASE_VARIABLE, case).stdin(Stdio::null()).output().expect("the binary starts")
 }
 
 /// A process's outcome, for a failure's message.
@@ -336,10 +336,28 @@ pub struct Tap {
 impl Tap {
     /// Sends one Ethernet frame.
     pub fn send(&mut self, bytes: &[u8]) {
+        self.send_offloaded(bytes, Offload::default());
+    }
+
+    /// Sends one Ethernet frame that has its checksum pending, or is a super-frame.
+    pub fn send_offloaded(&mut self, bytes: &[u8], offload: Offload) {
         let mut buffer = bytes.to_vec();
         let len = buffer.len();
-        let frame = Frame::new(&mut buffer, 0, len, PortId(0), Offload::default()).expect("it fits");
+        let frame = Frame::new(&mut buffer, 0, len, PortId(0), offload).expect("it fits");
         assert_eq!(self.transmit.send(&mut [frame]).frames, 1, "the kernel takes the frame");
+    }
+
+    /// The frames that are here now.
+    pub fn take(&mut self) -> Vec<(Vec<u8>, Offload)> {
+        let mut frames = Vec::new();
+        loop {
+            let mut burst = Burst::new();
+            self.receive.recv(64, &mut burst).expect("the interface is up");
+            if burst.is_empty() {
+                return frames;
+            }
+            frames.extend(burst.iter().map(|frame| (frame.data().to_vec(), frame.offload)));
+        }
     }
 
     /// Every frame that comes within `time`, as far as `wanted` wants it.

@@ -1,0 +1,58 @@
+//! Where the userspace router differs from Linux, once, with the reason.
+
+/// A scene in which the modes are to differ.
+pub struct Difference {
+    /// `subject::scene`.
+    pub scene: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// Whether it is meant. What is not yet as it should be is listed too, so that nobody takes it for finished; its
+    /// scene says how the counters will move.
+    pub is_meant: bool,
+}
+
+const fn meant(scene: &'static str, reason: &'static str) -> Difference {
+    Difference { scene, reason, is_meant: true }
+}
+
+const fn not_yet(scene: &'static str) -> Difference {
+    Difference { scene, reason: "not yet as Linux does", is_meant: false }
+}
+
+const UNPARSED: &str =
+    "RFC 8200 section 4 lets routers pass hop-by-hop options on unread, and we do; Linux reads them";
+
+/// All of them.
+pub const ALL: &[Difference] = &[
+    meant(
+        "ipv4_errors::an_error_to_a_subnet_s_broadcast_address",
+        "RFC 1812 section 4.3.2.7: no error to a source that is not one host; Linux broadcasts it",
+    ),
+    meant(
+        "neighbours::arp_sender_is_a_group",
+        "RFC 1812 section 3.3.2: no group is believed to be a neighbour's address; Linux answers to the group",
+    ),
+    meant(
+        "ipv6::about_a_redirect",
+        "RFC 4443 section 2.4 (e.2): no error about a redirect; Linux spares only errors",
+    ),
+    meant("ipv6::hop_by_hop_option_to_discard", UNPARSED),
+    meant("ipv6::hop_by_hop_option_to_report", UNPARSED),
+    meant("ipv6::hop_by_hop_option_beyond_its_header", UNPARSED),
+    not_yet("ipv4::priority_tag_of_no_vlan"),
+    not_yet("ipv4_errors::about_an_unassigned_icmp_type"),
+    not_yet("ipv4_options::two_record_routes"),
+    not_yet("ipv4_options::exceeded_with_record_route"),
+    not_yet("ipv4_options::exceeded_with_time_stamp"),
+    not_yet("ipv4_options::no_route_with_options"),
+    not_yet("ipv4_options::redirected_with_record_route"),
+    not_yet("ipv4_local::udp_to_a_closed_port_in_a_broadcast_frame"),
+    not_yet("ipv4_local::an_unknown_protocol_in_a_broadcast_frame"),
+    not_yet("ipv6::to_no_address"),
+    not_yet("ipv6::an_error_leaves_by_the_way_back"),
+    not_yet("ipv6::address_unreachable_when_resolution_fails"),
+    not_yet("ipv6::udp_in_a_broadcast_frame_to_a_closed_port"),
+    not_yet("neighbours::arp_of_ieee802_hardware"),
+    not_yet("neighbours::unicast_solicitation_without_option"),
+    not_yet("neighbours::the_source_of_a_solicitation_for_an_answer"),
+];
