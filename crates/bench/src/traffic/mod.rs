@@ -63,7 +63,7 @@ pub enum Generator {
         /// What it says of itself.
         version: String,
     },
-    /// [`builtin`].
+    /// `builtin`.
     Builtin,
 }
 
