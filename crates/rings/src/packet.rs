@@ -250,7 +250,7 @@ impl Receive for PacketRx {
         }
         let mut arrived = [Arrived::default(); HOT_BUFFERS];
         if copies > 0 {
-            fetch_copies(self.fd.as_fd(), &mut self.hot, &mut arrived[..copies])?;
+            fetch_copies(self.fd.as_fd(), &mut self.hot, &mut arrived[..copies]);
         }
         let mut copied = self.hot.iter_mut().zip(arrived);
         for descriptor in descriptors {
@@ -320,24 +320,24 @@ impl Receive for PacketRx {
     }
 }
 
-/// Takes the messages that belong to the COPY slots off the receive queue, one a slot.
-fn fetch_copies(fd: BorrowedFd<'_>, hot: &mut [Box<[u8]>], arrived: &mut [Arrived]) -> io::Result<()> {
+/// Takes the messages that belong to the COPY slots off the receive queue, one a slot. What could not be had
+/// stays empty, and its frame counts as truncated.
+fn fetch_copies(fd: BorrowedFd<'_>, hot: &mut [Box<[u8]>], arrived: &mut [Arrived]) {
     let mut done = 0;
     while done < arrived.len() {
         let buffers =
             hot[done..].iter_mut().map(|buffer| &mut buffer[HOT_HEADROOM_BYTES - VNET_HEADER_BYTES..]);
         match receive_each(fd, buffers, &mut arrived[done..]) {
-            Ok(0) => return Err(io::Error::from_raw_os_error(libc::EPROTO)),
-            Ok(got) => done += got,
-            // The queue is filled before the slot is: a missing message means that an error lay on the
-            // socket (ENETDOWN), which this call took off. The messages are still there.
-            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => return Err(error),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if Refusal::from_error(&error) == Refusal::Down => {}
-            Err(error) => return Err(error),
+            Ok(got) if got > 0 => done += got,
+            // An error that lay on the socket (ENETDOWN) was taken off by this call. The queue is filled before
+            // the slot is, so the messages are still there.
+            Err(error)
+                if error.kind() == io::ErrorKind::Interrupted
+                    || Refusal::from_error(&error) == Refusal::Down => {}
+            // Nothing is left on the queue, so what comes next belongs to the next slot again.
+            Ok(_) | Err(_) => return,
         }
     }
-    Ok(())
 }
 
 /// The transmit half of a packet port.

@@ -137,6 +137,10 @@ impl Control {
     fn advance(&mut self) {
         let now = self.shared.clock.now_ns();
         while let Ok(event) = self.events.try_recv() {
+            if let Event::AddressConflict { port, addr, mac } = event {
+                let port = self.plan.ports.get(port.index()).map_or("a port", |port| port.name.as_str());
+                self.shared.trouble(format!("another station on {port}, {mac}, uses our address {addr}"));
+            }
             self.neighbours.event(&event, &self.tables, now, &mut self.actions);
         }
         self.neighbours.tick(&self.tables, now, &mut self.actions);

@@ -172,14 +172,33 @@ impl Shared {
     pub(crate) fn trouble(&self, what: String) {
         tracing::warn!("{what}");
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        if troubles.len() < TROUBLES {
+        if troubles.len() < TROUBLES && !troubles.contains(&what) {
             troubles.push(what);
         }
     }
+}
 
-    /// Says that no worker is left.
-    pub(crate) fn set_ended(&self) {
-        self.ended.store(true, Ordering::Release);
+/// Says that forwarding has ended when a thread of the engine ends, however it ends.
+#[derive(Debug)]
+pub(crate) struct Farewell {
+    what: &'static str,
+    shared: Arc<Shared>,
+    control: Bell,
+}
+
+impl Farewell {
+    pub(crate) fn new(what: &'static str, shared: &Arc<Shared>, control: &Bell) -> Farewell {
+        Farewell { what, shared: Arc::clone(shared), control: control.clone() }
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.trouble(format!("the {} panicked", self.what));
+        }
+        self.shared.ended.store(true, Ordering::Release);
+        self.control.ring();
     }
 }
 
@@ -249,9 +268,11 @@ impl Userspace {
             bells: vec![bell, control_bell.clone()],
             threads: Vec::new(),
         };
-        let control = Control::new(plan, shared, event_rx, control_bell, vec![handle]);
+        let control = Control::new(plan, shared, event_rx, control_bell.clone(), vec![handle]);
         let (ready_tx, ready_rx) = crossbeam_channel::bounded(1);
+        let farewell = Farewell::new("control plane", &engine.shared, &control_bell);
         engine.spawn("nsr-control", move || {
+            let _farewell = farewell;
             control.run(|outcome| {
                 // The receiver waits for exactly this.
                 let _ = ready_tx.send(outcome);
@@ -274,7 +295,7 @@ impl Userspace {
         Ok(())
     }
 
-    /// Whether no worker is left to forward: the troubles of the status say why.
+    /// Whether a thread of the engine has ended, so that forwarding cannot go on: the troubles of the status say why.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.shared.ended.load(Ordering::Acquire)

@@ -26,7 +26,7 @@ use crate::userspace::hold::HoldPool;
 use crate::userspace::originate::{Destination, Outbox};
 use crate::userspace::spin::{Pause, Spin, Spinner};
 use crate::userspace::wake::Bell;
-use crate::userspace::{OpenHost, OpenPort, Shared};
+use crate::userspace::{Farewell, OpenHost, OpenPort, Shared};
 
 /// Events that may wait for the control plane.
 pub(crate) const EVENTS: usize = 1024;
@@ -161,8 +161,7 @@ impl Worker {
 
     /// Forwards until the engine stops.
     pub(crate) fn run(mut self) {
-        // Also when this thread panics: the control plane must hear of it.
-        let _farewell = Farewell { shared: Arc::clone(&self.shared), control: self.control.clone() };
+        let _farewell = Farewell::new("forwarding worker", &self.shared, &self.control);
         let mut spinner = Spinner::new(self.spin);
         while !self.shared.stop.load(Ordering::Acquire) {
             let now = self.shared.clock.now();
@@ -262,22 +261,6 @@ impl Worker {
             }
         }
         self.bell.silence();
-    }
-}
-
-/// Tells the control plane that its worker has ended, however it ended.
-struct Farewell {
-    shared: Arc<Shared>,
-    control: Bell,
-}
-
-impl Drop for Farewell {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.shared.trouble("the forwarding worker panicked".to_owned());
-        }
-        self.shared.set_ended();
-        self.control.ring();
     }
 }
 
