@@ -155,16 +155,18 @@ pub fn lab_name() -> String {
 
 /// Runs one case beside a lab of its own, or in an empty network.
 fn run_case(mode: &str, case: &str) {
-    let output = case_output(mode, case);
+    let output = case_output(mode, case, &[]);
     assert!(output.status.success(), "{}", describe(&output));
 }
 
-/// Runs the case `MODE::NAME` of this program as [`run_case`] does, and says what came of it.
-pub fn case_output(mode: &str, case: &str) -> Output {
+/// Runs the case `MODE::NAME` of this program as [`run_case`] does, in a lab with these options, and says what came of it.
+pub fn case_output(mode: &str, case: &str, options: &[&str]) -> Output {
     let shared = (mode == "rootless").then(Shared::new);
     let program = shared.as_ref().map_or_else(|| std::env::current_exe().unwrap(), Shared::case);
     let arguments = |mode: &str| {
-        ["--mode", mode, "--private", "--name", &lab_name(), "--for", "120s", "--"].map(str::to_owned)
+        let name = lab_name();
+        let fixed = ["--mode", mode, "--private", "--name", &name, "--for", "120s"];
+        fixed.iter().chain(options).chain(&["--"]).map(|word| (*word).to_owned()).collect::<Vec<String>>()
     };
     let mut command = if let Some(shared) = &shared {
         let mut command = shared.as_nobody();

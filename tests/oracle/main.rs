@@ -20,6 +20,7 @@ mod ipv6;
 mod neighbours;
 mod observe;
 mod packet;
+mod routes;
 mod stage;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,8 @@ struct Scene {
 /// Scenes that share a lab.
 struct Subject {
     name: &'static str,
+    /// How the lab is made, beside what every lab has.
+    options: &'static [&'static str],
     /// What is done to the lab first.
     prepare: fn(&Stage<'_>),
     scenes: &'static [Scene],
@@ -67,9 +70,10 @@ struct Played {
 }
 
 macro_rules! subjects {
-    ($($name:literal $module:ident $prepare:expr;)*) => {
+    ($($name:literal $module:ident $options:expr, $prepare:expr;)*) => {
         const SUBJECTS: &[Subject] = &[$(Subject {
             name: $name,
+            options: $options,
             prepare: $prepare,
             scenes: $module::SCENES,
             played: { static PLAYED: OnceLock<[Played; 2]> = OnceLock::new(); &PLAYED },
@@ -86,13 +90,14 @@ macro_rules! subjects {
 const PROGRAMS: &[&str] = &["ip"];
 
 subjects! {
-    "ipv4" ipv4 |_| ();
-    "ipv4_errors" ipv4_errors |_| ();
-    "ipv4_options" ipv4_options |_| ();
-    "ipv4_fragments" ipv4_fragments ipv4_fragments::prepare;
-    "ipv4_local" ipv4_local |_| ();
-    "ipv6" ipv6 ipv6::prepare;
-    "neighbours" neighbours |_| ();
+    "ipv4" ipv4 &[], |_| ();
+    "ipv4_errors" ipv4_errors &[], |_| ();
+    "ipv4_options" ipv4_options &[], |_| ();
+    "ipv4_fragments" ipv4_fragments &[], ipv4_fragments::prepare;
+    "ipv4_local" ipv4_local &[], |_| ();
+    "ipv6" ipv6 &[], ipv6::prepare;
+    "neighbours" neighbours &[], |_| ();
+    "routes" routes routes::OPTIONS, |_| ();
 }
 
 /// What a line of outcome begins with on the standard output of a run.
@@ -113,7 +118,7 @@ fn play(lab: &Lab, name: &str) {
 }
 
 fn play_in(mode: &str, subject: &Subject) -> Played {
-    let output = common::case_output(mode, &format!("{mode}::{}", subject.name));
+    let output = common::case_output(mode, &format!("{mode}::{}", subject.name), subject.options);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let outcomes = text
         .lines()

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nsrouter_wire::offload::{Gso, Offload};
 
 use crate::packet::{self, A4, A6, Mac};
-use crate::stage::{Where, router_mac, router4, router6};
+use crate::stage::{Where, is_own4, is_own6, router_mac};
 
 fn mac(mac: Mac) -> String {
     match mac {
@@ -166,7 +166,7 @@ fn ipv4(text: &mut String, packet: &[u8], is_pending: bool) {
         return;
     }
     let (src, dst) = (a4(&packet[12..16]), a4(&packet[16..20]));
-    let is_own = [Where::T1, Where::T2].into_iter().any(|at| src == router4(at));
+    let is_own = is_own4(src);
     let fragment = u16::from_be_bytes([packet[6], packet[7]]);
     // A large packet of the router's own is cut into fragments of one identification, whatever it is.
     let id = if is_own { "*".to_owned() } else { hex(&packet[4..6]) };
@@ -207,7 +207,7 @@ fn ipv6(text: &mut String, packet: &[u8], is_pending: bool) {
         return;
     }
     let (src, dst) = (a6(&packet[8..24]), a6(&packet[24..40]));
-    let is_own = [Where::T1, Where::T2].into_iter().any(|at| router6(at).contains(&src));
+    let is_own = is_own6(src);
     let class = (packet[0] & 15) << 4 | packet[1] >> 4;
     let flow = u32::from_be_bytes([0, packet[1] & 15, packet[2], packet[3]]);
     let flow = if is_own { "*".to_owned() } else { format!("{flow:#x}") };

@@ -61,6 +61,21 @@ pub fn router6(at: Where) -> [A6; 2] {
     [station6(at, 2), near]
 }
 
+/// Whether the router has that address; those of `tests/data/oracle/routes.toml` included.
+pub fn is_own4(address: A4) -> bool {
+    let more = [[10, 10, 251, 3], [10, 20, 0, 2], [10, 30, 0, 0], [10, 40, 0, 1]];
+    [router4(T1), router4(T2)].contains(&address) || more.contains(&address)
+}
+
+/// The same, IPv6.
+pub fn is_own6(address: A6) -> bool {
+    let mut second_subnet = [0; 16];
+    second_subnet[..4].copy_from_slice(&[0xfd, 0, 0, 0x20]);
+    second_subnet[15] = 2;
+    let more = [station6(T1, 3), second_subnet];
+    router6(T1).contains(&address) || router6(T2).contains(&address) || more.contains(&address)
+}
+
 /// The MAC address of a station.
 pub fn station_mac(at: Where, n: u8) -> Mac {
     [2, if at == T1 { 0x51 } else { 0x52 }, 0, 0, 0, n]
