@@ -78,7 +78,7 @@ macro_rules! subjects {
             scenes: $module::SCENES,
             played: { static PLAYED: OnceLock<[Played; 2]> = OnceLock::new(); &PLAYED },
         }),*];
-        const CASES: &[Case] = &[$(Case {
+        const CASES: &[Case] = &[HOST_S_VIEW, $(Case {
             name: $name,
             modes: &[],
             programs: PROGRAMS,
@@ -98,6 +98,32 @@ subjects! {
     "ipv6" ipv6 &[], ipv6::prepare;
     "neighbours" neighbours &[], |_| ();
     "routes" routes routes::OPTIONS, |_| ();
+}
+
+/// The other way round: what a Linux host makes of the router's answers.
+const HOST_S_VIEW: Case = Case {
+    name: "hosts_find_the_router_reachable",
+    modes: common::BOTH,
+    programs: &["ip", "ping"],
+    body: reachable,
+};
+
+/// An answer that a Linux host takes for a solicited one brings its neighbour entry to REACHABLE, and one with the
+/// router flag is remembered as a router's (RFC 4861 sections 7.2.4 and 7.3.3).
+fn reachable(lab: &Lab) {
+    for (node, interface, address) in [
+        ("t1", "t1-eth0", "10.10.251.2"),
+        ("t1", "t1-eth0", "fd00:251::2"),
+        ("t1", "t1-eth0", "fe80::1:2ff:fe03:401"),
+        ("t2", "t2-eth0", "10.10.252.2"),
+        ("t2", "t2-eth0", "fd00:252::2"),
+    ] {
+        lab.succeed(node, &["ip", "neigh", "flush", "dev", interface]);
+        lab.succeed(node, &["ping", "-n", "-c", "1", "-W", "2", "-I", interface, address]);
+        let entry = lab.succeed(node, &["ip", "neigh", "show", address, "dev", interface]);
+        assert!(entry.contains("REACHABLE"), "{address}: {entry}{}", lab.dump());
+        assert_eq!(entry.contains(" router "), address.contains(':'), "{address}: {entry}");
+    }
 }
 
 /// What a line of outcome begins with on the standard output of a run.
