@@ -1,0 +1,229 @@
+//! What `doctor` looks at and tries, in throw-away namespaces of its own, never in the machine's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{Gid, Uid};
+use nsrouter_lab::NodeNs;
+use nsrouter_rings::probe;
+use serde::{Deserialize, Serialize};
+
+/// `lo` in every new network namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
+const LO: u32 = 1;
+
+/// What came of trying something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Try {
+    Works,
+    Fails(String),
+}
+
+impl<T, E: std::error::Error> From<Result<T, E>> for Try {
+    fn from(result: Result<T, E>) -> Try {
+        match result {
+            Ok(_) => Try::Works,
+            Err(error) => {
+                let mut text = error.to_string();
+                let mut cause = error.source();
+                while let Some(error) = cause {
+                    text = format!("{text}: {error}");
+                    cause = error.source();
+                }
+                Try::Fails(text)
+            }
+        }
+    }
+}
+
+/// What can be done in a network namespace of one's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Tries {
+    pub(super) veth: Try,
+    pub(super) packet_ring: Try,
+    pub(super) tun: Try,
+    pub(super) tap: Try,
+    pub(super) bpf: Try,
+    pub(super) tcx: Try,
+    pub(super) xdp: Try,
+    pub(super) receive_buffer_force: Try,
+    pub(super) ipv6: Try,
+}
+
+/// Everything that was looked at.
+pub(super) struct Seen {
+    pub(super) kernel: String,
+    pub(super) user: Uid,
+    /// What a network namespace made by this user as it is can do.
+    pub(super) direct: Result<Tries, String>,
+    /// What one inside a new user namespace can do.
+    pub(super) rootless: Result<Tries, String>,
+    pub(super) rmem_max: Option<u64>,
+    pub(super) wmem_max: Option<u64>,
+    pub(super) backlog: Option<u64>,
+    pub(super) programs: Vec<(&'static Program, bool)>,
+    pub(super) forward: Forward,
+}
+
+/// Whether the machine's own filter lets packets through.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Forward {
+    Accepts,
+    Drops(&'static str),
+    Unknown(&'static str),
+}
+
+pub(super) fn look() -> Seen {
+    let number =
+        |name: &str| fs::read_to_string(Path::new("/proc/sys/net/core").join(name)).ok()?.trim().parse().ok();
+    let direct = NodeNs::create().and_then(|ns| ns.run(try_all)).map_err(|error| error.to_string());
+    Seen {
+        kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+        user: Uid::effective(),
+        direct,
+        rootless: rootless().map_err(|error| format!("{error:#}")),
+        rmem_max: number("rmem_max"),
+        wmem_max: number("wmem_max"),
+        backlog: number("netdev_max_backlog"),
+        programs: PROGRAMS.iter().map(|program| (program, find(program.name).is_some())).collect(),
+        forward: forward_policy(),
+    }
+}
+
+/// Tries everything in the namespace of the calling thread, which must be a fresh one.
+fn try_all() -> Tries {
+    Tries {
+        veth: veth(),
+        packet_ring: probe::packet_ring(LO).into(),
+        tun: probe::tun().into(),
+        tap: probe::tap().into(),
+        bpf: probe::bpf().into(),
+        tcx: probe::tcx(LO).into(),
+        xdp: probe::xdp_socket(LO).into(),
+        receive_buffer_force: probe::rcvbuf_force(1 << 23).into(),
+        ipv6: fs::metadata("/proc/sys/net/ipv6").into(),
+    }
+}
+
+/// Makes a veth pair, which goes with its namespace.
+fn veth() -> Try {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Try::Fails(error.to_string()),
+    };
+    runtime.block_on(async {
+        let (connection, handle, _) = match rtnetlink::new_connection() {
+            Ok(parts) => parts,
+            Err(error) => return Try::Fails(format!("netlink: {error}")),
+        };
+        tokio::spawn(connection);
+        handle.link().add(rtnetlink::LinkVeth::new("doctor-a", "doctor-b").build()).execute().await.into()
+    })
+}
+
+/// Runs this program again, to make a user namespace while it has one thread.
+fn rootless() -> anyhow::Result<Tries> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let output = Command::new(program)
+        .args(["doctor", "--in-user-namespace"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .context("cannot start this program again")?;
+    let answer: Result<Tries, String> =
+        serde_json::from_slice(&output.stdout).with_context(|| format!("no answer ({})", output.status))?;
+    answer.map_err(anyhow::Error::msg)
+}
+
+pub(super) fn in_user_namespace() -> Result<Tries, String> {
+    let (user, group) = (Uid::effective(), Gid::effective());
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)
+        .map_err(|errno| format!("unshare: {errno}"))?;
+    // user_namespaces(7): without this an ordinary user may not map a group.
+    let maps = [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("0 {user} 1")),
+        ("gid_map", format!("0 {group} 1")),
+    ];
+    for (file, text) in maps {
+        fs::write(Path::new("/proc/self").join(file), text).map_err(|error| format!("{file}: {error}"))?;
+    }
+    Ok(try_all())
+}
+
+/// A program that someone who uses a lab may want.
+pub(super) struct Program {
+    pub(super) name: &'static str,
+    pub(super) cost: &'static str,
+    pub(super) remedy: &'static str,
+}
+
+pub(super) const PROGRAMS: [Program; 6] = [
+    Program {
+        name: "iperf3",
+        cost: "`nsrouter bench` cannot measure throughput",
+        remedy: "apt-get install iperf3",
+    },
+    Program { name: "iperf", cost: "nothing of nsrouter's own needs it", remedy: "apt-get install iperf" },
+    Program {
+        name: "ping",
+        cost: "`nsrouter check` has its own; `nsrouter exec t1 -- ping` does not work",
+        remedy: "apt-get install iputils-ping",
+    },
+    Program {
+        name: "traceroute",
+        cost: "`nsrouter check` has its own; `nsrouter exec t1 -- traceroute` does not work",
+        remedy: "apt-get install traceroute",
+    },
+    Program {
+        name: "tcpdump",
+        cost: "no look at the packets on a lab's links",
+        remedy: "apt-get install tcpdump",
+    },
+    Program {
+        name: "ip",
+        cost: "`ip netns` does not show labs; nsrouter itself does not need it",
+        remedy: "apt-get install iproute2",
+    },
+];
+
+/// The program's path. The folders of the administrator's programs are not in every user's `PATH`.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Reads the machine's own filter; changes nothing.
+fn forward_policy() -> Forward {
+    if !Uid::effective().is_root() {
+        return Forward::Unknown("only root may read the filter");
+    }
+    let print = |name: &str, arguments: &[&str]| {
+        let output = Command::new(find(name)?).args(arguments).stdin(Stdio::null()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    // iptables-save would load its kernel module where nobody uses it.
+    let iptables_in_use =
+        fs::read_to_string("/proc/net/ip_tables_names").is_ok_and(|tables| tables.contains("filter"));
+    let legacy = iptables_in_use.then(|| print("iptables-save", &["-t", "filter"])).flatten();
+    match (legacy, print("nft", &["list", "ruleset"])) {
+        (Some(rules), _) if iptables_drops(&rules) => Forward::Drops("iptables"),
+        (_, Some(rules)) if nft_drops(&rules) => Forward::Drops("nftables"),
+        (_, Some(_)) => Forward::Accepts,
+        (Some(_), None) => Forward::Accepts,
+        (None, None) => Forward::Unknown("neither nft nor iptables-save is installed"),
+    }
+}
+
+/// Whether the FORWARD chain of `iptables-save -t filter` drops what no rule takes.
+pub(super) fn iptables_drops(rules: &str) -> bool {
+    rules.lines().any(|line| line.starts_with(":FORWARD DROP"))
+}
+
+/// Whether a base chain of `nft list ruleset` on the forward hook drops what no rule takes.
+pub(super) fn nft_drops(rules: &str) -> bool {
+    rules.lines().any(|line| line.contains("hook forward") && line.contains("policy drop"))
+}
