@@ -107,8 +107,8 @@ fn bench(traffic: &str) {
         "7",
         "--traffic",
         traffic,
-        "--json",
-        file.to_str().unwrap(),
+        "--out",
+        folder.path().to_str().unwrap(),
     ]);
     assert!(output.status.success(), "{}", describe(&output));
     let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
@@ -137,7 +137,11 @@ fn bench(traffic: &str) {
     let ratio =
         ratios.iter().find(|row| row["scenario"] == "tcp-1" && row["metric"] == "throughput").unwrap();
     assert!(ratio["median"].as_f64().unwrap() > 0.0 && ratio["differs"] == false, "one round is no proof");
-    assert!(folder.path().read_dir().unwrap().count() == 1, "only the file that was asked for");
+    let mut files: Vec<_> = folder.path().read_dir().unwrap().map(|file| file.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["report.html", "results.csv", "results.json"], "these, and nothing half written");
+    let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert!(page.ends_with("</html>\n") && page.contains("Round trip, latency-idle"), "{page}");
 }
 
 /// The processes of the lab that a benchmark of that process id starts.
@@ -179,6 +183,8 @@ fn wrong_bench() {
     assert!(said(&["bench", "--modes", "kernel,kernel"], 2).contains("given twice"));
     let nowhere = said(&["bench", "--json", "/nonexistent/results.json"], 1);
     assert!(nowhere.contains("cannot write /nonexistent/results.json"), "{nowhere}");
+    let nowhere = said(&["bench", "--out", "/proc/nonexistent"], 1);
+    assert!(nowhere.contains("cannot make the folder /proc/nonexistent"), "{nowhere}");
     let unknown = ["bench", "--modes", "userspace:nosuch", "--scenarios", "latency-idle", "--rounds", "1"];
     assert!(said(&unknown, 2).contains("the mode userspace:nosuch cannot be measured here"));
     let output =

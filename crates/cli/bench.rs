@@ -1,6 +1,6 @@
 //! `nsrouter bench`: the forwarding modes compared by measurement, each in private labs of its own.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nsrouter_bench::agent::{self, AgentOptions, Host};
 use nsrouter_bench::cell::{Binary, Cancel};
 use nsrouter_bench::environment::Environment;
+use nsrouter_bench::output::{self, OutputError};
 use nsrouter_bench::plan::{Mode, Plan, Scenario};
 use nsrouter_bench::report::Report;
 use nsrouter_bench::run::{self, Event, Outcome, Refusal};
@@ -63,6 +64,28 @@ pub(crate) struct Args {
     /// Also write all samples, medians, ratios and the environment to this file, renewed after every round.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write results.json, results.csv and report.html with plots into this folder, renewed after every round.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Where results go besides the terminal.
+#[derive(Debug, Clone)]
+struct Outputs {
+    json: Option<PathBuf>,
+    folder: Option<PathBuf>,
+}
+
+impl Outputs {
+    fn write(&self, report: &Report) -> Result<(), OutputError> {
+        if let Some(file) = &self.json {
+            output::write_json(file, report)?;
+        }
+        if let Some(folder) = &self.folder {
+            output::write_folder(folder, report)?;
+        }
+        Ok(())
+    }
 }
 
 /// What the hidden `bench-agent` takes: see [`nsrouter_bench::cell::agent_arguments`].
@@ -114,15 +137,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         agent_subcommand: "bench-agent".into(),
     };
     let environment = Environment::look(&plan, &generator, env!("CARGO_PKG_VERSION"));
-    if let Some(file) = &args.json {
-        // Before minutes of work, not after: can it be written at all?
-        write_json(file, &Report::new(&plan, environment.clone(), &Outcome::default()))?;
-    }
-    let outcome = measure(&binary, &plan, &environment, args.json.as_deref())?;
+    let outputs = Outputs { json: args.json, folder: args.out };
+    // Before minutes of work, not after: can it be written at all?
+    outputs.write(&Report::new(&plan, environment.clone(), &Outcome::default()))?;
+    let outcome = measure(&binary, &plan, &environment, &outputs)?;
     let report = Report::new(&plan, environment, &outcome);
-    if let Some(file) = &args.json {
-        write_json(file, &report)?;
-    }
+    outputs.write(&report)?;
     if let Some(Refusal { mode, code, said }) = &outcome.refused {
         eprintln!("nsrouter: the mode {mode} cannot be measured here: {said}");
         return Ok(ExitCode::from(u8::try_from(*code).unwrap_or(1)));
@@ -142,7 +162,7 @@ fn measure(
     binary: &Binary,
     plan: &Plan,
     environment: &Environment,
-    json: Option<&Path>,
+    outputs: &Outputs,
 ) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -150,7 +170,7 @@ fn measure(
         .context("cannot start the runtime that waits for signals")?;
     let cancel = Cancel::default();
     let (binary, plan, environment) = (binary.clone(), plan.clone(), environment.clone());
-    let (json, worker_cancel) = (json.map(Path::to_owned), cancel.clone());
+    let (outputs, worker_cancel) = (outputs.clone(), cancel.clone());
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -159,10 +179,10 @@ fn measure(
             let progress = Progress::new(&plan);
             run::run(&binary, &plan, &worker_cancel, |event| {
                 progress.show(&plan, &event);
-                if let (Event::Round { so_far }, Some(file)) = (&event, &json)
-                    && let Err(error) = write_json(file, &Report::new(&plan, environment.clone(), so_far))
+                if let Event::Round { so_far } = &event
+                    && let Err(error) = outputs.write(&Report::new(&plan, environment.clone(), so_far))
                 {
-                    progress.line(&format!("{error:#}"));
+                    progress.line(&format!("{:#}", anyhow::Error::from(error)));
                 }
             })
         });
@@ -225,18 +245,6 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
-}
-
-/// Written beside and renamed over: a reader, or a run cut short, never meets half a file.
-fn write_json(file: &Path, report: &Report) -> anyhow::Result<()> {
-    let write = || -> std::io::Result<()> {
-        let beside = file.with_extension("json.new");
-        let mut out = std::fs::File::create(&beside)?;
-        serde_json::to_writer_pretty(&mut out, report)?;
-        out.write_all(b"\n")?;
-        std::fs::rename(beside, file)
-    };
-    write().with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn seed_of_now() -> u64 {

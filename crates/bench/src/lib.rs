@@ -3,7 +3,7 @@
 //! A [`plan::Plan`] names modes and scenarios and orders their cells. [`run::run`] measures them one by one: each cell
 //! starts the real binary as a user would ([`cell`]), with a lab of its own that nothing outlives, and inside that lab the
 //! binary's `bench-agent` makes the traffic ([`agent`], [`traffic`]). [`stats`] turns samples into medians, intervals and
-//! ratios, [`report`] into a table and a JSON file.
+//! ratios, [`report`] into a table, [`output`] into files.
 //!
 //! This crate knows no other crate of the workspace: what it measures is a program, whose path it is given.
 
@@ -12,7 +12,10 @@
 pub mod agent;
 pub mod cell;
 pub mod environment;
+mod html;
+pub mod output;
 pub mod plan;
+mod plot;
 pub mod report;
 pub mod run;
 pub mod stats;

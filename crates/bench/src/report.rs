@@ -303,7 +303,8 @@ impl Cell {
     }
 }
 
-fn with_interval(estimate: &Estimate, unit: &str) -> String {
+/// A median with its interval, in a unit that suits its size.
+pub(crate) fn with_interval(estimate: &Estimate, unit: &str) -> String {
     let (scale, unit, decimals) = scaled(estimate.median, unit);
     let value = |x: f64| format!("{:.decimals$}", x * scale);
     let [low, high] = estimate.ci95.map(value);
@@ -311,7 +312,7 @@ fn with_interval(estimate: &Estimate, unit: &str) -> String {
 }
 
 /// A factor, the unit after it, and how many decimals leave three digits or so.
-fn scaled(value: f64, unit: &str) -> (f64, &'static str, usize) {
+pub(crate) fn scaled(value: f64, unit: &str) -> (f64, &'static str, usize) {
     let (scale, unit) = match unit {
         "bit/s" if value >= 1e9 => (1e-9, "Gb/s"),
         "bit/s" => (1e-6, "Mb/s"),
@@ -333,7 +334,7 @@ fn scaled(value: f64, unit: &str) -> (f64, &'static str, usize) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::agent::AgentReport;
@@ -375,7 +376,7 @@ mod tests {
         (plan, outcome)
     }
 
-    fn report() -> Report {
+    pub(crate) fn report() -> Report {
         let (plan, outcome) = example();
         Report::new(&plan, Environment::look(&plan, &Generator::Builtin, "0.0.0"), &outcome)
     }
