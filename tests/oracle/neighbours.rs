@@ -38,6 +38,8 @@ fn altered(stage: &mut Stage<'_>, alter: fn(&mut Vec<u8>)) {
 /// A packet from t2 to this scene's station at t1, which shows where the router thinks that it is.
 fn call4(stage: &mut Stage<'_>) {
     stage.settle();
+    // The answers to what was said before are not to be taken for this packet.
+    stage.sync();
     let before = stage.count(T1);
     let packet = Ip4::new(stage.a4(T2), stage.a4(T1)).udp(5, 6, b"where are you");
     let frame = eth(router_mac(T2), stage.mac(T2), IPV4, &packet);
@@ -48,6 +50,8 @@ fn call4(stage: &mut Stage<'_>) {
 /// The same over IPv6.
 fn call6(stage: &mut Stage<'_>) {
     stage.settle();
+    // The answers to what was said before are not to be taken for this packet.
+    stage.sync();
     let before = stage.count(T1);
     let packet = Ip6::new(stage.a6(T2), stage.a6(T1)).udp(5, 6, b"where are you");
     let frame = eth(router_mac(T2), stage.mac(T2), IPV6, &packet);
