@@ -5,4 +5,5 @@ pub(crate) mod messages;
 pub(crate) mod ring;
 pub(crate) mod socket;
 pub(crate) mod tun;
+pub(crate) mod umem;
 pub(crate) mod xdp;

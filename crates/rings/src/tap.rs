@@ -1,0 +1,292 @@
+//! TAP: the host's interface is a TAP device, and this is the end that a cable would be plugged into.
+//!
+//! What the host sends is read here, and what is written here the host receives: no veth between, so no second device
+//! to cross. Both ways each frame has a virtio-net header before it, with which super-frames and pending checksums
+//! pass as they are. There is one system call a frame each way, as the device is no socket; it saves more than that
+//! costs for super-frames, and less for small packets.
+//!
+//! The device belongs to the namespace in which /dev/net/tun was opened, whatever happens to it later, so [`open`] is
+//! called in the host's. It goes away with its last descriptor. Source: drivers/net/tun.c,
+//! Documentation/networking/tuntap.rst.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::Arc;
+
+use nsrouter_wire::frame::{Frame, PortId};
+
+use crate::port::{BURST_FRAMES, Burst, Capabilities, Receive, Received, Refusal, Sent, Transmit};
+use crate::sys::tun;
+use crate::vnet::{self, VNET_HEADER_BYTES};
+
+/// Bytes that may be on their way into the host's stack (`TUNSETSNDBUF`).
+const SEND_BUFFER_BYTES: libc::c_int = 8 << 20;
+/// Before the frame: the virtio-net header, and room to prepend into.
+const HEADROOM_BYTES: usize = 126 + VNET_HEADER_BYTES;
+/// The largest GSO frame by default (GSO_LEGACY_MAX_SIZE) with its Ethernet and VLAN headers.
+const FRAME_BYTES: usize = 65_536 + 18;
+/// A burst ends when it has brought this much: a few super-frames stay in the second-level cache, and the many small
+/// frames of a full burst are far from it.
+const BURST_BYTES: usize = 192 << 10;
+
+/// Opening a TAP port failed; one variant a step.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// /dev/net/tun.
+    #[error("cannot open /dev/net/tun: {0}")]
+    Open(#[source] io::Error),
+    /// `TUNSETIFF`.
+    #[error("cannot make the TAP device {name} (it takes CAP_NET_ADMIN in its namespace): {source}")]
+    Create {
+        /// The interface's name.
+        name: String,
+        /// What the ioctl said.
+        source: io::Error,
+    },
+    /// One of the ioctls that set it up.
+    #[error("the kernel refuses {request} on a TAP device: {source}")]
+    Option {
+        /// The ioctl's name.
+        request: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The file with the device's counters.
+    #[error("cannot open /proc/thread-self/net/dev: {0}")]
+    Counters(#[source] io::Error),
+}
+
+/// Makes the TAP device `name` in the network namespace of the calling thread, and is its router's end.
+///
+/// The device is down and has no address yet. Where it exists already this is another queue of it.
+///
+/// # Errors
+/// [`OpenError`], one variant a step.
+pub fn open(name: &str, port: PortId) -> Result<(TapRx, TapTx), OpenError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open("/dev/net/tun")
+        .map_err(OpenError::Open)?;
+    let fd = OwnedFd::from(file);
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+    tun::create(&fd, name, flags).map_err(|source| OpenError::Create { name: name.to_owned(), source })?;
+    let option = |request| move |source| OpenError::Option { request, source };
+    let header_bytes = libc::c_int::try_from(VNET_HEADER_BYTES).unwrap_or(0);
+    tun::set_vnet_header(&fd, header_bytes).map_err(option("TUNSETVNETHDRSZ"))?;
+    let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+    // Kernels before 6.2 have no USO: the host then cuts its datagrams itself, and what we send it is cut here.
+    let uso = tun::set_offload(&fd, tcp | libc::TUN_F_USO4 | libc::TUN_F_USO6).is_ok();
+    if !uso {
+        tun::set_offload(&fd, tcp).map_err(option("TUNSETOFFLOAD"))?;
+    }
+    tun::set_send_buffer(&fd, SEND_BUFFER_BYTES).map_err(option("TUNSETSNDBUF"))?;
+    // An open file of /proc/.../net shows the namespace in which it was opened, from wherever it is read.
+    let counters = File::open("/proc/thread-self/net/dev").map_err(OpenError::Counters)?;
+    let device = Arc::new(File::from(fd));
+    let buffers = (0..BURST_FRAMES).map(|_| vec![0; HEADROOM_BYTES + FRAME_BYTES].into()).collect();
+    let losses = Losses { name: name.to_owned(), counters, told: 0, run: 0, suspected: false };
+    Ok((TapRx { port, device: Arc::clone(&device), buffers, losses }, TapTx { device, uso }))
+}
+
+/// The receive half: what the host sends.
+#[derive(Debug)]
+pub struct TapRx {
+    port: PortId,
+    device: Arc<File>,
+    buffers: Vec<Box<[u8]>>,
+    losses: Losses,
+}
+
+/// The transmit half: what the host receives.
+#[derive(Debug)]
+pub struct TapTx {
+    device: Arc<File>,
+    uso: bool,
+}
+
+/// Frames that the host's interface dropped because its queue was full.
+///
+/// Only /proc tells of them, which is slow to read. But after a loss a whole queue of frames is there to be read, one
+/// after the other: as long as there was no such run, nothing was lost and nothing need be read.
+#[derive(Debug)]
+struct Losses {
+    name: String,
+    counters: File,
+    /// What was counted last.
+    told: u64,
+    /// Frames read in a row, without finding the queue empty.
+    run: u32,
+    /// There was a run that long since the counter was read.
+    suspected: bool,
+}
+
+/// Runs shorter than this mean that no queue was full, were it only of the smallest size in use.
+const SUSPICIOUS_RUN: u32 = 500;
+
+impl Losses {
+    fn read_frame(&mut self) {
+        self.run = self.run.saturating_add(1);
+        self.suspected |= self.run >= SUSPICIOUS_RUN;
+    }
+
+    fn take(&mut self) -> u64 {
+        if !std::mem::take(&mut self.suspected) {
+            return 0;
+        }
+        let mut text = [0; 8192];
+        // A namespace with so many interfaces that this one is past the end is not one that a lab makes.
+        let Ok(len) = self.counters.read_at(&mut text, 0) else { return 0 };
+        let Some(dropped) = tx_dropped(&String::from_utf8_lossy(&text[..len]), &self.name) else { return 0 };
+        let lost = dropped.saturating_sub(self.told);
+        self.told = dropped;
+        lost
+    }
+}
+
+/// The interface's dropped frames on its way out, in the text of /proc/net/dev (net/core/net-procfs.c).
+fn tx_dropped(text: &str, name: &str) -> Option<u64> {
+    let counters = text.lines().find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(':'))?;
+    // Eight columns of reception, then bytes, packets, errs, drop.
+    counters.split_ascii_whitespace().nth(11)?.parse().ok()
+}
+
+impl Receive for TapRx {
+    fn recv<'r>(&'r mut self, max: usize, burst: &mut Burst<'r>) -> io::Result<Received> {
+        let mut received = Received::default();
+        let mut bytes = 0;
+        let limit = max.min(burst.remaining_capacity());
+        for buffer in self.buffers.iter_mut().take(limit) {
+            if bytes >= BURST_BYTES {
+                break;
+            }
+            let start = HEADROOM_BYTES - VNET_HEADER_BYTES;
+            let len = match (&*self.device).read(&mut buffer[start..]) {
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.losses.run = 0;
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => break,
+                // What was read before the error is in the burst; the error will be there next time.
+                Err(_) if !burst.is_empty() => break,
+                Err(error) => return Err(error),
+            };
+            self.losses.read_frame();
+            bytes += len;
+            let offload = buffer[start..HEADROOM_BYTES].try_into().ok().and_then(vnet::parse);
+            match (len.checked_sub(VNET_HEADER_BYTES), offload) {
+                (Some(len), Some(offload)) => {
+                    burst.extend(Frame::new(buffer, HEADROOM_BYTES, len, self.port, offload));
+                }
+                (None, _) => received.truncated_frames += 1,
+                (_, None) => received.unsupported_frames += 1,
+            }
+        }
+        Ok(received)
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.device.as_fd()
+    }
+
+    fn looks_are_free(&self) -> bool {
+        false
+    }
+
+    fn take_error(&mut self) -> io::Result<()> {
+        // poll(2) tells of an error only when the device is gone.
+        Err(io::Error::from_raw_os_error(libc::ENODEV))
+    }
+
+    fn take_lost_frames(&mut self) -> u64 {
+        self.losses.take()
+    }
+}
+
+impl TapTx {
+    fn write(&self, frame: &mut Frame<'_>) -> io::Result<usize> {
+        let header = vnet::emit(&frame.offload);
+        let (buffer, head, len) = frame.buffer_mut();
+        match head.checked_sub(VNET_HEADER_BYTES) {
+            // One piece is cheaper than two.
+            Some(start) => {
+                buffer[start..head].copy_from_slice(&header);
+                (&*self.device).write(&buffer[start..head + len])
+            }
+            None => {
+                let pieces = [IoSlice::new(&header), IoSlice::new(&buffer[head..head + len])];
+                (&*self.device).write_vectored(&pieces)
+            }
+        }
+    }
+}
+
+impl Transmit for TapTx {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { checksum: true, tso: true, uso: self.uso }
+    }
+
+    fn send(&mut self, frames: &mut [Frame<'_>]) -> Sent {
+        let mut sent = Sent::default();
+        for frame in frames {
+            let outcome = loop {
+                match self.write(frame) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    outcome => break outcome,
+                }
+            };
+            match outcome {
+                Ok(_) => sent.frames += 1,
+                // The host has taken its interface down (tun_get_user).
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EIO | libc::EBADFD)) => {
+                    sent.refuse(Refusal::Down, frame.len());
+                }
+                Err(error) => sent.refuse(Refusal::from_error(&error), frame.len()),
+            }
+        }
+        sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEV: &str = "\
+Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0
+t1-eth0: 500 5 1 2 3 4 5 6 700 7 8 99 10 11 12 13
+";
+
+    #[test]
+    fn the_dropped_frames_of_an_interface_are_found() {
+        assert_eq!(tx_dropped(DEV, "t1-eth0"), Some(99));
+        assert_eq!(tx_dropped(DEV, "lo"), Some(0));
+        assert_eq!(tx_dropped(DEV, "t1-eth"), None, "a name's beginning is not the name");
+    }
+
+    #[test]
+    fn losses_are_asked_for_only_after_a_long_run() {
+        let mut losses = Losses {
+            name: "none".to_owned(),
+            counters: File::open("/dev/null").expect("always there"),
+            told: 0,
+            run: 0,
+            suspected: false,
+        };
+        (1..SUSPICIOUS_RUN).for_each(|_| losses.read_frame());
+        assert!(!losses.suspected);
+        losses.read_frame();
+        assert!(losses.suspected);
+        assert_eq!(losses.take(), 0);
+        assert!(!losses.suspected, "it was asked for");
+        losses.read_frame();
+        assert!(losses.suspected, "the run goes on");
+    }
+}
