@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use anyhow::{Context, anyhow};
 use nsrouter_engine::kernel::Kernel;
 use nsrouter_engine::status::Status;
-use nsrouter_engine::userspace::{Config, OpenHost, OpenPort, Spin, Userspace};
-use nsrouter_engine::{Engine, Hop, MacAddr, NeighConfig, Port, PortId, Route, RouteKind, Settings};
-use nsrouter_lab::{HOST_PORT, Lab, Node, PortInfo};
-use nsrouter_rings::{guard, packet, tun};
+use nsrouter_engine::userspace::{Config, OpenHost, Spin, Userspace};
+use nsrouter_engine::{Engine, Hop, NeighConfig, Route, RouteKind, Settings};
+use nsrouter_lab::{HOST_PORT, Lab, Node};
+use nsrouter_rings::tun;
 
-use crate::run::{Backend, Mode};
+use crate::backend::{self, Backend, Taps};
+use crate::run::Mode;
 use crate::settings::Setting;
 
 /// The engines of a lab, one a router.
@@ -58,6 +59,7 @@ pub(crate) fn start(
     lab: &mut Lab,
     mode: Mode,
     backend: Backend,
+    mut taps: Taps,
     set: &[Setting],
     spin: Spin,
 ) -> anyhow::Result<Engines> {
@@ -67,9 +69,9 @@ pub(crate) fn start(
     let routers: Vec<String> = lab.routers().map(|node| node.name.clone()).collect();
     let mut engines = Vec::new();
     for router in routers {
-        let engine = match (mode, backend) {
-            (Mode::Kernel, _) => start_kernel(lab.node(&router)?)?,
-            (Mode::Userspace, Backend::Packet) => start_packet(lab, &router, set, spin)?,
+        let engine = match mode {
+            Mode::Kernel => start_kernel(lab.node(&router)?)?,
+            Mode::Userspace => start_userspace(lab, &router, backend, &mut taps, set, spin)?,
         };
         engines.push((router, engine));
     }
@@ -77,18 +79,25 @@ pub(crate) fn start(
 }
 
 fn start_kernel(router: &Node) -> anyhow::Result<Engine> {
-    let ports = router.ports.iter().map(port).collect();
+    let ports = router.ports.iter().map(backend::port).collect();
     let kernel = router.ns.run(|| Kernel::new(ports)).context("cannot enter the router's namespace")??;
     Ok(Engine::Kernel(kernel))
 }
 
-fn start_packet(lab: &mut Lab, router: &str, set: &[Setting], spin: Spin) -> anyhow::Result<Engine> {
+fn start_userspace(
+    lab: &mut Lab,
+    router: &str,
+    backend: Backend,
+    taps: &mut Taps,
+    set: &[Setting],
+    spin: Spin,
+) -> anyhow::Result<Engine> {
     let node = lab.node(router)?;
     let infos = node.ports.clone();
     // A socket belongs to the namespace of the thread that opens it, so the rings are opened in there.
     let (ports, device) = node
         .ns
-        .run(|| (infos.iter().zip(0..).map(open_packet).collect::<Result<Vec<_>, _>>(), tun::open(HOST_PORT)))
+        .run(|| (backend::open_ports(backend, router, &infos, taps), tun::open(HOST_PORT)))
         .context("cannot enter the router's namespace")?;
     let ports = ports?;
     let host = match device {
@@ -113,7 +122,7 @@ fn start_packet(lab: &mut Lab, router: &str, set: &[Setting], spin: Spin) -> any
         setting.apply(&mut settings, u16::try_from(ports.len())?).map_err(|error| anyhow!(error))?;
     }
     let config = Config {
-        backend: "packet".to_owned(),
+        backend: backend.name().to_owned(),
         ports,
         host,
         routes: routes(lab, router),
@@ -124,23 +133,6 @@ fn start_packet(lab: &mut Lab, router: &str, set: &[Setting], spin: Spin) -> any
     let engine =
         node.ns.run(|| Userspace::start(config)).context("cannot enter the router's namespace")??;
     Ok(Engine::Userspace(Box::new(engine)))
-}
-
-fn open_packet((info, number): (&PortInfo, u16)) -> Result<OpenPort, packet::OpenError> {
-    let (receive, transmit) = packet::open(info.ifindex, PortId(number), packet::Settings::default())?;
-    let guard = guard::attach(info.ifindex).map_err(|error| format!("no TCX program: {error}"));
-    Ok(OpenPort { port: port(info), receive: Box::new(receive), transmit: Box::new(transmit), guard })
-}
-
-fn port(info: &PortInfo) -> Port {
-    Port {
-        name: info.ifname.clone(),
-        ifindex: info.ifindex,
-        mac: MacAddr(info.mac.0),
-        mtu: info.mtu,
-        addresses: info.addresses.clone(),
-        up: true,
-    }
 }
 
 /// The router's static routes, as the topology declares them.

@@ -3,6 +3,7 @@
 //! One file a subcommand; this one says what there is and turns outcomes into exit codes.
 #![forbid(unsafe_code)]
 
+mod backend;
 mod bench;
 mod check;
 mod clean;

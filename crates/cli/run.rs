@@ -20,6 +20,7 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{self, SignalKind};
 
+use crate::backend::{self, Backend, Choice, Taps};
 use crate::forwarder::{self, Engines};
 use crate::report::{self, LabReport};
 use crate::settings::{self, Setting};
@@ -43,13 +44,6 @@ impl Mode {
     }
 }
 
-/// How the userspace router's frames enter and leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Backend {
-    /// AF_PACKET rings on the router's veth ends.
-    Packet,
-}
-
 /// What `nsrouter --mode` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -57,8 +51,11 @@ pub(crate) struct Args {
     #[arg(long, value_enum, value_name = "MODE")]
     pub(crate) mode: Option<Mode>,
     /// How the userspace router's frames enter and leave.
-    #[arg(long, value_enum, default_value = "packet", requires = "mode")]
+    #[arg(long, value_enum, default_value = "auto", requires = "mode")]
     backend: Backend,
+    /// Have the hosts complete checksums and cut segments themselves, as the xdp backend needs it in any case.
+    #[arg(long, requires = "mode")]
+    no_host_offloads: bool,
     /// The lab's name; namespaces of a lab other than `default` are called LAB-NODE.
     #[arg(long, value_name = "LAB", default_value = "default", requires = "mode")]
     name: String,
@@ -138,6 +135,13 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
         )
         .into());
     }
+    let choice = match mode {
+        Mode::Kernel if args.backend != Backend::Auto => {
+            return Err(Error::Usage("--backend is for the userspace router".to_owned()).into());
+        }
+        Mode::Kernel => Choice { backend: args.backend, why: None },
+        Mode::Userspace => backend::choose(args.backend)?,
+    };
     let options = Options {
         name: args.name.clone(),
         router_ns: match args.router_ns.as_deref() {
@@ -151,22 +155,28 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
             Mode::Userspace => Forwarder::Userspace,
         },
         mode: mode.name().to_owned(),
+        host_offloads: !args.no_host_offloads && choice.backend != Backend::Xdp,
     };
     let quiet = args.json || !args.command.is_empty();
     let topology = match &args.topology {
         None => Topology::default_lab(),
         Some(file) => read_topology(file)?,
     };
-    let mut lab = Lab::build(&topology, &options)?;
+    let mut taps = Taps::default();
+    let mut lab = if mode == Mode::Userspace && choice.backend == Backend::Tap {
+        Lab::build_with_taps(&topology, &options, &mut |end| taps.make(&topology, end))?
+    } else {
+        Lab::build(&topology, &options)?
+    };
     for replaced in lab.replaced().iter().filter(|_| !quiet) {
         println!("{}", clean::describe(replaced));
     }
-    let engine = forwarder::start(&mut lab, mode, args.backend, &args.set, args.spin)?;
+    let engine = forwarder::start(&mut lab, mode, choice.backend, taps, &args.set, args.spin)?;
     let socket = status::socket_of(&lab.dir());
     let end = runtime.block_on(async {
         let listener = serve::bind(&socket)?;
         if !quiet {
-            greet(&lab, &engine)?;
+            greet(&lab, &engine, &choice)?;
         }
         let child = start_command(args)?;
         tokio::select! {
@@ -322,10 +332,14 @@ fn signal_number(signal: Signal) -> u8 {
 }
 
 /// What stands on the screen while the lab is up.
-fn greet(lab: &Lab, engine: &Engines) -> anyhow::Result<()> {
+fn greet(lab: &Lab, engine: &Engines, choice: &Choice) -> anyhow::Result<()> {
     let state = lab.state();
     let status = engine.status()?;
-    println!("lab `{}`: {} mode, {}\n", lab.name(), status.mode, status.backend);
+    println!("lab `{}`: {} mode, {}", lab.name(), status.mode, status.backend);
+    if let Some(why) = &choice.why {
+        println!("  {} because {why}", status.backend);
+    }
+    println!();
     println!("{}", report::picture(&state.topology));
     if !status.host_port.available {
         println!("no host port: {}\n", status.host_port.reason);

@@ -24,7 +24,7 @@ use ipnet::IpNet;
 pub struct Port {
     /// Interface name in the router's namespace.
     pub name: String,
-    /// Interface index there.
+    /// Interface index there; 0 where the port is no interface there, as a TAP's: then it is up as long as it lives.
     pub ifindex: u32,
     /// Link-layer address.
     pub mac: MacAddr,

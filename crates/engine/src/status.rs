@@ -14,7 +14,7 @@ pub struct Status {
     /// Threads that forward; 0 in kernel mode, where the senders' softirqs do.
     pub workers: usize,
     /// What keeps the kernel silent on the router's ports: `tcx` with the sysctls, `sysctl` alone with the reason;
-    /// empty in kernel mode.
+    /// `not needed` where the kernel gets nothing to see; empty in kernel mode.
     pub guard: String,
     /// Whether the router's own programs reach the network; in userspace mode through the host port.
     pub host_port: HostPort,

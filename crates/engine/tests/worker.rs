@@ -30,12 +30,7 @@ fn engine(capacity: usize) -> (Userspace, [Wire; 2]) {
                 addresses: vec![format!("10.0.{}.254/24", number + 1).parse().unwrap()],
                 up: true,
             };
-            OpenPort {
-                port,
-                receive: Box::new(receive),
-                transmit: Box::new(transmit),
-                guard: Err("memory".to_owned()),
-            }
+            OpenPort { port, receive: Box::new(receive), transmit: Box::new(transmit), guard: None }
         })
         .collect();
     let config = Config {

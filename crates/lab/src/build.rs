@@ -8,13 +8,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::time::Duration;
 
 use crate::clean::{self, Removed};
-use crate::lab::{Forwarder, Lab, Node, Options, RouterNs};
+use crate::lab::{Forwarder, Lab, MakeTap, Node, Options, RouterNs, TapEnd};
 use crate::netlink::{Netlink, VethEnd};
 use crate::netns::{self, Named, NodeNs};
 use crate::process::ProcessId;
 use crate::state::{self, Lock, NodeState, Place, PortInfo, State, VERSION};
 use crate::topology::{Endpoint, Link, Mac, Role, Topology, is_name};
-use crate::{Error, pointer, sysctl, wait};
+use crate::{Error, ethtool, pointer, sysctl, wait};
 
 /// The lab whose namespaces are called as its nodes.
 pub(crate) const DEFAULT_LAB: &str = "default";
@@ -25,7 +25,11 @@ const LINKS_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a running lab of the same name may take to go when it is replaced.
 pub(crate) const REPLACE_PATIENCE: Duration = Duration::from_secs(3);
 
-pub(crate) fn build(topology: &Topology, options: &Options) -> Result<Lab, Error> {
+pub(crate) fn build(
+    topology: &Topology,
+    options: &Options,
+    mut make_tap: Option<&mut MakeTap<'_>>,
+) -> Result<Lab, Error> {
     state::check_name(&options.name)?;
     topology.validate()?;
     let mut lab = Lab {
@@ -34,17 +38,20 @@ pub(crate) fn build(topology: &Topology, options: &Options) -> Result<Lab, Error
         replaced: Vec::new(),
         // Nothing is ours before the claim: dropped until then, it must touch nothing.
         is_down: true,
-        state: plan(topology, options)?,
+        state: State { taps: make_tap.is_some(), ..plan(topology, options)? },
     };
     claim(&mut lab, options)?;
     // From here on an early return drops the lab, and that takes down what there is.
     lab.is_down = false;
     make_namespaces(&mut lab)?;
     for link in &topology.links {
-        make_link(&lab, link)?;
+        match &mut make_tap {
+            Some(make) if lab.state.is_tap(link) => make_tap_link(&lab, link, *make)?,
+            Some(_) | None => make_link(&lab, link)?,
+        }
     }
     for index in 0..lab.nodes.len() {
-        let ports = configure(&lab, index)?;
+        let ports = configure(&lab, index, options.host_offloads)?;
         lab.nodes[index].ports.clone_from(&ports);
         lab.state.nodes[index].ports = ports;
     }
@@ -97,6 +104,7 @@ fn plan(topology: &Topology, options: &Options) -> Result<State, Error> {
         name: options.name.clone(),
         mode: options.mode.clone(),
         private: pointer::is_inside(),
+        taps: false,
         ready: false,
         owner: ProcessId::current().map_err(Error::step("tell this process apart from others"))?,
         topology: topology.clone(),
@@ -152,7 +160,9 @@ pub(crate) fn host_links(state: &State) -> impl Iterator<Item = &Endpoint> {
         .nodes
         .iter()
         .filter(|node| node.namespace.is_none())
-        .flat_map(|node| state.topology.endpoints(&node.name).map(|(end, _)| end))
+        .flat_map(|node| state.topology.endpoints(&node.name))
+        .filter(|(_, link)| !state.is_tap(link))
+        .map(|(end, _)| end)
 }
 
 /// A namespace of that name is in the way: whose is it, and may it go?
@@ -274,14 +284,57 @@ fn make_link(lab: &Lab, link: &Link) -> Result<(), Error> {
     lab.nodes[a_index].ns.run(work).map_err(Error::step(format!("enter {}", a.node)))?
 }
 
+/// Has the TAP device of a link made in its host, and gives it what a veth is made with.
+fn make_tap_link(lab: &Lab, link: &Link, make: &mut MakeTap<'_>) -> Result<(), Error> {
+    let (host, router) = match lab.state.node(&link.a.node)?.role {
+        Role::Host => (&link.a, &link.b),
+        Role::Router => (&link.b, &link.a),
+    };
+    let tap = TapEnd { ifname: &host.ifname, router: &router.node, port: &router.ifname };
+    let work = || -> Result<(), Error> {
+        make(tap).map_err(Error::step(format!("make the TAP device {}", host.ifname)))?;
+        let netlink = Netlink::open()?;
+        netlink.set_tap(netlink.the_link(&host.ifname)?.index, host.mac, link.mtu)
+    };
+    lab.nodes[node_index(lab, &host.node)?]
+        .ns
+        .run(work)
+        .map_err(Error::step(format!("enter {}", host.node)))?
+}
+
+/// The router's end of a TAP link: no interface, but a port with an address of its own.
+fn tap_port(lab: &Lab, end: &Endpoint, link: &Link, number: usize) -> PortInfo {
+    // Unique to this lab, and by its first byte to nobody's hardware.
+    let mut random = lab.state.id.bytes().filter(u8::is_ascii_hexdigit);
+    let mut mac = [0x02; 6];
+    for byte in &mut mac[1..5] {
+        *byte = random.next().unwrap_or_default() ^ random.next().unwrap_or_default().rotate_left(4);
+    }
+    mac[5] = number.to_le_bytes()[0];
+    PortInfo {
+        ifname: end.ifname.clone(),
+        ifindex: 0,
+        mac: end.mac.unwrap_or(Mac(mac)),
+        mtu: link.mtu,
+        addresses: end.addresses.clone(),
+    }
+}
+
 /// Settings, addresses and routes of one node.
-fn configure(lab: &Lab, index: usize) -> Result<Vec<PortInfo>, Error> {
+fn configure(lab: &Lab, index: usize, host_offloads: bool) -> Result<Vec<PortInfo>, Error> {
     let node = &lab.nodes[index];
     let kernel_owns = owns_addresses(lab, node);
     let work = || -> Result<Vec<PortInfo>, Error> {
         let netlink = Netlink::open()?;
         let mut ports = Vec::new();
-        for (end, _) in lab.state.topology.endpoints(&node.name) {
+        for (number, (end, link)) in lab.state.topology.endpoints(&node.name).enumerate() {
+            if node.role == Role::Router && lab.state.is_tap(link) {
+                ports.push(tap_port(lab, end, link, number));
+                continue;
+            }
+            if node.role == Role::Host && !host_offloads {
+                ethtool::complete_frames(&end.ifname)?;
+            }
             ports.push(configure_port(&netlink, end, &lab.state.mark(), kernel_owns)?);
         }
         if kernel_owns {
@@ -346,7 +399,7 @@ fn await_links(lab: &Lab, node: &Node) -> Result<(), Error> {
     let kernel_owns = owns_addresses(lab, node);
     let work = || -> Result<(), Error> {
         let netlink = Netlink::open()?;
-        for port in &node.ports {
+        for port in node.ports.iter().filter(|port| port.ifindex != 0) {
             let wants_link_local =
                 kernel_owns && port.addresses.iter().any(|net| matches!(net.addr(), IpAddr::V6(_)));
             wait::until(&format!("link {} coming up", port.ifname), LINKS_UP_TIMEOUT, || {

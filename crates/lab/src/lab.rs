@@ -1,5 +1,6 @@
 //! A lab that is up: its nodes, what may still be switched on, and taking it down.
 
+use std::io;
 use std::path::PathBuf;
 
 use crate::clean::{self, Removed};
@@ -30,6 +31,20 @@ pub enum RouterNs {
     Host,
 }
 
+/// The host's end of a link whose other end is no interface but a descriptor that the router's process holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TapEnd<'a> {
+    /// The interface that is to be made in the host's namespace.
+    pub ifname: &'a str,
+    /// The router at the other end.
+    pub router: &'a str,
+    /// The router's port, as the topology calls it.
+    pub port: &'a str,
+}
+
+/// Makes the TAP device of one link; it is called in the host's namespace, and keeps the descriptor.
+pub type MakeTap<'f> = dyn FnMut(TapEnd<'_>) -> io::Result<()> + Send + 'f;
+
 /// How a topology is to be built.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -43,6 +58,9 @@ pub struct Options {
     pub forwarder: Forwarder,
     /// For the record: what forwards, in words.
     pub mode: String,
+    /// Whether hosts may leave checksums and segmentation to the link. Without, every frame that they send fits
+    /// the MTU and is complete.
+    pub host_offloads: bool,
 }
 
 /// A lab that is up. Dropping it takes it down.
@@ -76,7 +94,24 @@ impl Lab {
     /// # Errors
     /// What was in the way or what the kernel refused; see [`Error`].
     pub fn build(topology: &Topology, options: &Options) -> Result<Self, Error> {
-        build::build(topology, options)
+        build::build(topology, options, None)
+    }
+
+    /// Builds it as [`Lab::build`] does, but the links between hosts and userspace routers are TAP devices in the
+    /// hosts, made by `make`. They are configured like any other; the routers' ends of them are no interfaces, and
+    /// their [`PortInfo::ifindex`] is 0.
+    ///
+    /// # Errors
+    /// What was in the way, what the kernel refused, what `make` said; [`Error::Usage`] in kernel mode.
+    pub fn build_with_taps(
+        topology: &Topology,
+        options: &Options,
+        make: &mut MakeTap<'_>,
+    ) -> Result<Self, Error> {
+        if options.forwarder == Forwarder::Kernel {
+            return Err(Error::Usage("TAP links belong to a userspace router".to_owned()));
+        }
+        build::build(topology, options, Some(make))
     }
 
     /// The lab's name.

@@ -9,6 +9,7 @@
 
 mod build;
 mod error;
+mod ethtool;
 mod lab;
 mod netlink;
 mod netns;
@@ -24,7 +25,7 @@ pub mod wait;
 
 pub use clean::Removed;
 pub use error::Error;
-pub use lab::{Forwarder, Lab, Node, Options, RouterNs};
+pub use lab::{Forwarder, Lab, MakeTap, Node, Options, RouterNs, TapEnd};
 pub use netns::{NETNS_DIR, NodeNs};
 pub use process::{Ended, ProcessId};
 pub use state::PortInfo;

@@ -22,6 +22,9 @@ use crate::Error;
 use crate::state::SavedRoute;
 use crate::topology::Mac;
 
+/// Frames that a TAP device keeps for its reader; the default of 1000 overflows in less than a millisecond.
+const TAP_QUEUE_FRAMES: u32 = 4096;
+
 /// Ticks a second of the times in netlink messages (`USER_HZ`, a constant of the kernel's interface).
 const USER_HZ: u32 = 100;
 
@@ -157,6 +160,23 @@ impl Netlink {
         self.set(index, || format!("set the MTU of link {index} to {mtu}"), |link| link.mtu(mtu))
     }
 
+    /// Gives a TAP device what a veth is made with, and a queue that a burst fits into.
+    pub(crate) fn set_tap(&self, index: u32, mac: Option<Mac>, mtu: u32) -> Result<(), Error> {
+        let queue = LinkAttribute::TxQueueLen(TAP_QUEUE_FRAMES);
+        let mac = mac.map(|mac| LinkAttribute::Address(mac.0.to_vec()));
+        self.set(
+            index,
+            || format!("set up TAP device {index}"),
+            |link| {
+                let link = link.mtu(mtu).append_extra_attribute(queue);
+                match mac {
+                    Some(mac) => link.append_extra_attribute(mac),
+                    None => link,
+                }
+            },
+        )
+    }
+
     /// Moves a link into another namespace.
     pub(crate) fn move_to(&self, index: u32, ns: BorrowedFd<'_>) -> Result<(), Error> {
         self.set(index, || format!("move link {index}"), |link| link.setns_by_fd(ns.as_raw_fd()))
@@ -273,8 +293,9 @@ fn facts(message: &LinkMessage) -> LinkFacts {
             LinkAttribute::Mtu(mtu) => facts.mtu = *mtu,
             LinkAttribute::IfAlias(alias) => facts.alias = Some(alias.clone()),
             LinkAttribute::OperState(state) => {
-                facts.is_operational =
-                    *state == OperState::Up && message.header.flags.contains(LinkFlags::LowerUp);
+                // A TAP device never says more than that it has a carrier.
+                facts.is_operational = matches!(state, OperState::Up | OperState::Unknown)
+                    && message.header.flags.contains(LinkFlags::LowerUp);
             }
             _ => {}
         }

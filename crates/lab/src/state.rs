@@ -18,7 +18,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::process::ProcessId;
-use crate::topology::{Mac, Role, Topology, is_name};
+use crate::topology::{Link, Mac, Role, Topology, is_name};
 use crate::{Error, pointer};
 
 pub use crate::pointer::Pointer;
@@ -42,6 +42,9 @@ pub struct State {
     pub mode: String,
     /// Whether it is in namespaces of nsrouter's own.
     pub private: bool,
+    /// Whether the links between hosts and routers are TAP devices in the hosts.
+    #[serde(default)]
+    pub taps: bool,
     /// Whether it has been built in full.
     pub ready: bool,
     /// The process that keeps it.
@@ -76,7 +79,7 @@ pub struct NodeState {
 pub struct PortInfo {
     /// Its name.
     pub ifname: String,
-    /// Its index inside the node's namespace.
+    /// Its index inside the node's namespace; 0 for a router's end of a TAP link, which is no interface there.
     pub ifindex: u32,
     /// Its MAC address.
     pub mac: Mac,
@@ -120,6 +123,12 @@ impl State {
     /// The mark on what this lab made: the alias of its links, and of `lo` in its namespaces.
     pub fn mark(&self) -> String {
         mark(&self.id)
+    }
+
+    /// Whether a link is a TAP device in the host at its one end.
+    pub(crate) fn is_tap(&self, link: &Link) -> bool {
+        let role = |name: &str| self.topology.node(name).map(|node| node.role);
+        self.taps && role(&link.a.node) != role(&link.b.node)
     }
 
     /// The node of that name.

@@ -10,6 +10,7 @@ fn record() -> State {
         name: "default".to_owned(),
         mode: "kernel".to_owned(),
         private: false,
+        taps: false,
         ready: true,
         owner: ProcessId::current().unwrap(),
         topology: Topology::default_lab(),

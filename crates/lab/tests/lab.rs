@@ -80,6 +80,7 @@ fn options(name: &str, forwarder: Forwarder) -> Options {
         router_ns: RouterNs::Node,
         replace: false,
         forwarder,
+        host_offloads: true,
         mode: "test".to_owned(),
     }
 }

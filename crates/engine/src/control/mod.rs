@@ -220,7 +220,7 @@ impl Control {
             .ports
             .iter()
             .map(|port| port.ifindex)
-            .filter(|ifindex| !links.iter().any(|link| link.ifindex == *ifindex))
+            .filter(|ifindex| *ifindex != 0 && !links.iter().any(|link| link.ifindex == *ifindex))
             .collect();
         links.into_iter().for_each(|link| self.link_changed(link));
         gone.into_iter().for_each(|ifindex| self.link_changed(LinkState { ifindex, up: false, mtu: None }));

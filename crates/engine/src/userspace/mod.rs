@@ -36,8 +36,8 @@ pub struct OpenPort {
     pub receive: Box<dyn Receive>,
     /// How frames leave.
     pub transmit: Box<dyn Transmit>,
-    /// What spares the kernel its input path, or why there is none.
-    pub guard: Result<Guard, String>,
+    /// What spares the kernel its input path, or why nothing does; `None` where no frame of the port takes that path.
+    pub guard: Option<Result<Guard, String>>,
 }
 
 /// The host port's two halves.
@@ -224,9 +224,11 @@ impl Userspace {
             Ok(host) => HostPort { available: true, interface: host.name.clone(), reason: String::new() },
             Err(reason) => HostPort { available: false, interface: String::new(), reason: reason.clone() },
         };
-        let guard = match config.ports.iter().find_map(|open| open.guard.as_ref().err()) {
-            None => "tcx".to_owned(),
-            Some(reason) => format!("sysctl ({reason})"),
+        let mut guards = config.ports.iter().filter_map(|open| open.guard.as_ref()).peekable();
+        let guard = match (guards.peek().is_some(), guards.find_map(|guard| guard.as_ref().err())) {
+            (false, _) => "not needed".to_owned(),
+            (true, None) => "tcx".to_owned(),
+            (true, Some(reason)) => format!("sysctl ({reason})"),
         };
         let settings = Settings { host_port: config.host.is_ok(), ..config.settings };
         let plan = Plan {

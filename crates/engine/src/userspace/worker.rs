@@ -122,7 +122,7 @@ impl Worker {
                 port: PortId(number),
                 name: open.port.name,
                 ring: open.receive,
-                _guard: open.guard.ok(),
+                _guard: open.guard.and_then(Result::ok),
                 signalled: true,
                 failures: 0,
             });
