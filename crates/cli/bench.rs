@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::error::ErrorKind;
 use indicatif::{ProgressBar, ProgressStyle};
 use nsrouter_bench::agent::{self, AgentOptions, Host};
+use nsrouter_bench::baseline::{self, Baseline, Verdict};
 use nsrouter_bench::cell::{Binary, Cancel};
 use nsrouter_bench::environment::Environment;
 use nsrouter_bench::output::{self, OutputError};
@@ -67,6 +68,9 @@ pub(crate) struct Args {
     /// Write results.json, results.csv and report.html with plots into this folder, renewed after every round.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Compare with an earlier results.json: says what got better or worse, exit code 1 if anything got worse.
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
 }
 
 /// Where results go besides the terminal.
@@ -103,7 +107,7 @@ pub(crate) struct AgentArgs {
     traffic: TrafficChoice,
 }
 
-/// Measures, and prints the comparison. Success only where every cell was measured.
+/// Measures, and prints the comparison. Success only where every cell was measured and none is worse than the baseline's.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (scenarios, rounds, seconds, warm_up_seconds) = if args.quick {
         let scenarios = QUICK_SCENARIOS.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
@@ -137,6 +141,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         agent_subcommand: "bench-agent".into(),
     };
     let environment = Environment::look(&plan, &generator, env!("CARGO_PKG_VERSION"));
+    let baseline = args.baseline.as_deref().map(|file| Baseline::read(file, &plan)).transpose()?;
     let outputs = Outputs { json: args.json, folder: args.out };
     // Before minutes of work, not after: can it be written at all?
     outputs.write(&Report::new(&plan, environment.clone(), &Outcome::default()))?;
@@ -153,8 +158,16 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     for note in report.notes() {
         println!("{note}");
     }
+    let mut worse = false;
+    if let Some(baseline) = baseline {
+        let changes = baseline.compare(&report);
+        worse = changes.iter().any(|change| change.verdict == Verdict::Worse);
+        let different = baseline.differences(&report.environment);
+        different.iter().for_each(|difference| println!("warning: {difference}"));
+        baseline::lines(&changes, report.environment.rounds).iter().for_each(|line| println!("{line}"));
+    }
     let whole = !outcome.interrupted && outcome.lost_cells().next().is_none();
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if whole && !worse { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Measures on a thread of its own, while this one waits for a signal to stop it.

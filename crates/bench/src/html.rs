@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::plot::{self, Line, Scale};
 use crate::report::{Report, ResultRow, with_interval};
 
-/// Colours are checked for contrast on both backgrounds and told apart by the colour-blind; modes beyond the sixth repeat them.
+/// Each scheme has its own six colours; modes beyond the sixth repeat them.
 const STYLE: &str = "
 :root { color-scheme: light dark; --page: #fcfcfb; --ink: #0b0b0b; --soft: #52514e; --rule: #e1e0d9; --note: #f3f1e7;
   --c0: #2a78d6; --c1: #d95926; --c2: #1a8f66; --c3: #4a3aa7; --c4: #b0419f; --c5: #8a6a00; }

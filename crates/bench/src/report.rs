@@ -342,7 +342,7 @@ pub(crate) mod tests {
     use crate::run::{Failure, Measurement};
     use crate::traffic::{Generator, Sample, TrafficChoice};
 
-    fn example() -> (Plan, Outcome) {
+    pub(crate) fn example() -> (Plan, Outcome) {
         let plan = Plan {
             modes: vec![Mode::Kernel, "userspace:packet".parse().unwrap()],
             scenarios: vec!["tcp-1".parse().unwrap(), "udp-64".parse().unwrap()],

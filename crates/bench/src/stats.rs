@@ -74,19 +74,27 @@ pub fn bootstrap_median(samples: &[f64], seed: u64) -> Option<Estimate> {
 /// `None` where one is empty or the median of `to` is not positive.
 pub fn bootstrap_ratio(of: &[(u32, f64)], to: &[(u32, f64)], seed: u64) -> Option<Ratio> {
     let values = |pairs: &[(u32, f64)]| pairs.iter().map(|&(_, value)| value).collect::<Vec<f64>>();
+    let paired = of.len() == to.len() && of.iter().zip(to).all(|(a, b)| a.0 == b.0);
+    resampled_ratio(&values(of), &values(to), paired, seed)
+}
+
+/// The same of two runs, whose rounds have nothing in common.
+pub fn bootstrap_ratio_of_runs(of: &[f64], to: &[f64], seed: u64) -> Option<Ratio> {
+    resampled_ratio(of, to, false, seed)
+}
+
+fn resampled_ratio(of: &[f64], to: &[f64], paired: bool, seed: u64) -> Option<Ratio> {
     let ratio_of = |of: &[f64], to: &[f64]| {
         let (of, to) = (median(of)?, median(to)?);
         (to > 0.0).then(|| of / to)
     };
-    let (of_values, to_values) = (values(of), values(to));
-    let median_of_all = ratio_of(&of_values, &to_values)?;
-    let paired = of.len() == to.len() && of.iter().zip(to).all(|(a, b)| a.0 == b.0);
+    let median_of_all = ratio_of(of, to)?;
     let ci95 = resampled_interval(seed, |rng| {
         let mut indexes = |len: usize| (0..len).map(|_| rng.random_range(0..len)).collect::<Vec<usize>>();
-        let drawn_of = indexes(of_values.len());
-        let drawn_to = if paired { drawn_of.clone() } else { indexes(to_values.len()) };
+        let drawn_of = indexes(of.len());
+        let drawn_to = if paired { drawn_of.clone() } else { indexes(to.len()) };
         let drawn = |values: &[f64], at: &[usize]| at.iter().map(|&i| values[i]).collect::<Vec<f64>>();
-        ratio_of(&drawn(&of_values, &drawn_of), &drawn(&to_values, &drawn_to))
+        ratio_of(&drawn(of, &drawn_of), &drawn(to, &drawn_to))
     })?;
     let enough = of.len().min(to.len()) >= ROUNDS_FOR_A_VERDICT;
     let differs = enough && !(ci95[0] <= 1.0 && 1.0 <= ci95[1]);

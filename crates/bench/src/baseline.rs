@@ -1,0 +1,270 @@
+//! A run held against an earlier one: what got better, what got worse.
+//!
+//! The two runs share no rounds, so their samples are resampled apart. What changed on the machine between them is part of
+//! the ratio and not of its interval: a verdict is about the same machine, and [`Baseline::differences`] says where it was not.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::environment::Environment;
+use crate::plan::Plan;
+use crate::report::{Report, SCHEMA};
+use crate::stats::{self, ROUNDS_FOR_A_VERDICT, Ratio};
+
+/// Why an earlier run cannot be compared with.
+#[derive(Debug, thiserror::Error)]
+pub enum BaselineError {
+    /// No such file, or no right to it.
+    #[error("cannot read the baseline {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not JSON, or not this JSON.
+    #[error("the baseline {} is not a results.json of `bench --out`", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where it is not.
+        source: serde_json::Error,
+    },
+    /// Written by another version.
+    #[error("the baseline {} has schema {schema}, this program reads schema {SCHEMA}", path.display())]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// The version in it.
+        schema: u32,
+    },
+    /// It has nothing of what is to be measured.
+    #[error("the baseline {} has none of these scenarios in these modes: there is nothing to compare", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// What an earlier results.json says, as far as it is compared.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Baseline {
+    environment: Machine,
+    results: Vec<Row>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Version {
+    schema: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Machine {
+    kernel: String,
+    cpu: String,
+    cpus: usize,
+    traffic: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Row {
+    scenario: String,
+    mode: String,
+    metric: String,
+    samples: Vec<f64>,
+}
+
+/// How a metric changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The whole interval is on the good side of 1.
+    Better,
+    /// The whole interval is on the bad side of 1.
+    Worse,
+    /// Not told apart, or too few rounds to tell.
+    Same,
+}
+
+/// One metric, now against then.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Name of the mode.
+    pub mode: String,
+    /// Name of the metric.
+    pub metric: String,
+    /// Now over then.
+    pub ratio: Ratio,
+    /// What that means for this metric.
+    pub verdict: Verdict,
+}
+
+impl Baseline {
+    /// Reads the file and looks whether the plan has anything to do with it.
+    ///
+    /// # Errors
+    /// See [`BaselineError`].
+    pub fn read(path: &Path, plan: &Plan) -> Result<Baseline, BaselineError> {
+        let text = fs::read(path).map_err(|source| BaselineError::Read { path: path.into(), source })?;
+        let parse = |source| BaselineError::Parse { path: path.into(), source };
+        let Version { schema } = serde_json::from_slice(&text).map_err(parse)?;
+        if schema != SCHEMA {
+            return Err(BaselineError::Schema { path: path.into(), schema });
+        }
+        let baseline: Baseline = serde_json::from_slice(&text).map_err(parse)?;
+        let planned = |row: &Row| {
+            plan.scenarios.iter().any(|scenario| scenario.to_string() == row.scenario)
+                && plan.modes.iter().any(|mode| mode.to_string() == row.mode)
+        };
+        if baseline.results.iter().any(planned) {
+            Ok(baseline)
+        } else {
+            Err(BaselineError::Foreign { path: path.into() })
+        }
+    }
+
+    /// What is not as it was then, and may be why the figures are not.
+    pub fn differences(&self, now: &Environment) -> Vec<String> {
+        let then = &self.environment;
+        [
+            ("kernel", &then.kernel, &now.kernel),
+            ("CPU", &then.cpu, &now.cpu),
+            ("number of CPUs", &then.cpus.to_string(), &now.cpus.to_string()),
+            ("traffic generator", &then.traffic, &now.traffic),
+        ]
+        .into_iter()
+        .filter(|(_, then, now)| then != now)
+        .map(|(what, then, now)| format!("the {what} is not the baseline's: {now} now, {then} then"))
+        .collect()
+    }
+
+    /// Every metric with a good and a bad side that both runs have, in the order of the report.
+    pub fn compare(&self, report: &Report) -> Vec<Change> {
+        let of_row = |row: &crate::report::ResultRow| {
+            let more_is_better = more_is_better(&row.metric)?;
+            let then = self.results.iter().find(|then| {
+                then.scenario == row.scenario && then.mode == row.mode && then.metric == row.metric
+            })?;
+            let seed = report.environment.seed;
+            let ratio = stats::bootstrap_ratio_of_runs(&row.samples, &then.samples, seed)?;
+            let verdict = match (ratio.differs, ratio.estimate.median > 1.0) {
+                (false, _) => Verdict::Same,
+                (true, more) if more == more_is_better => Verdict::Better,
+                (true, _) => Verdict::Worse,
+            };
+            Some(Change {
+                scenario: row.scenario.clone(),
+                mode: row.mode.clone(),
+                metric: row.metric.clone(),
+                ratio,
+                verdict,
+            })
+        };
+        report.results.iter().filter_map(of_row).collect()
+    }
+}
+
+/// Whether more of a metric is better. `None` of those that no verdict is made of: what the sender offered, counts of
+/// retransmissions, the one slowest round trip, and loss, which `delivered` and `forwarded` tell as a rate.
+fn more_is_better(metric: &str) -> Option<bool> {
+    match metric {
+        "throughput" | "forwarded" | "delivered" | "connections" => Some(true),
+        "latency_p50" | "latency_p90" | "latency_p99" | "latency_p99_9" => Some(false),
+        _ => None,
+    }
+}
+
+/// The comparison in lines for a terminal: what changed, then how much did not.
+pub fn lines(changes: &[Change], rounds: u32) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (verdict, word) in [(Verdict::Worse, "worse"), (Verdict::Better, "better")] {
+        for change in changes.iter().filter(|change| change.verdict == verdict) {
+            let Change { scenario, mode, metric, ratio, .. } = change;
+            let [low, high] = ratio.estimate.ci95;
+            lines.push(format!(
+                "{word}: {scenario} in {mode}, {}: {:.2} times the baseline [{low:.2}, {high:.2}]",
+                metric.replace('_', " "),
+                ratio.estimate.median
+            ));
+        }
+    }
+    let same = changes.iter().filter(|change| change.verdict == Verdict::Same).count();
+    lines.push(format!("against the baseline: {same} of {} figures not told apart", changes.len()));
+    if (rounds as usize) < ROUNDS_FOR_A_VERDICT {
+        lines.push(format!(
+            "fewer than {ROUNDS_FOR_A_VERDICT} rounds tell no regression; use --rounds {ROUNDS_FOR_A_VERDICT} or more"
+        ));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::report::tests::{example, report};
+
+    /// The example's own report as a baseline, its samples multiplied.
+    fn baseline(factor: f64) -> Baseline {
+        let json = serde_json::to_value(report()).unwrap();
+        let mut baseline: Baseline = serde_json::from_value(json).unwrap();
+        baseline.results.iter_mut().flat_map(|row| &mut row.samples).for_each(|value| *value *= factor);
+        baseline
+    }
+
+    #[test]
+    fn less_throughput_is_worse_and_less_latency_better() {
+        let mut now = report();
+        let verdicts = |baseline: &Baseline, now: &Report| -> Vec<Verdict> {
+            baseline.compare(now).iter().map(|change| change.verdict).collect()
+        };
+        assert!(verdicts(&baseline(1.0), &now).iter().all(|verdict| *verdict == Verdict::Same));
+        assert!(verdicts(&baseline(2.0), &now).iter().all(|verdict| *verdict == Verdict::Worse));
+        assert!(verdicts(&baseline(0.5), &now).iter().all(|verdict| *verdict == Verdict::Better));
+        assert_eq!(baseline(1.0).compare(&now).len(), 4, "throughput and delivered of two modes");
+        now.results.iter_mut().for_each(|row| row.metric = "latency_p50".into());
+        let mut slower = baseline(2.0);
+        slower.results.iter_mut().for_each(|row| row.metric = "latency_p50".into());
+        assert!(slower.compare(&now).iter().any(|change| change.verdict == Verdict::Better));
+    }
+
+    #[test]
+    fn the_lines_put_what_is_worse_first() {
+        let lines = lines(&baseline(2.0).compare(&report()), 3);
+        assert_eq!(lines[0], "worse: tcp-1 in kernel, throughput: 0.50 times the baseline [0.49, 0.51]");
+        assert!(lines[4].contains("0 of 4") && lines[5].contains("--rounds 5"), "{lines:?}");
+    }
+
+    #[test]
+    fn another_machine_is_told() {
+        let now = report().environment;
+        let mut baseline = baseline(1.0);
+        assert_eq!(baseline.differences(&now), [""; 0]);
+        baseline.environment.cpus += 1;
+        assert!(baseline.differences(&now)[0].starts_with("the number of CPUs is not the baseline's"));
+    }
+
+    #[test]
+    fn what_is_no_baseline_is_refused() {
+        let (mut plan, _) = example();
+        let path = std::env::temp_dir().join(format!("nsrouter-baseline-test-{}", std::process::id()));
+        let of = |text: &str, plan: &Plan| {
+            fs::write(&path, text).unwrap();
+            let read = Baseline::read(&path, plan);
+            fs::remove_file(&path).unwrap();
+            read
+        };
+        assert!(matches!(of("not JSON", &plan), Err(BaselineError::Parse { .. })));
+        assert!(matches!(of("{\"schema\": 1}", &plan), Err(BaselineError::Parse { .. })));
+        assert!(matches!(of("{\"schema\": 9}", &plan), Err(BaselineError::Schema { schema: 9, .. })));
+        assert!(matches!(Baseline::read(&path, &plan), Err(BaselineError::Read { .. })));
+        let good = serde_json::to_string(&report()).unwrap();
+        assert!(of(&good, &plan).is_ok());
+        plan.scenarios = vec!["connections".parse().unwrap()];
+        assert!(matches!(of(&good, &plan), Err(BaselineError::Foreign { .. })));
+    }
+}
