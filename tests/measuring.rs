@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
+#[path = "common/schema.rs"]
+mod schema;
 
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
             trial("bench_measures_with_the_builtin_generator".into(), &[], || bench("builtin")),
             trial("bench_measures_with_iperf3".into(), &["iperf3"], || bench("iperf3")),
             trial("bench_ends_at_once_when_interrupted".into(), &[], interrupted),
+            trial("bench_fails_on_a_regression".into(), &[], regression),
             trial("bench_says_what_is_wrong_in_one_sentence".into(), &[], wrong_bench),
         ],
     )
@@ -89,6 +92,12 @@ fn doctor() {
     }
 }
 
+/// The schema that is published, and what it says of a file.
+fn against_the_schema(report: &Value) -> Vec<String> {
+    let schema = include_str!("../crates/bench/results.schema.json");
+    schema::violations(&serde_json::from_str(schema).unwrap(), report, "")
+}
+
 fn bench(traffic: &str) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("results.json");
@@ -112,6 +121,13 @@ fn bench(traffic: &str) {
     ]);
     assert!(output.status.success(), "{}", describe(&output));
     let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(against_the_schema(&report), [""; 0]);
+    // A check that passes everything would show nothing.
+    let mut wrong = report.clone();
+    wrong["results"][0]["ci95"] = serde_json::json!([1, 2, "3"]);
+    wrong["surplus"] = Value::Null;
+    wrong.as_object_mut().unwrap().remove("complete");
+    assert_eq!(against_the_schema(&wrong).len(), 4, "{:?}", against_the_schema(&wrong));
     assert_eq!((&report["schema"], &report["environment"]["seed"]), (&Value::from(1), &Value::from(7)));
     assert_eq!(report["failures"], serde_json::json!([]), "{}", describe(&output));
     let results = report["results"].as_array().unwrap();
@@ -173,6 +189,27 @@ fn interrupted() {
     assert_eq!(processes_of(pid), 0);
 }
 
+fn regression() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("results.json");
+    // A machine that answered in a nanosecond.
+    let rounds = serde_json::json!([1e-9, 1e-9, 1e-9, 1e-9, 1e-9]);
+    let row = serde_json::json!(
+        { "scenario": "latency-idle", "mode": "kernel", "metric": "latency_p50", "samples": rounds }
+    );
+    let machine = serde_json::json!({ "kernel": "", "cpu": "", "cpus": 1, "traffic": "" });
+    let baseline = serde_json::json!({ "schema": 1, "environment": machine, "results": [row] });
+    std::fs::write(&file, baseline.to_string()).unwrap();
+    let mut arguments = vec!["bench", "--modes", "kernel", "--scenarios", "latency-idle", "--seconds", "1"];
+    arguments.extend(["--warm-up", "0", "--baseline", file.to_str().unwrap()]);
+    let output = run(&arguments);
+    assert_eq!(output.status.code(), Some(1), "{}", describe(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    for part in ["worse: latency-idle in kernel, latency p50", "the kernel is not the baseline's"] {
+        assert!(said.contains(part), "{part} is not in: {said}");
+    }
+}
+
 fn wrong_bench() {
     let said = |arguments: &[&str], code: i32| {
         let output = run(arguments);
@@ -185,6 +222,8 @@ fn wrong_bench() {
     assert!(nowhere.contains("cannot write /nonexistent/results.json"), "{nowhere}");
     let nowhere = said(&["bench", "--out", "/proc/nonexistent"], 1);
     assert!(nowhere.contains("cannot make the folder /proc/nonexistent"), "{nowhere}");
+    let nothing = said(&["bench", "--baseline", "/nonexistent/results.json"], 1);
+    assert!(nothing.contains("cannot read the baseline /nonexistent/results.json"), "{nothing}");
     let unknown = ["bench", "--modes", "userspace:nosuch", "--scenarios", "latency-idle", "--rounds", "1"];
     assert!(said(&unknown, 2).contains("the mode userspace:nosuch cannot be measured here"));
     let output =
