@@ -164,7 +164,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         worse = changes.iter().any(|change| change.verdict == Verdict::Worse);
         let different = baseline.differences(&report.environment);
         different.iter().for_each(|difference| println!("warning: {difference}"));
-        baseline::lines(&changes, report.environment.rounds).iter().for_each(|line| println!("{line}"));
+        baseline::lines(&changes).iter().for_each(|line| println!("{line}"));
     }
     let whole = !outcome.interrupted && outcome.lost_cells().next().is_none();
     Ok(if whole && !worse { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -97,6 +97,8 @@ pub struct Change {
     pub mode: String,
     /// Name of the metric.
     pub metric: String,
+    /// Samples of the run that has fewer of them.
+    pub rounds: usize,
     /// Now over then.
     pub ratio: Ratio,
     /// What that means for this metric.
@@ -160,6 +162,7 @@ impl Baseline {
                 scenario: row.scenario.clone(),
                 mode: row.mode.clone(),
                 metric: row.metric.clone(),
+                rounds: row.samples.len().min(then.samples.len()),
                 ratio,
                 verdict,
             })
@@ -179,7 +182,7 @@ fn more_is_better(metric: &str) -> Option<bool> {
 }
 
 /// The comparison in lines for a terminal: what changed, then how much did not.
-pub fn lines(changes: &[Change], rounds: u32) -> Vec<String> {
+pub fn lines(changes: &[Change]) -> Vec<String> {
     let mut lines = Vec::new();
     for (verdict, word) in [(Verdict::Worse, "worse"), (Verdict::Better, "better")] {
         for change in changes.iter().filter(|change| change.verdict == verdict) {
@@ -194,9 +197,11 @@ pub fn lines(changes: &[Change], rounds: u32) -> Vec<String> {
     }
     let same = changes.iter().filter(|change| change.verdict == Verdict::Same).count();
     lines.push(format!("against the baseline: {same} of {} figures not told apart", changes.len()));
-    if (rounds as usize) < ROUNDS_FOR_A_VERDICT {
+    let unjudged = changes.iter().filter(|change| change.rounds < ROUNDS_FOR_A_VERDICT).count();
+    if unjudged > 0 {
         lines.push(format!(
-            "fewer than {ROUNDS_FOR_A_VERDICT} rounds tell no regression; use --rounds {ROUNDS_FOR_A_VERDICT} or more"
+            "warning: {unjudged} of them cannot be judged: this run or the baseline has fewer than \
+             {ROUNDS_FOR_A_VERDICT} rounds; use --rounds {ROUNDS_FOR_A_VERDICT} or more for both"
         ));
     }
     lines
@@ -234,9 +239,17 @@ mod tests {
 
     #[test]
     fn the_lines_put_what_is_worse_first() {
-        let lines = lines(&baseline(2.0).compare(&report()), 3);
+        let lines = lines(&baseline(2.0).compare(&report()));
         assert_eq!(lines[0], "worse: tcp-1 in kernel, throughput: 0.50 times the baseline [0.49, 0.51]");
-        assert!(lines[4].contains("0 of 4") && lines[5].contains("--rounds 5"), "{lines:?}");
+        assert!(lines[4].contains("0 of 4") && lines.len() == 5, "{lines:?}");
+    }
+
+    #[test]
+    fn a_baseline_of_few_rounds_is_told() {
+        let mut few = baseline(2.0);
+        few.results.iter_mut().for_each(|row| row.samples.truncate(2));
+        let lines = lines(&few.compare(&report()));
+        assert!(lines[0].contains("4 of 4 figures") && lines[1].contains("4 of them cannot"), "{lines:?}");
     }
 
     #[test]
