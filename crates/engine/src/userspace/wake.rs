@@ -40,14 +40,12 @@ impl Bell {
         }
     }
 
-    /// Silences the bell. What was put down before a ring is visible after this returns; what rings later is
+    /// Silences the bell, once its descriptor was seen to be readable. What was put down before a ring is visible after this returns; what rings later is
     /// readable again.
     pub(crate) fn silence(&self) {
-        if self.inner.ringing.load(Ordering::Acquire) {
-            // The order matters: read first, so that a ring between the two is not lost.
-            let _ = read(&self.inner.readable, &mut [0; 16]);
-            self.inner.ringing.swap(false, Ordering::AcqRel);
-        }
+        // The order matters: read first, so that a ring between the two is not lost.
+        let _ = read(&self.inner.readable, &mut [0; 16]);
+        self.inner.ringing.swap(false, Ordering::AcqRel);
     }
 
     /// A descriptor of its own for a runtime that wants to own what it watches.

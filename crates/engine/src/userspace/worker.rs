@@ -175,9 +175,11 @@ impl Worker {
             match spinner.idle(now.mono_ns) {
                 Pause::Look => std::hint::spin_loop(),
                 Pause::Yield => std::thread::yield_now(),
+                // Whoever sleeps has published: what is read of it meanwhile has to be exact.
                 Pause::Sleep => {
-                    self.publish();
-                    self.sleep(now);
+                    if self.publish() {
+                        self.sleep(now);
+                    }
                 }
             }
         }
@@ -185,7 +187,10 @@ impl Worker {
             let counters = self.path.router.counters_mut();
             self.path.hold.take(next_hop, |_| counters.unheld(DropReason::WorkerStopped));
         }
-        self.publish();
+        // The last word may wait for a reader.
+        while !self.publish() {
+            std::thread::yield_now();
+        }
     }
 
     /// One round over all ports; false when there was nothing to do.
@@ -214,18 +219,19 @@ impl Worker {
         busy
     }
 
-    /// Puts a copy of the counters where others may read it.
-    fn publish(&mut self) {
+    /// Puts a copy of the counters where others may read it; false where somebody reads at this moment, for whom
+    /// the worker does not wait.
+    fn publish(&mut self) -> bool {
         self.path.outbox.retry_events();
         let counters = self.path.router.counters_mut();
         for inlet in &mut self.inlets {
             let port = counters.ports.get_mut(inlet.port.index());
             port.unwrap_or(&mut counters.host).rx_lost += inlet.ring.take_lost_frames();
         }
-        // Somebody who reads at this moment gets the copy before; the worker waits for nobody.
-        if let Ok(mut published) = self.shared.counters[self.number].try_lock() {
+        self.shared.counters[self.number].try_lock().is_ok_and(|mut published| {
             published.clone_from(counters);
-        }
+            true
+        })
     }
 
     /// Sleeps until a frame, a command or a deadline.
@@ -249,6 +255,7 @@ impl Worker {
         let _ = poll(&mut descriptors, timeout);
         let events: ArrayVec<Option<PollFlags>, DESCRIPTORS> =
             descriptors.iter().map(|descriptor| descriptor.revents()).collect();
+        let bell_rings = events.last().is_some_and(|events| events.is_some_and(|events| !events.is_empty()));
         drop(descriptors);
         let shared = &self.shared;
         for (inlet, events) in self.inlets.iter_mut().filter(|inlet| inlet.is_alive()).zip(events) {
@@ -260,7 +267,9 @@ impl Worker {
                 note_failure(&mut inlet.failures, &inlet.name, &error, shared);
             }
         }
-        self.bell.silence();
+        if bell_rings {
+            self.bell.silence();
+        }
     }
 }
 
