@@ -27,9 +27,11 @@ const REQUIRE_VARIABLE: &str = "NSROUTER_REQUIRE_ALL";
 
 /// Modes that a case can be run in.
 pub const BOTH: &[&str] = &["kernel", "userspace"];
-/// Both, and our own router twice more: in a user namespace of root's, where the host port can be had but no BPF, so
-/// that nothing but sysctls keeps the kernel silent on the router's ports; and as an ordinary user.
-pub const ALL: &[&str] = &["kernel", "userspace", "no-bpf", "rootless"];
+/// Both, our own router over every backend, and twice more: in a user namespace of root's, where the host port can be had
+/// but no BPF, so that nothing but sysctls keeps the kernel silent on the router's ports; and as an ordinary user.
+pub const ALL: &[&str] = &["kernel", "userspace", "userspace:tap", "userspace:xdp", "no-bpf", "rootless"];
+/// Both, and our own router over every backend.
+pub const BACKENDS: &[&str] = &["kernel", "userspace", "userspace:tap", "userspace:xdp"];
 /// Cases about our own router.
 pub const USERSPACE: &[&str] = &["userspace", "no-bpf", "rootless"];
 
@@ -164,8 +166,9 @@ pub fn case_output(mode: &str, case: &str, options: &[&str]) -> Output {
     let shared = (mode == "rootless").then(Shared::new);
     let program = shared.as_ref().map_or_else(|| std::env::current_exe().unwrap(), Shared::case);
     let arguments = |mode: &str| {
+        let (mode, backend) = mode.split_once(':').unwrap_or((mode, "auto"));
         let name = lab_name();
-        let fixed = ["--mode", mode, "--private", "--name", &name, "--for", "120s"];
+        let fixed = ["--mode", mode, "--backend", backend, "--private", "--name", &name, "--for", "120s"];
         fixed.iter().chain(options).chain(&["--"]).map(|word| (*word).to_owned()).collect::<Vec<String>>()
     };
     let mut command = if let Some(shared) = &shared {
@@ -213,7 +216,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 /// The lab that a case runs beside.
 pub struct Lab {
-    /// `kernel` or `userspace`.
+    /// `kernel`, `userspace`, `userspace:BACKEND`, ...
     pub mode: String,
 }
 
