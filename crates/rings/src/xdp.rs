@@ -150,17 +150,19 @@ pub fn open(interfaces: &[Interface], settings: Settings) -> Result<Vec<(XdpRx, 
             xdp::register(fd.as_fd(), &area).map_err(OpenError::Register)?;
         }
         let copies = pool.split_off(pool.len() - COPIES);
-        let spare = pool.split_off(pool.len() - home);
+        let mut spare = pool.split_off(pool.len() - home);
         let first = spare.first().map_or(0, Chunk::index);
         let rings = xdp::rings(fd.as_fd(), settings.entries, first, home)
             .map_err(|source| OpenError::Rings { entries: settings.entries, source })?;
-        let Rings { inbound, transmit, completion } = rings;
+        let Rings { mut inbound, transmit, completion } = rings;
         let shared = first_socket.as_ref().map(|first| first.as_fd());
         xdp::bind(fd.as_fd(), interface.ifindex, QUEUE, shared)
             .map_err(|source| OpenError::Bind { ifindex: interface.ifindex, source })?;
         tune(fd.as_fd(), settings);
+        // Before the first frame can come.
+        refill(&mut inbound, &mut spare);
         let redirect = redirect(interface.ifindex, &fd)?;
-        let mut receive = XdpRx {
+        let receive = XdpRx {
             port: interface.port,
             _redirect: redirect,
             area: Arc::clone(&area),
@@ -172,7 +174,6 @@ pub fn open(interfaces: &[Interface], settings: Settings) -> Result<Vec<(XdpRx, 
             lost_before: 0,
             fd: Arc::clone(&fd),
         };
-        receive.refill();
         let transmit = XdpTx {
             area: Arc::clone(&area),
             ring: transmit,
@@ -291,23 +292,23 @@ impl XdpRx {
             if self.is_in_flight(&chunk) { self.away.push_back(chunk) } else { self.spare.push(chunk) }
         }
     }
+}
 
-    /// Gives the kernel as many free chunks as it takes.
-    fn refill(&mut self) {
-        while let Some(chunk) = self.spare.pop() {
-            if let Err(chunk) = self.inbound.give(chunk) {
-                self.spare.push(chunk);
-                break;
-            }
+/// Gives the kernel as many free chunks as it takes.
+fn refill(inbound: &mut Inbound, spare: &mut Vec<Chunk>) {
+    while let Some(chunk) = spare.pop() {
+        if let Err(chunk) = inbound.give(chunk) {
+            spare.push(chunk);
+            break;
         }
-        self.inbound.publish();
     }
+    inbound.publish();
 }
 
 impl Receive for XdpRx {
     fn recv<'r>(&'r mut self, max: usize, burst: &mut Burst<'r>) -> io::Result<Received> {
         self.reclaim();
-        self.refill();
+        refill(&mut self.inbound, &mut self.spare);
         let mut received = Received::default();
         let mut places: ArrayVec<(usize, usize), BURST_FRAMES> = ArrayVec::new();
         let limit = max.min(burst.remaining_capacity()).min(BURST_FRAMES);
