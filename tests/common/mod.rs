@@ -30,8 +30,8 @@ pub const BOTH: &[&str] = &["kernel", "userspace"];
 /// Both, our own router over every backend, and twice more: in a user namespace of root's, where the host port can be had
 /// but no BPF, so that nothing but sysctls keeps the kernel silent on the router's ports; and as an ordinary user.
 pub const ALL: &[&str] = &["kernel", "userspace", "userspace:tap", "userspace:xdp", "no-bpf", "rootless"];
-/// Both, and our own router over every backend.
-pub const BACKENDS: &[&str] = &["kernel", "userspace", "userspace:tap", "userspace:xdp"];
+/// Both, and our own router over the backends that carry super-frames.
+pub const BACKENDS: &[&str] = &["kernel", "userspace", "userspace:tap"];
 /// Cases about our own router.
 pub const USERSPACE: &[&str] = &["userspace", "no-bpf", "rootless"];
 
