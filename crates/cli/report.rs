@@ -35,15 +35,15 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// One line a link: who is joined to whom, with names and addresses.
-pub(crate) fn picture(topology: &Topology) -> String {
+/// One line a link: who is joined to whom, with names and addresses. `taps`: what joins hosts to routers are TAP devices.
+pub(crate) fn picture(topology: &Topology, taps: bool) -> String {
     let end = |end: &Endpoint| {
         let addresses: Vec<String> = end.addresses.iter().map(ToString::to_string).collect();
         let mac = end.mac.map(|mac| format!(" {mac}")).unwrap_or_default();
         format!("[{} {}{mac}]", end.ifname, addresses.join(" "))
     };
     let is_router = |name: &str| topology.node(name).is_some_and(|node| node.role == Role::Router);
-    let rows: Vec<[String; 4]> = topology
+    let rows: Vec<[String; 5]> = topology
         .links
         .iter()
         .map(|link| {
@@ -53,12 +53,16 @@ pub(crate) fn picture(topology: &Topology) -> String {
             } else {
                 (&link.a, &link.b)
             };
-            [left.node.clone(), end(left), end(right), right.node.clone()]
+            let kind =
+                if taps && is_router(&left.node) != is_router(&right.node) { "-tap--" } else { "-veth-" };
+            [left.node.clone(), end(left), kind.to_owned(), end(right), right.node.clone()]
         })
         .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let (node, left, right) = (width(0), width(1), width(2));
-    rows.iter().map(|[a, b, c, d]| format!("  {a:>node$} {b:<left$} --veth-- {c:<right$} {d}\n")).collect()
+    let (node, left, right) = (width(0), width(1), width(3));
+    rows.iter()
+        .map(|[a, b, kind, c, d]| format!("  {a:>node$} {b:<left$} -{kind}- {c:<right$} {d}\n"))
+        .collect()
 }
 
 /// The ports' counters as a table.
@@ -160,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_picture_has_hosts_left_and_the_router_right() {
-        let picture = picture(&Topology::default_lab());
+        let picture = picture(&Topology::default_lab(), false);
         let lines: Vec<&str> = picture.lines().collect();
         assert_eq!(lines.len(), 2);
         assert!(lines[0].trim_start().starts_with("t1 [t1-eth0 10.10.251.1/24"), "{picture}");

@@ -340,7 +340,7 @@ fn greet(lab: &Lab, engine: &Engines, choice: &Choice) -> anyhow::Result<()> {
         println!("  {} because {why}", status.backend);
     }
     println!();
-    println!("{}", report::picture(&state.topology));
+    println!("{}", report::picture(&state.topology, state.taps));
     if !status.host_port.available {
         println!("no host port: {}\n", status.host_port.reason);
     }
