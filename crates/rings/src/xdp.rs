@@ -36,8 +36,11 @@ use crate::xdp::ring::{Consumer, Producer};
 /// How xdp ports are set up; [`Settings::default`] is what measured best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Entries of each ring, a power of two: frames that may wait for us, and that may be on their way out.
+    /// Entries of each ring, a power of two: frames that may wait for us. Where they hold less than a sender's TCP window,
+    /// every window costs some retransmits.
     pub entries: u32,
+    /// Frames that may be on their way out by one port, at most `entries`.
+    pub in_flight: u32,
     /// Bytes that may be on their way out (`SO_SNDBUF`); without CAP_NET_ADMIN over the machine no more than
     /// `net.core.wmem_max`.
     pub send_buffer_bytes: u32,
@@ -45,7 +48,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { entries: 1024, send_buffer_bytes: 8 << 20 }
+        Settings { entries: 4096, in_flight: 1024, send_buffer_bytes: 8 << 20 }
     }
 }
 
@@ -135,9 +138,9 @@ const QUEUE: u32 = 0;
 pub fn open(interfaces: &[Interface], settings: Settings) -> Result<Vec<(XdpRx, XdpTx)>, OpenError> {
     let mtu = interfaces.iter().map(|interface| interface.mtu).max().unwrap_or(0);
     let chunk_bytes = chunk_bytes(mtu)?;
-    // Enough that a port is never out of chunks, were the rings of every other one full of them.
-    let entries = settings.entries as usize;
-    let home = entries * (1 + interfaces.len());
+    // Enough that a port is never out of chunks, were all that may be on their way out by any port its own.
+    let limit = settings.in_flight.min(settings.entries);
+    let home = settings.entries as usize + limit as usize * interfaces.len();
     let chunks = (home + COPIES) * interfaces.len();
     let (area, mut pool) =
         Area::map(chunk_bytes, chunks).map_err(|source| OpenError::Area { chunks, source })?;
@@ -184,7 +187,7 @@ pub fn open(interfaces: &[Interface], settings: Settings) -> Result<Vec<(XdpRx, 
             copies,
             unsent: Unsent::default(),
             outstanding: 0,
-            limit: settings.entries,
+            limit,
             frame_bytes: interface.mtu as usize + LINK_BYTES,
             fd: Arc::clone(&fd),
         };
