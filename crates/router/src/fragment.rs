@@ -13,7 +13,7 @@ use crate::output;
 use crate::pipeline::{Context, Router};
 use crate::rewrite::{self, L3};
 use crate::tables::Port;
-use crate::types::{Event, NextHop, Originate, Verdict};
+use crate::types::{NextHop, Originate, Verdict};
 
 /// Where the pieces go.
 struct Way<'a> {
@@ -50,7 +50,7 @@ impl Router {
             self.split_super(segments, &way, out)
         };
         if mac.is_none() {
-            out.report(Event::Unresolved(next_hop));
+            out.report(output::unresolved(&frame.data()[L3..], next_hop, context.tables));
         }
         if done { Verdict::Consumed } else { Verdict::Drop(DropReason::NoBuffer) }
     }

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use nsrouter_wire::eth::{self, MacAddr};
 use nsrouter_wire::frame::{Frame, PortId};
+use nsrouter_wire::ipv4;
+use nsrouter_wire::ipv6;
 use nsrouter_wire::offload::Offload;
 
 use crate::drop::DropReason;
@@ -93,7 +95,7 @@ impl Router {
             }
             None => {
                 rewrite::address(frame, port, MacAddr::ZERO, ether_type);
-                out.report(Event::Unresolved(next_hop));
+                out.report(unresolved(&frame.data()[L3..], next_hop, tables));
                 Verdict::Hold(next_hop)
             }
         }
@@ -152,14 +154,15 @@ impl Router {
         let destination = mac.unwrap_or(MacAddr::ZERO);
         eth::write(buffer, destination, port.mac, ether_type(next_hop.addr));
         write(&mut buffer[L3..]);
+        let question = mac.is_none().then(|| unresolved(&buffer[L3..], next_hop, tables));
         self.counters.originated += 1;
-        if mac.is_some() {
+        if let Some(question) = question {
+            out.hold(next_hop);
+            out.report(question);
+            self.counters.held += 1;
+        } else {
             out.send(port.id, offload);
             self.counters.count_tx(port.id, L3 + bytes);
-        } else {
-            out.hold(next_hop);
-            out.report(Event::Unresolved(next_hop));
-            self.counters.held += 1;
         }
         true
     }
@@ -184,6 +187,23 @@ pub(crate) fn resolve(tables: &Tables, next_hop: NextHop, out: &mut impl Origina
         out.report(Event::InUse(next_hop));
     }
     Some(known.mac)
+}
+
+/// The report that a packet waits for its next hop. Linux asks in the name of the packet's source where that is its own
+/// (`arp_solicit` with `arp_announce` 0; `ndisc_solicit`, where it is the port's; RFC 4861 section 7.2.2).
+#[cold]
+pub(crate) fn unresolved(packet: &[u8], next_hop: NextHop, tables: &Tables) -> Event {
+    let asker = match next_hop.addr {
+        IpAddr::V4(_) => ipv4::Header::parse(packet)
+            .map(|header| header.source())
+            .filter(|source| tables.is_own4(*source))
+            .map(IpAddr::V4),
+        IpAddr::V6(_) => ipv6::Header::parse(packet)
+            .map(|header| header.source())
+            .filter(|source| tables.port(next_hop.port).is_some_and(|port| port.has6(*source)))
+            .map(IpAddr::V6),
+    };
+    Event::Unresolved { next_hop, asker }
 }
 
 /// The way of a packet of our own to `destination`: link-local and multicast ones leave by `link`, the port that what it

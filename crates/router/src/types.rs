@@ -100,8 +100,13 @@ pub enum Event {
         /// How.
         kind: Seen,
     },
-    /// A frame is held for this next hop, whose MAC address is not known.
-    Unresolved(NextHop),
+    /// A frame is held for a next hop whose MAC address is not known.
+    Unresolved {
+        /// Who is to be asked for.
+        next_hop: NextHop,
+        /// The source of the packet, if that is an address of ours: the question is asked in its name.
+        asker: Option<IpAddr>,
+    },
     /// A frame was sent to a neighbour whose entry is stale: time to confirm that it is reachable.
     InUse(NextHop),
     /// Another station uses one of our addresses.

@@ -54,7 +54,7 @@ fn an_unresolved_next_hop_holds_a_packet_of_the_host_too() {
     let next_hop = NextHop { port: P1, addr: addr("10.10.251.9") };
     let done = bench.push(PortId::HOST, &own4([10, 10, 251, 9], 64));
     assert_eq!(done.verdict, Verdict::Hold(next_hop));
-    assert_eq!(bench.out.events, [Event::Unresolved(next_hop)]);
+    assert_eq!(bench.out.events, [Event::Unresolved { next_hop, asker: Some(addr("10.10.251.2")) }]);
 }
 
 #[test]

@@ -125,6 +125,6 @@ fn an_error_to_an_unresolved_sender_is_held() {
     let next_hop = NextHop { port: P1, addr: addr("10.10.251.9") };
     assert_eq!(bench.out.held[0].0, next_hop);
     assert_eq!(bench.out.held[0].1[..12], [[0; 6], R1_MAC].concat());
-    assert_eq!(bench.out.events, [Event::Unresolved(next_hop)]);
+    assert_eq!(bench.out.events, [Event::Unresolved { next_hop, asker: Some(addr("10.10.251.2")) }]);
     assert_eq!(bench.router.counters().held, 1);
 }

@@ -2,10 +2,10 @@
 
 mod map;
 mod probe;
+mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::tables::{Tables, Way};
 use crate::types::{Event, NextHop, Seen};
 
 pub use map::NeighbourMap;
+use table::{Entry, State, Table};
 
 /// Timers and bounds; the defaults are Linux's (`net.ipv4.neigh.default`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,55 +86,6 @@ pub struct NeighbourEntry {
     pub state: &'static str,
 }
 
-/// The states of RFC 4861 section 7.3.2, and Linux's failed and permanent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Asked for, not answered yet.
-    Incomplete,
-    /// Confirmed a short while ago.
-    Reachable,
-    /// Known, but not confirmed lately, and not in use.
-    Stale,
-    /// In use again, waiting a moment for a sign of life.
-    Delay,
-    /// Being asked whether it is still there.
-    Probe,
-    /// Did not answer.
-    Failed,
-    /// Set by hand; never asked, never changed.
-    Permanent,
-}
-
-impl State {
-    const fn name(self) -> &'static str {
-        match self {
-            State::Incomplete => "incomplete",
-            State::Reachable => "reachable",
-            State::Stale => "stale",
-            State::Delay => "delay",
-            State::Probe => "probe",
-            State::Failed => "failed",
-            State::Permanent => "permanent",
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    state: State,
-    mac: Option<MacAddr>,
-    /// Solicitations sent in this state.
-    probes: u8,
-    /// When the state's timer fires.
-    deadline_ns: u64,
-    /// When the entry last changed or was used: the oldest goes first.
-    touched_ns: u64,
-    /// When the MAC address was last set: a second answer within a second does not change it (Linux `locktime`).
-    updated_ns: u64,
-    /// Whether packets were ever sent by it.
-    used: bool,
-}
-
 /// A second answer within this time does not replace the first (Linux `locktime`).
 const LOCK_NS: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
@@ -142,18 +94,9 @@ const MS: u64 = 1_000_000;
 #[derive(Debug)]
 pub struct Neighbours {
     config: NeighConfig,
-    entries: HashMap<NextHop, Entry>,
-    /// Every entry by the time when its timer fires; permanent ones have none.
-    timers: BTreeSet<(u64, NextHop)>,
-    counts: [usize; 2],
+    table: Table,
     ports_up: Vec<bool>,
-    changed: bool,
-    evicted: u64,
     random: u64,
-}
-
-fn family(addr: IpAddr) -> usize {
-    usize::from(addr.is_ipv6())
 }
 
 impl Neighbours {
@@ -161,30 +104,16 @@ impl Neighbours {
     pub fn new(config: NeighConfig) -> Self {
         Neighbours {
             random: config.seed | 1,
+            table: Table::new(config.max_entries),
             config,
-            entries: HashMap::new(),
-            timers: BTreeSet::new(),
-            counts: [0; 2],
             ports_up: Vec::new(),
-            changed: false,
-            evicted: 0,
         }
     }
 
     /// Sets an entry by hand: never asked about and never changed by what the network says.
     pub fn set_permanent(&mut self, next_hop: NextHop, mac: MacAddr, actions: &mut Vec<Action>) {
-        let was_waiting = self.remove(next_hop).is_some_and(|entry| entry.state == State::Incomplete);
-        let state = State::Permanent;
-        let entry = Entry {
-            state,
-            mac: Some(mac),
-            probes: 0,
-            deadline_ns: u64::MAX,
-            touched_ns: 0,
-            updated_ns: 0,
-            used: true,
-        };
-        self.insert(next_hop, entry);
+        let was_waiting = self.table.remove(next_hop).is_some_and(|entry| entry.state == State::Incomplete);
+        self.table.insert(next_hop, Entry::new(State::Permanent, Some(mac), 0, u64::MAX));
         if was_waiting {
             actions.push(Action::Resolved(next_hop));
         }
@@ -193,7 +122,9 @@ impl Neighbours {
     /// Takes in what a worker reported; appends what is to be done.
     pub fn event(&mut self, event: &Event, tables: &Tables, now_ns: u64, actions: &mut Vec<Action>) {
         match *event {
-            Event::Unresolved(next_hop) => self.unresolved(next_hop, tables, now_ns, actions),
+            Event::Unresolved { next_hop, asker } => {
+                self.unresolved(next_hop, asker, tables, now_ns, actions);
+            }
             Event::InUse(next_hop) => self.in_use(next_hop, now_ns),
             Event::NeighbourSeen { port, addr, mac, kind } => {
                 self.seen(NextHop { port, addr }, mac, kind, tables, now_ns, actions);
@@ -205,7 +136,7 @@ impl Neighbours {
     /// Lets timers that are due fire; appends what is to be done.
     pub fn tick(&mut self, tables: &Tables, now_ns: u64, actions: &mut Vec<Action>) {
         self.follow_links(tables, actions);
-        while let Some((deadline_ns, next_hop)) = self.timers.first().copied() {
+        while let Some((deadline_ns, next_hop)) = self.table.next_due() {
             if deadline_ns > now_ns {
                 break;
             }
@@ -215,26 +146,26 @@ impl Neighbours {
 
     /// When [`Neighbours::tick`] is next due, in nanoseconds of the same clock.
     pub fn next_deadline(&self) -> Option<u64> {
-        self.timers.first().map(|(deadline_ns, _)| *deadline_ns)
+        self.table.next_due().map(|(deadline_ns, _)| deadline_ns)
     }
 
     /// The map to publish, if it changed since it was last asked for.
     pub fn map(&mut self) -> Option<Arc<NeighbourMap>> {
-        if !std::mem::take(&mut self.changed) {
+        if !self.table.take_changed() {
             return None;
         }
         let usable: Vec<_> = self
-            .entries
+            .table
             .iter()
             .filter(|(_, entry)| !matches!(entry.state, State::Incomplete | State::Failed))
-            .filter_map(|(next_hop, entry)| Some((*next_hop, entry.mac?, entry.state == State::Stale)))
+            .filter_map(|(next_hop, entry)| Some((next_hop, entry.mac?, entry.state == State::Stale)))
             .collect();
         Some(Arc::new(NeighbourMap::new(self.config.seed, &usable)))
     }
 
     /// The table, for people.
     pub fn list(&self) -> impl Iterator<Item = NeighbourEntry> {
-        self.entries.iter().map(|(next_hop, entry)| NeighbourEntry {
+        self.table.iter().map(|(next_hop, entry)| NeighbourEntry {
             port: next_hop.port,
             addr: next_hop.addr,
             mac: entry.mac.filter(|_| !matches!(entry.state, State::Incomplete | State::Failed)),
@@ -244,47 +175,52 @@ impl Neighbours {
 
     /// Entries that had to go, or were not made, because the table was full.
     pub fn evicted(&self) -> u64 {
-        self.evicted
+        self.table.evicted()
     }
 
-    fn unresolved(&mut self, next_hop: NextHop, tables: &Tables, now_ns: u64, actions: &mut Vec<Action>) {
-        match self.entries.get_mut(&next_hop) {
+    fn unresolved(
+        &mut self,
+        next_hop: NextHop,
+        asker: Option<IpAddr>,
+        tables: &Tables,
+        now_ns: u64,
+        actions: &mut Vec<Action>,
+    ) {
+        match self.table.get_mut(next_hop) {
             None => {
-                if !tables.port_is_up(next_hop.port) || !self.make_room(next_hop, State::Incomplete, actions)
+                if !tables.port_is_up(next_hop.port)
+                    || !self.table.make_room(next_hop, State::Incomplete, actions)
                 {
                     actions.push(Action::Failed(next_hop));
                     return;
                 }
-                let entry = Entry {
-                    state: State::Incomplete,
-                    mac: None,
-                    probes: 0,
-                    deadline_ns: now_ns,
-                    touched_ns: now_ns,
-                    updated_ns: now_ns,
-                    used: true,
-                };
-                self.insert(next_hop, entry);
-                self.probe(next_hop, None, tables, now_ns, actions);
+                let mut entry = Entry::new(State::Incomplete, None, now_ns, now_ns);
+                entry.asker = asker;
+                entry.used = true;
+                self.table.insert(next_hop, entry);
+                self.probe(next_hop, tables, now_ns, actions);
             }
             Some(entry) if entry.state == State::Failed => {
-                entry.probes = 0;
                 entry.mac = None;
-                self.set(next_hop, State::Incomplete, now_ns, now_ns);
-                self.probe(next_hop, None, tables, now_ns, actions);
+                entry.asker = asker;
+                self.table.set(next_hop, State::Incomplete, now_ns, now_ns);
+                self.probe(next_hop, tables, now_ns, actions);
             }
-            Some(entry) if entry.state == State::Incomplete => entry.used = true,
+            Some(entry) if entry.state == State::Incomplete => {
+                entry.used = true;
+                entry.asker = asker;
+            }
             // It was resolved while the report was under way.
             Some(_) => actions.push(Action::Resolved(next_hop)),
         }
     }
 
     fn in_use(&mut self, next_hop: NextHop, now_ns: u64) {
-        if let Some(entry) = self.entries.get_mut(&next_hop) {
+        if let Some(entry) = self.table.get_mut(next_hop) {
             entry.used = true;
             entry.touched_ns = now_ns;
             if entry.state == State::Stale {
-                self.set(next_hop, State::Delay, now_ns, now_ns + self.config.delay_ms * MS);
+                self.table.set(next_hop, State::Delay, now_ns, now_ns + self.config.delay_ms * MS);
             }
         }
     }
@@ -305,26 +241,16 @@ impl Neighbours {
             Seen::ArpReply => (true, self.lock_is_over(next_hop, now_ns)),
             Seen::Advertisement { solicited, overrides, .. } => (solicited, overrides),
         };
-        let Some(entry) = self.entries.get(&next_hop).copied() else {
+        let Some(entry) = self.table.get(next_hop).copied() else {
             // Only who talks to us gets an entry, and only on the link where its address belongs: nobody can fill the
             // table with announcements.
             if let Some(mac) = mac
                 && creates
                 && is_on_link(tables, next_hop)
-                && self.make_room(next_hop, State::Stale, actions)
+                && self.table.make_room(next_hop, State::Stale, actions)
             {
                 let deadline_ns = now_ns + self.config.stale_ms * MS;
-                let state = State::Stale;
-                let entry = Entry {
-                    state,
-                    mac: Some(mac),
-                    probes: 0,
-                    deadline_ns,
-                    touched_ns: now_ns,
-                    updated_ns: now_ns,
-                    used: false,
-                };
-                self.insert(next_hop, entry);
+                self.table.insert(next_hop, Entry::new(State::Stale, Some(mac), now_ns, deadline_ns));
             }
             return;
         };
@@ -354,11 +280,11 @@ impl Neighbours {
     }
 
     fn lock_is_over(&self, next_hop: NextHop, now_ns: u64) -> bool {
-        self.entries.get(&next_hop).is_none_or(|entry| now_ns.saturating_sub(entry.updated_ns) > LOCK_NS)
+        self.table.get(next_hop).is_none_or(|entry| now_ns.saturating_sub(entry.updated_ns) > LOCK_NS)
     }
 
     fn learn(&mut self, next_hop: NextHop, mac: Option<MacAddr>, now_ns: u64) {
-        if let Some(entry) = self.entries.get_mut(&next_hop) {
+        if let Some(entry) = self.table.get_mut(next_hop) {
             entry.mac = mac;
             entry.updated_ns = now_ns;
         }
@@ -374,127 +300,52 @@ impl Neighbours {
         self.random ^= self.random << 17;
         let base_ns = self.config.reachable_ms.max(1) * MS;
         let lifetime_ns = base_ns / 2 + self.random % base_ns;
-        self.set(next_hop, State::Reachable, now_ns, now_ns + lifetime_ns);
+        self.table.set(next_hop, State::Reachable, now_ns, now_ns + lifetime_ns);
     }
 
     fn stale(&mut self, next_hop: NextHop, now_ns: u64) {
-        self.set(next_hop, State::Stale, now_ns, now_ns + self.config.stale_ms * MS);
+        self.table.set(next_hop, State::Stale, now_ns, now_ns + self.config.stale_ms * MS);
     }
 
     /// A timer is due.
     fn fire(&mut self, next_hop: NextHop, tables: &Tables, now_ns: u64, actions: &mut Vec<Action>) {
-        let Some(entry) = self.entries.get(&next_hop).copied() else { return };
+        let Some(entry) = self.table.get(next_hop).copied() else { return };
         match entry.state {
             State::Incomplete if entry.probes < self.config.multicast_probes => {
-                self.probe(next_hop, None, tables, now_ns, actions);
+                self.probe(next_hop, tables, now_ns, actions);
             }
             State::Probe if entry.probes < self.config.unicast_probes => {
-                self.probe(next_hop, entry.mac, tables, now_ns, actions);
+                self.probe(next_hop, tables, now_ns, actions);
             }
             State::Incomplete | State::Probe => {
-                self.set(next_hop, State::Failed, now_ns, now_ns + self.config.stale_ms * MS);
+                self.table.set(next_hop, State::Failed, now_ns, now_ns + self.config.stale_ms * MS);
                 actions.push(Action::Failed(next_hop));
             }
             State::Reachable => self.stale(next_hop, now_ns),
             State::Delay => {
-                self.set(next_hop, State::Probe, now_ns, now_ns);
-                self.probe(next_hop, entry.mac, tables, now_ns, actions);
+                self.table.set(next_hop, State::Probe, now_ns, now_ns);
+                self.probe(next_hop, tables, now_ns, actions);
             }
             // A small table keeps what it knows, however old.
-            State::Stale if self.counts[family(next_hop.addr)] <= self.config.min_entries => {
-                self.set(next_hop, State::Stale, entry.touched_ns, now_ns + self.config.stale_ms * MS);
+            State::Stale if self.table.count(next_hop.addr) <= self.config.min_entries => {
+                self.table.set(next_hop, State::Stale, entry.touched_ns, now_ns + self.config.stale_ms * MS);
             }
             State::Stale | State::Failed | State::Permanent => {
-                self.remove(next_hop);
+                self.table.remove(next_hop);
             }
         }
     }
 
-    /// Asks once more, and sets the timer for the next time.
-    fn probe(
-        &mut self,
-        next_hop: NextHop,
-        known: Option<MacAddr>,
-        tables: &Tables,
-        now_ns: u64,
-        actions: &mut Vec<Action>,
-    ) {
-        if let Some(frame) = probe::frame(tables, next_hop, known) {
+    /// Asks once more, everybody or whom we knew, and sets the timer for the next time.
+    fn probe(&mut self, next_hop: NextHop, tables: &Tables, now_ns: u64, actions: &mut Vec<Action>) {
+        let Some(entry) = self.table.get_mut(next_hop) else { return };
+        entry.probes = entry.probes.saturating_add(1);
+        // No packet waits for a neighbour that is only asked whether it is still there.
+        let asker = entry.asker.filter(|_| entry.state == State::Incomplete);
+        if let Some(frame) = probe::frame(tables, next_hop, asker, entry.mac) {
             actions.push(Action::Probe { port: next_hop.port, frame });
         }
-        if let Some(entry) = self.entries.get_mut(&next_hop) {
-            entry.probes = entry.probes.saturating_add(1);
-            let deadline_ns = now_ns + self.config.retransmit_ms * MS;
-            self.timers.remove(&(entry.deadline_ns, next_hop));
-            entry.deadline_ns = deadline_ns;
-            self.timers.insert((deadline_ns, next_hop));
-        }
-    }
-
-    fn set(&mut self, next_hop: NextHop, state: State, now_ns: u64, deadline_ns: u64) {
-        let Some(entry) = self.entries.get_mut(&next_hop) else { return };
-        self.timers.remove(&(entry.deadline_ns, next_hop));
-        self.timers.insert((deadline_ns, next_hop));
-        if entry.state != state {
-            entry.probes = 0;
-        }
-        // A confirmation that changes nothing for workers costs them no new map.
-        self.changed |= entry.state != state || entry.updated_ns == now_ns;
-        entry.state = state;
-        entry.deadline_ns = deadline_ns;
-        entry.touched_ns = now_ns;
-    }
-
-    fn insert(&mut self, next_hop: NextHop, entry: Entry) {
-        if entry.state != State::Permanent {
-            self.timers.insert((entry.deadline_ns, next_hop));
-        }
-        self.counts[family(next_hop.addr)] += 1;
-        self.changed = true;
-        self.entries.insert(next_hop, entry);
-    }
-
-    fn remove(&mut self, next_hop: NextHop) -> Option<Entry> {
-        let entry = self.entries.remove(&next_hop)?;
-        self.timers.remove(&(entry.deadline_ns, next_hop));
-        self.counts[family(next_hop.addr)] -= 1;
-        self.changed = true;
-        Some(entry)
-    }
-
-    /// Makes sure that one more entry of that family fits; false when nothing may go for it.
-    ///
-    /// First goes what failed, then what is stale and was never used, then the oldest question without an answer; what
-    /// carries traffic only for other traffic, never for somebody who merely said hello.
-    fn make_room(&mut self, next_hop: NextHop, new: State, actions: &mut Vec<Action>) -> bool {
-        let own = family(next_hop.addr);
-        if self.counts[own] < self.config.max_entries {
-            return true;
-        }
-        let rank = |entry: &Entry| match entry.state {
-            State::Failed => Some(0),
-            State::Stale if !entry.used => Some(1),
-            State::Incomplete if new == State::Incomplete => Some(2),
-            State::Stale if new == State::Incomplete => Some(3),
-            State::Incomplete
-            | State::Reachable
-            | State::Stale
-            | State::Delay
-            | State::Probe
-            | State::Permanent => None,
-        };
-        let victim = self
-            .entries
-            .iter()
-            .filter(|(key, _)| family(key.addr) == own)
-            .filter_map(|(key, entry)| Some((rank(entry)?, entry.touched_ns, *key)))
-            .min();
-        self.evicted += 1;
-        let Some((_, _, victim)) = victim else { return false };
-        if self.remove(victim).is_some_and(|entry| entry.state == State::Incomplete) {
-            actions.push(Action::Failed(victim));
-        }
-        true
+        self.table.set_timer(next_hop, now_ns + self.config.retransmit_ms * MS);
     }
 
     /// Forgets the neighbours behind a link that went down: nothing waits for them any more.
@@ -504,13 +355,13 @@ impl Neighbours {
             return;
         }
         let gone: Vec<NextHop> = self
-            .entries
+            .table
             .iter()
             .filter(|(key, entry)| !tables.port_is_up(key.port) && entry.state != State::Permanent)
-            .map(|(key, _)| *key)
+            .map(|(key, _)| key)
             .collect();
         for next_hop in gone {
-            if self.remove(next_hop).is_some_and(|entry| entry.state == State::Incomplete) {
+            if self.table.remove(next_hop).is_some_and(|entry| entry.state == State::Incomplete) {
                 actions.push(Action::Failed(next_hop));
             }
         }

@@ -13,23 +13,33 @@ use crate::source;
 use crate::tables::{Port, Tables};
 use crate::types::NextHop;
 
-/// A question for the MAC address of `next_hop`: to everybody who could be it, or to `known` alone. `None` when the port
-/// is gone.
-pub(super) fn frame(tables: &Tables, next_hop: NextHop, known: Option<MacAddr>) -> Option<Vec<u8>> {
+/// A question for the MAC address of `next_hop`: to everybody who could be it, or to `known` alone; in the name of
+/// `asker`, or of the address that fits. `None` when the port is gone.
+pub(super) fn frame(
+    tables: &Tables,
+    next_hop: NextHop,
+    asker: Option<IpAddr>,
+    known: Option<MacAddr>,
+) -> Option<Vec<u8>> {
     let port = tables.port(next_hop.port)?;
-    Some(match next_hop.addr {
-        IpAddr::V4(target) => request(tables, port, target, known),
-        IpAddr::V6(target) => solicitation(port, target, known),
+    Some(match (next_hop.addr, asker) {
+        (IpAddr::V4(target), Some(IpAddr::V4(asker))) => request(port, asker, target, known),
+        (IpAddr::V4(target), _) => {
+            let asker = source::v4(tables, port.id, target).unwrap_or(Ipv4Addr::UNSPECIFIED);
+            request(port, asker, target, known)
+        }
+        (IpAddr::V6(target), Some(IpAddr::V6(asker))) => solicitation(port, asker, target, known),
+        (IpAddr::V6(target), _) => solicitation(port, port.link_local, target, known),
     })
 }
 
-fn request(tables: &Tables, port: &Port, target: Ipv4Addr, known: Option<MacAddr>) -> Vec<u8> {
+fn request(port: &Port, asker: Ipv4Addr, target: Ipv4Addr, known: Option<MacAddr>) -> Vec<u8> {
     let mut frame = vec![0; eth::HEADER_BYTES + arp::BYTES];
     eth::write(&mut frame, known.unwrap_or(MacAddr::BROADCAST), port.mac, eth::TYPE_ARP);
     let packet = arp::Packet {
         operation: arp::REQUEST,
         sender_mac: port.mac,
-        sender: source::v4(tables, port.id, target).unwrap_or(Ipv4Addr::UNSPECIFIED),
+        sender: asker,
         target_mac: known.unwrap_or(MacAddr::ZERO),
         target,
     };
@@ -39,7 +49,7 @@ fn request(tables: &Tables, port: &Port, target: Ipv4Addr, known: Option<MacAddr
     frame
 }
 
-fn solicitation(port: &Port, target: Ipv6Addr, known: Option<MacAddr>) -> Vec<u8> {
+fn solicitation(port: &Port, asker: Ipv6Addr, target: Ipv6Addr, known: Option<MacAddr>) -> Vec<u8> {
     let group = ipv6::solicited_node(target);
     let (destination, mac) = match known {
         Some(mac) => (target, mac),
@@ -53,7 +63,7 @@ fn solicitation(port: &Port, target: Ipv6Addr, known: Option<MacAddr>) -> Vec<u8
         payload_bytes: 32,
         next_header: protocol::ICMPV6,
         hop_limit: nd::HOP_LIMIT,
-        source: port.link_local,
+        source: asker,
         destination,
     };
     if let Some(ip) = ip.first_chunk_mut() {
@@ -62,6 +72,6 @@ fn solicitation(port: &Port, target: Ipv6Addr, known: Option<MacAddr>) -> Vec<u8
     if let Some(body) = body.first_chunk_mut() {
         nd::write_neighbour(body, icmp::v6::NEIGHBOUR_SOLICITATION, 0, target, nd::SOURCE_MAC, port.mac);
     }
-    icmp::v6_fill(body, port.link_local, destination);
+    icmp::v6_fill(body, asker, destination);
     frame
 }

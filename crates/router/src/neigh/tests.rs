@@ -14,6 +14,10 @@ fn hop(text: &str) -> NextHop {
     NextHop { port: P1, addr: addr(text) }
 }
 
+fn unresolved(next_hop: NextHop) -> Event {
+    Event::Unresolved { next_hop, asker: None }
+}
+
 struct Table {
     neighbours: Neighbours,
     tables: Tables,
@@ -74,16 +78,16 @@ fn resolution_asks_three_times_and_fails() {
     for text in ["10.10.251.77", "fd00:251::77"] {
         let mut table = Table::new(NeighConfig::default());
         let began = table.now;
-        let first = table.event(Event::Unresolved(hop(text)));
+        let first = table.event(unresolved(hop(text)));
         assert_eq!(probes(&first), 1);
-        assert_eq!(table.event(Event::Unresolved(hop(text))), [], "asked already");
+        assert_eq!(table.event(unresolved(hop(text))), [], "asked already");
         assert_eq!(probes(&table.next()), 1);
         assert_eq!(probes(&table.next()), 1);
         assert_eq!(table.next(), [Action::Failed(hop(text))]);
         assert_eq!(table.now, began + 3 * S);
         assert_eq!(table.state(text), Some(("failed", None)));
         // The next packet asks again.
-        assert_eq!(probes(&table.event(Event::Unresolved(hop(text)))), 1);
+        assert_eq!(probes(&table.event(unresolved(hop(text)))), 1);
         assert_eq!(table.state(text), Some(("incomplete", None)));
     }
 }
@@ -91,7 +95,7 @@ fn resolution_asks_three_times_and_fails() {
 #[test]
 fn an_answer_resolves_and_ages() {
     let mut table = Table::new(NeighConfig::default());
-    table.event(Event::Unresolved(hop("10.10.251.1")));
+    table.event(unresolved(hop("10.10.251.1")));
     let actions = table.seen("10.10.251.1", Some(MAC), Seen::ArpReply);
     assert_eq!(actions, [Action::Resolved(hop("10.10.251.1"))]);
     assert_eq!(table.state("10.10.251.1"), Some(("reachable", Some(MAC))));
@@ -119,14 +123,14 @@ fn an_answer_resolves_and_ages() {
 #[test]
 fn requests_are_golden() {
     let mut table = Table::new(NeighConfig::default());
-    let actions = table.event(Event::Unresolved(hop("10.10.251.1")));
+    let actions = table.event(unresolved(hop("10.10.251.1")));
     let [Action::Probe { port: P1, frame }] = actions.as_slice() else { panic!("{actions:?}") };
     let arp = pnet_packet::arp::ArpPacket::new(&frame[14..]).unwrap();
     assert_eq!(frame[..14], [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 1, 2, 3, 4, 1, 8, 6]);
     assert_eq!(arp.get_sender_proto_addr().octets(), [10, 10, 251, 2]);
     assert_eq!(arp.get_target_proto_addr().octets(), [10, 10, 251, 1]);
 
-    let actions = table.event(Event::Unresolved(hop("fd00:251::1")));
+    let actions = table.event(unresolved(hop("fd00:251::1")));
     let [Action::Probe { port: P1, frame }] = actions.as_slice() else { panic!("{actions:?}") };
     assert_eq!(frame[..14], [0x33, 0x33, 0xff, 0, 0, 1, 2, 1, 2, 3, 4, 1, 0x86, 0xdd]);
     let sliced = etherparse::SlicedPacket::from_ethernet(frame).unwrap();
@@ -142,13 +146,34 @@ fn requests_are_golden() {
 }
 
 #[test]
+fn a_packet_of_our_own_is_asked_for_in_its_name_until_it_is_answered() {
+    for (text, ours, at) in [("10.10.251.9", "10.10.252.2", 28..32), ("fd00:251::9", "fd00:251::2", 22..38)] {
+        let own = match addr(ours) {
+            std::net::IpAddr::V4(own) => own.octets().to_vec(),
+            std::net::IpAddr::V6(own) => own.octets().to_vec(),
+        };
+        let asker = |actions: &[Action]| match actions {
+            [Action::Probe { frame, .. }] => frame[at.clone()] == own,
+            other => panic!("{other:?}"),
+        };
+        let mut table = Table::new(NeighConfig::default());
+        assert!(!asker(&table.event(unresolved(hop(text)))), "forwarded");
+        table.event(Event::Unresolved { next_hop: hop(text), asker: Some(addr(ours)) });
+        assert!(asker(&table.next()), "the one that came last counts");
+        table.seen(text, Some(MAC), Seen::Solicitation);
+        table.event(Event::InUse(hop(text)));
+        assert!(!asker(&table.next()), "nothing waits any more");
+    }
+}
+
+#[test]
 fn advertisements_follow_rfc_4861_section_7_2_5() {
     let na = |solicited, overrides| Seen::Advertisement { solicited, overrides, router: false };
     let who = "fd00:251::1";
     let mut table = Table::new(NeighConfig::default());
     assert_eq!(table.seen(who, Some(MAC), na(true, true)), [], "nobody asked");
     assert_eq!(table.state(who), None);
-    table.event(Event::Unresolved(hop(who)));
+    table.event(unresolved(hop(who)));
     assert_eq!(table.seen(who, None, na(true, true)), [], "no address in it");
     assert_eq!(table.seen(who, Some(MAC), na(false, false)), [Action::Resolved(hop(who))]);
     assert_eq!(table.state(who), Some(("stale", Some(MAC))));
@@ -179,7 +204,7 @@ fn a_gratuitous_announcement_updates_but_does_not_create() {
 #[test]
 fn the_first_of_two_answers_counts() {
     let mut table = Table::new(NeighConfig::default());
-    table.event(Event::Unresolved(hop("10.10.251.1")));
+    table.event(unresolved(hop("10.10.251.1")));
     table.seen("10.10.251.1", Some(MAC), Seen::ArpReply);
     table.seen("10.10.251.1", Some(OTHER), Seen::ArpReply);
     assert_eq!(table.state("10.10.251.1").unwrap().1, Some(MAC));
@@ -189,11 +214,11 @@ fn the_first_of_two_answers_counts() {
 fn a_scan_cannot_displace_what_is_in_use_nor_outgrow_the_table() {
     let config = NeighConfig { max_entries: 64, ..NeighConfig::default() };
     let mut table = Table::new(config);
-    table.event(Event::Unresolved(hop("10.10.251.1")));
+    table.event(unresolved(hop("10.10.251.1")));
     table.seen("10.10.251.1", Some(MAC), Seen::ArpReply);
     let mut failed = 0;
     for last in 2..=255u8 {
-        let actions = table.event(Event::Unresolved(hop(&format!("10.10.251.{last}"))));
+        let actions = table.event(unresolved(hop(&format!("10.10.251.{last}"))));
         failed += actions.iter().filter(|action| matches!(action, Action::Failed(_))).count();
     }
     assert_eq!(table.neighbours.list().count(), 64);
@@ -206,7 +231,7 @@ fn a_scan_cannot_displace_what_is_in_use_nor_outgrow_the_table() {
 fn spoofed_questions_are_bounded_and_displace_no_traffic() {
     let config = NeighConfig { max_entries: 64, ..NeighConfig::default() };
     let mut table = Table::new(config);
-    table.event(Event::Unresolved(hop("10.10.251.1")));
+    table.event(unresolved(hop("10.10.251.1")));
     table.seen("10.10.251.1", Some(MAC), Seen::ArpRequest);
     for last in 2..=255u8 {
         table.seen(&format!("10.10.251.{last}"), Some(OTHER), Seen::ArpRequest);
@@ -221,14 +246,14 @@ fn spoofed_questions_are_bounded_and_displace_no_traffic() {
 fn a_link_that_goes_down_takes_its_neighbours_along() {
     let mut table = Table::new(NeighConfig::default());
     table.next_tick();
-    table.event(Event::Unresolved(hop("10.10.251.1")));
-    table.event(Event::Unresolved(NextHop { port: P2, addr: addr("10.10.252.1") }));
+    table.event(unresolved(hop("10.10.251.1")));
+    table.event(unresolved(NextHop { port: P2, addr: addr("10.10.252.1") }));
     let mut ports = lab_ports();
     ports[0].up = false;
     table.tables = Tables::new(&ports, &[], Settings::default()).unwrap();
     assert_eq!(table.next_tick(), [Action::Failed(hop("10.10.251.1"))]);
     assert_eq!(table.neighbours.list().count(), 1);
-    assert_eq!(table.event(Event::Unresolved(hop("10.10.251.1"))), [Action::Failed(hop("10.10.251.1"))]);
+    assert_eq!(table.event(unresolved(hop("10.10.251.1"))), [Action::Failed(hop("10.10.251.1"))]);
 }
 
 impl Table {
@@ -244,7 +269,7 @@ impl Table {
 fn permanent_entries_stay() {
     let mut table = Table::new(NeighConfig::default());
     let mut actions = Vec::new();
-    table.event(Event::Unresolved(hop("10.10.251.1")));
+    table.event(unresolved(hop("10.10.251.1")));
     table.neighbours.set_permanent(hop("10.10.251.1"), MAC, &mut actions);
     assert_eq!(actions, [Action::Resolved(hop("10.10.251.1"))]);
     table.seen("10.10.251.1", Some(OTHER), Seen::ArpAnnouncement);
