@@ -195,6 +195,33 @@ pub const SCENES: &[Scene] = &[
         },
         moved: FORWARDED,
     },
+    Scene {
+        name: "priority_service_tag",
+        act: |s| {
+            let tagged = [&[0xe0, 0, 8, 0][..], &s.ip4().udp(5, 6, b"service tag")].concat();
+            let frame = eth(router_mac(T1), s.mac(T1), 0x88a8, &tagged);
+            s.frame(T1, &frame);
+        },
+        moved: FORWARDED,
+    },
+    Scene {
+        name: "two_priority_tags",
+        act: |s| {
+            let tagged = [&[0x60, 0, 0x81, 0, 0x20, 0, 8, 0][..], &s.ip4().udp(5, 6, b"two tags")].concat();
+            let frame = eth(router_mac(T1), s.mac(T1), 0x88a8, &tagged);
+            s.frame(T1, &frame);
+        },
+        moved: FORWARDED,
+    },
+    Scene {
+        name: "priority_tag_before_that_of_a_vlan",
+        act: |s| {
+            let tagged = [&[0x60, 0, 0x81, 0, 0, 5, 8, 0][..], &s.ip4().udp(5, 6, b"vlan 5")].concat();
+            let frame = eth(router_mac(T1), s.mac(T1), 0x8100, &tagged);
+            s.frame(T1, &frame);
+        },
+        moved: "received 1, vlan 1",
+    },
     // RFC 1812 section 5.3.7.
     Scene { name: "from_loopback", act: |s| from(s, [127, 0, 0, 1]), moved: "received 1, martian_source 1" },
     Scene { name: "from_0_0_0_0", act: |s| from(s, [0; 4]), moved: "received 1, martian_source 1" },

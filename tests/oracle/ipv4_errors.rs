@@ -92,7 +92,9 @@ pub const SCENES: &[Scene] = &[
     Scene { name: "about_time_exceeded", act: |s| icmp_with_no_hops_left(s, 11), moved: IN_SILENCE },
     Scene { name: "about_parameter_problem", act: |s| icmp_with_no_hops_left(s, 12), moved: IN_SILENCE },
     Scene { name: "about_an_unknown_icmp_type", act: |s| icmp_with_no_hops_left(s, 44), moved: IN_SILENCE },
-    Scene { name: "about_an_unassigned_icmp_type", act: |s| icmp_with_no_hops_left(s, 7), moved: EXCEEDED },
+    Scene { name: "about_an_unassigned_icmp_type", act: |s| icmp_with_no_hops_left(s, 7), moved: IN_SILENCE },
+    Scene { name: "about_a_router_solicitation", act: |s| icmp_with_no_hops_left(s, 10), moved: IN_SILENCE },
+    Scene { name: "about_a_time_stamp_request", act: |s| icmp_with_no_hops_left(s, 13), moved: EXCEEDED },
     Scene { name: "about_an_echo_reply", act: |s| icmp_with_no_hops_left(s, 0), moved: EXCEEDED },
     Scene { name: "about_an_echo_request", act: |s| icmp_with_no_hops_left(s, 8), moved: EXCEEDED },
     Scene {

@@ -373,6 +373,24 @@ pub const SCENES: &[Scene] = &[
         moved: "received 1, consumed 1, originated 1, sent 1",
     },
     Scene {
+        name: "solicitation_without_option",
+        act: |s| {
+            s.show_questions();
+            let target = router6(T1)[0];
+            send6(s, &solicitation(s.a6(T1), solicited_node(target), target, &[]));
+        },
+        moved: ND_MALFORMED,
+    },
+    Scene {
+        name: "solicitation_without_option_from_a_neighbour",
+        act: |s| {
+            call6(s);
+            let target = router6(T1)[0];
+            send6(s, &solicitation(s.a6(T1), solicited_node(target), target, &[]));
+        },
+        moved: "received 2, sent 2, consumed 1, originated 1",
+    },
+    Scene {
         name: "solicitation_for_the_far_address",
         act: |s| send6(s, &ask6(s, router6(T2)[0])),
         moved: "received 1, nd_not_ours 1",
@@ -613,6 +631,15 @@ pub const SCENES: &[Scene] = &[
             s.show_questions();
             let packet = Ip6::new(s.a6(T1), router6(T1)[0]).echo(b"who is it");
             s.frame(T1, &eth(router_mac(T1), s.mac(T1), IPV6, &packet));
+        },
+        moved: ANSWERED,
+    },
+    Scene {
+        name: "the_sender_of_a_request_for_an_answer",
+        act: |s| {
+            s.show_questions();
+            let packet = Ip4::new(s.a4(T1), router4(T2)).echo(b"from the far address");
+            s.frame(T1, &eth(router_mac(T1), s.mac(T1), IPV4, &packet));
         },
         moved: ANSWERED,
     },

@@ -165,7 +165,7 @@ impl Router {
         }
         let tables = context.tables;
         let Some(exit) = output::exit(tables, IpAddr::V6(header.source()), context.ingress) else { return };
-        let Some(source) = source6(&header, exit, tables) else { return };
+        let Some(source) = source6(&header, exit, context) else { return };
         let interval_ns = interval6_ns(tables, exit);
         let destination = u128::from(header.source());
         if message.limited
@@ -219,7 +219,7 @@ pub(crate) fn may_answer4(packet: &[u8], header: &ipv4::Header<'_>, context: &Co
         return true;
     }
     // Truncated before its type: Linux too says nothing.
-    packet.get(header.header_bytes()).is_some_and(|kind| !icmp::v4::is_error(*kind))
+    packet.get(header.header_bytes()).is_some_and(|kind| icmp::v4::may_be_answered(*kind))
 }
 
 /// RFC 4443 section 2.4 (e): as for IPv4, but a group may hear that a packet was too big, or an option unknown.
@@ -254,13 +254,17 @@ fn source4(header: &ipv4::Header<'_>, exit: Exit<'_>, tables: &Tables) -> Option
     }
 }
 
-fn source6(header: &ipv6::Header<'_>, exit: Exit<'_>, tables: &Tables) -> Option<Ipv6Addr> {
+/// Linux `icmp6_send`: the address that was asked for, if it is ours; else one of the link that the packet came by, which
+/// its sender knows us by, whatever the way back is.
+fn source6(header: &ipv6::Header<'_>, exit: Exit<'_>, context: &Context<'_>) -> Option<Ipv6Addr> {
+    let tables = context.tables;
     if tables.is_own6(header.destination()) {
         return Some(header.destination());
     }
     match exit {
         Exit::Host => Some(header.source()),
-        Exit::Link { port, .. } => source::v6(tables, port.id, header.source()),
+        Exit::Link { port, .. } => source::v6(tables, context.ingress, header.source())
+            .or_else(|| source::v6(tables, port.id, header.source())),
     }
 }
 

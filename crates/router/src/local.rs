@@ -194,6 +194,16 @@ impl Router {
         context.tables.settings().host_port && !is_near
     }
 
+    /// Whether a unicast packet came in a frame to a group: RFC 1122 section 3.3.6 has it discarded in silence. The host
+    /// sees no frames, and would answer it with an error.
+    fn is_misaddressed(&self, frame: &Frame<'_>, context: &Context<'_>) -> bool {
+        let is_to_group = || {
+            let header = ipv6::Header::parse(&frame.data()[L3..]);
+            header.is_some_and(|header| header.version() == 6 && header.destination().is_multicast())
+        };
+        context.cast == Cast::Group && !is_to_group()
+    }
+
     /// Hands the packet to the host, or refuses it as a host without listeners would.
     fn deliver(
         &mut self,
@@ -202,6 +212,9 @@ impl Router {
         number: u8,
         out: &mut impl Originate,
     ) -> Verdict {
+        if self.is_misaddressed(frame, context) {
+            return Verdict::Drop(DropReason::L2Broadcast);
+        }
         if self.host_takes(frame, context) {
             rewrite::remove_link_header(frame);
             return Verdict::ToHost;
@@ -228,6 +241,9 @@ impl Router {
 
     /// The host reassembles: a router that does not need to would only offer its memory to be filled.
     fn fragment_to_host(&mut self, frame: &mut Frame<'_>, context: &Context<'_>) -> Verdict {
+        if self.is_misaddressed(frame, context) {
+            return Verdict::Drop(DropReason::L2Broadcast);
+        }
         if self.host_takes(frame, context) {
             rewrite::remove_link_header(frame);
             return Verdict::ToHost;

@@ -128,11 +128,13 @@ impl Router {
         let overrides = if to_group && !is_anycast { nd::FLAG_OVERRIDE } else { 0 };
         let flags = nd::FLAG_ROUTER | nd::FLAG_SOLICITED | overrides;
         let bytes = if to_group { nd::NEIGHBOUR_WITH_MAC_BYTES } else { nd::NEIGHBOUR_BYTES };
-        let whole = L3 + ipv6::HEADER_BYTES + bytes;
-        let mac = message.options.source_mac.filter(|mac| mac.is_unicast()).unwrap_or(message.from);
-        if frame.len() < whole {
-            // The question had no option: no room in place.
+        let Some(mac) = message.options.source_mac.filter(|mac| mac.is_unicast()) else {
+            // Section 7.2.4: the answer goes to whom the neighbour table knows, and who is not in it is asked for. Linux
+            // does that for who knows us; a group is not asked without the option (section 4.3).
             let next_hop = NextHop { port: ingress.id, addr: IpAddr::V6(message.source) };
+            if to_group && context.tables.neighbours().get(next_hop).is_none() {
+                return Verdict::Drop(DropReason::NdMalformed);
+            }
             let exit = Exit::Link { port: ingress, next_hop, prefix_len: 64 };
             let (target, destination) = (message.target, message.source);
             let sent = self.originate(
@@ -144,7 +146,8 @@ impl Router {
                 |packet| write_advertisement(packet, (source, destination), flags, target, ingress.mac),
             );
             return if sent { Verdict::Consumed } else { Verdict::Drop(DropReason::NoBuffer) };
-        }
+        };
+        let whole = L3 + ipv6::HEADER_BYTES + bytes;
         frame.truncate(whole);
         frame.offload = Offload::default();
         let data = frame.data_mut();

@@ -188,11 +188,17 @@ impl Router {
             _ => return Verdict::Drop(DropReason::EthNotOurs),
         };
         let context = Context { tables, now, ingress: port.id, cast };
-        match header.ether_type() {
+        let ether_type = match header.ether_type() {
+            eth::TYPE_VLAN | eth::TYPE_QINQ => match rewrite::remove_priority_tags(frame) {
+                Some(ether_type) => ether_type,
+                None => return Verdict::Drop(DropReason::Vlan),
+            },
+            ether_type => ether_type,
+        };
+        match ether_type {
             eth::TYPE_IPV4 => self.ipv4(frame, &context, out),
             eth::TYPE_IPV6 => self.ipv6(frame, &context, port, out),
             eth::TYPE_ARP => self.arp(frame, &context, port, out),
-            eth::TYPE_VLAN | eth::TYPE_QINQ => Verdict::Drop(DropReason::Vlan),
             _ => Verdict::Drop(DropReason::EthType),
         }
     }
@@ -321,8 +327,12 @@ impl Router {
         if destination.is_multicast() {
             return self.local6_group(frame, context, ingress, destination, out);
         }
-        if destination.is_loopback() || destination.is_unspecified() {
+        if destination.is_loopback() {
             return Verdict::Drop(DropReason::MartianDestination);
+        }
+        // RFC 4291 section 2.5.2: nobody is no destination, whatever the default route says.
+        if destination.is_unspecified() {
+            return self.refuse(frame, context, DropReason::NoRoute, 0, out);
         }
         if destination == ingress.link_local {
             return self.local6(frame, context, ingress, destination, out);

@@ -60,12 +60,39 @@ pub(crate) fn add_link_header(frame: &mut Frame<'_>) -> bool {
     true
 }
 
-/// Takes the Ethernet header off, for the host.
-pub(crate) fn remove_link_header(frame: &mut Frame<'_>) {
-    frame.pull_front(eth::HEADER_BYTES);
-    let bytes = 14;
+/// Takes priority tags off (IEEE 802.1Q clause 6.9: a tag of VLAN id 0 gives a frame a priority and no VLAN), several too,
+/// as Linux `__netif_receive_skb_core` does. The `EtherType` behind them, or `None` when a tag names a VLAN or is cut
+/// short.
+#[cold]
+pub(crate) fn remove_priority_tags(frame: &mut Frame<'_>) -> Option<u16> {
+    const TAG_BYTES: u16 = 4;
+    const VLAN_ID: u16 = 0x0fff;
+    let word = |data: &[u8], at: usize| Some(u16::from_be_bytes([*data.get(at)?, *data.get(at + 1)?]));
+    loop {
+        let ether_type = word(frame.data(), 12)?;
+        if !matches!(ether_type, eth::TYPE_VLAN | eth::TYPE_QINQ) {
+            return Some(ether_type);
+        }
+        let control = word(frame.data(), L3)?;
+        if control & VLAN_ID != 0 || frame.len() < L3 + usize::from(TAG_BYTES) {
+            return None;
+        }
+        // The addresses move up to what the tag was in front of.
+        frame.data_mut().copy_within(..12, usize::from(TAG_BYTES));
+        moved_front(frame, TAG_BYTES);
+    }
+}
+
+/// Takes bytes off the front; what is pending of the frame counts from there.
+fn moved_front(frame: &mut Frame<'_>, bytes: u16) {
+    frame.pull_front(usize::from(bytes));
     if let Some(pending) = &mut frame.offload.checksum {
         pending.start = pending.start.saturating_sub(bytes);
     }
     frame.offload.header_bytes = frame.offload.header_bytes.saturating_sub(bytes);
+}
+
+/// Takes the Ethernet header off, for the host.
+pub(crate) fn remove_link_header(frame: &mut Frame<'_>) {
+    moved_front(frame, 14);
 }

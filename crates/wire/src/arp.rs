@@ -13,6 +13,9 @@ pub const REPLY: u16 = 2;
 
 /// Hardware type Ethernet, protocol IPv4, address lengths 6 and 4.
 const PREFIX: [u8; 6] = [0, 1, 8, 0, 6, 4];
+/// The same with the hardware type of IEEE 802 networks: stations on Ethernet are to accept it (RFC 1042), and Linux
+/// `arp_process` does.
+const PREFIX_IEEE802: [u8; 6] = [0, 6, 8, 0, 6, 4];
 
 /// What an ARP packet says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +36,7 @@ impl Packet {
     /// Reads a packet; `None` when it is too short or not for IPv4 over Ethernet.
     pub fn parse(bytes: &[u8]) -> Option<Packet> {
         let b = bytes.first_chunk::<BYTES>()?;
-        if b[..6] != PREFIX {
+        if b[..6] != PREFIX && b[..6] != PREFIX_IEEE802 {
             return None;
         }
         Some(Packet {
@@ -78,8 +81,10 @@ mod tests {
         assert_eq!(oracle.get_sender_proto_addr(), packet.sender);
         assert_eq!(oracle.get_target_proto_addr(), packet.target);
         assert!(Packet::parse(&golden[..27]).is_none());
-        let mut token_ring = golden;
-        token_ring[1] = 6;
-        assert!(Packet::parse(&token_ring).is_none());
+        let mut other = golden;
+        other[1] = 6;
+        assert_eq!(Packet::parse(&other), Some(packet));
+        other[1] = 7;
+        assert!(Packet::parse(&other).is_none());
     }
 }

@@ -27,11 +27,16 @@ pub mod v4 {
     /// The highest type that Linux knows (`NR_ICMP_TYPES`); above it nothing is answered by an error.
     pub const MAX_KNOWN: u8 = 18;
 
-    /// Whether an ICMP message of this type reports an error, so that no error is sent about it (RFC 1812 section
-    /// 4.3.2.7); types that nobody knows count too, as in Linux `icmp_send`.
+    /// Whether an ICMP message of this type reports an error, and quotes the packet that it is about.
     pub const fn is_error(kind: u8) -> bool {
         matches!(kind, UNREACHABLE | SOURCE_QUENCH | REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM)
-            || kind > MAX_KNOWN
+    }
+
+    /// Whether an error may be sent about an ICMP message of this type (RFC 1812 section 4.3.2.7). Linux `icmp_pointers`
+    /// takes the types that nobody has assigned for errors too, and router discovery (RFC 1256), and `icmp_send` those
+    /// above what it knows.
+    pub const fn may_be_answered(kind: u8) -> bool {
+        matches!(kind, ECHO_REPLY | ECHO | 13..=MAX_KNOWN)
     }
 }
 
@@ -103,6 +108,13 @@ pub fn v6_fill(message: &mut [u8], source: Ipv6Addr, destination: Ipv6Addr) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_and_unassigned_types_are_not_answered() {
+        let answered: Vec<u8> = (0..=255).filter(|kind| v4::may_be_answered(*kind)).collect();
+        assert_eq!(answered, [0, 8, 13, 14, 15, 16, 17, 18]);
+        assert_eq!((0..=255).filter(|kind| v4::is_error(*kind)).collect::<Vec<u8>>(), [3, 4, 5, 11, 12]);
+    }
 
     #[test]
     fn checksums_agree_with_etherparse() {

@@ -161,6 +161,12 @@ fn what_the_router_does_not_answer_goes_to_the_host_with_its_offload() {
     fragment[20] = 0x20;
     fix4(&mut fragment);
     assert_eq!(bench.push(P1, &fragment).verdict, Verdict::ToHost);
+    // But nothing that came in a frame to everybody, of which the host would know nothing.
+    let unicast4 = udp4_to([10, 10, 251, 1], [10, 10, 251, 2], 64, b"");
+    for mut frame in [unicast4, fragment, udp6("fd00:251::1", "fd00:251::2", 64, b"")] {
+        frame[..6].fill(0xff);
+        bench.expect_drop(P1, &frame, DropReason::L2Broadcast);
+    }
     // The host has no link-local address: that one is the router's alone.
     bench.expect_drop(P1, &udp6("fe80::11", "fe80::1:2ff:fe03:401", 64, b""), DropReason::PortUnreachable);
     assert_eq!(bench.take_one().1[54..56], [1, 4]);

@@ -68,15 +68,30 @@ fn a_solicitation_to_the_group_is_answered_with_override_and_address() {
 fn a_solicitation_to_us_alone_is_answered_as_linux_does() {
     let mut bench = Bench::lab();
     let frame = message("fd00:251::1", "fd00:251::2", 255, &neighbour(135, 0, "fd00:251::2", None));
-    let done = bench.push(P1, &frame);
-    assert_eq!(done.verdict, Verdict::Reply(P1));
-    assert_eq!(parse(&done.bytes), ("fd00:251::1".to_owned(), 0xc0, "fd00:251::2".to_owned(), false));
-    assert!(bench.out.events.is_empty(), "it named no address");
-    // Without the option there is no room for ours in place.
+    // It named no address, but is known.
+    assert_eq!(bench.push(P1, &frame).verdict, Verdict::Consumed);
+    let (port, answer) = bench.take_one();
+    assert_eq!((port, &answer[..6]), (P1, &T1_MAC[..]));
+    assert_eq!(parse(&answer), ("fd00:251::1".to_owned(), 0xc0, "fd00:251::2".to_owned(), false));
+    assert!(bench.out.events.is_empty(), "nothing is learned from the frame");
     let frame = message("fd00:251::1", "ff02::1:ff00:2", 255, &neighbour(135, 0, "fd00:251::2", None));
     assert_eq!(bench.push(P1, &frame).verdict, Verdict::Consumed);
     let (port, answer) = bench.take_one();
     assert_eq!((port, parse(&answer).1), (P1, 0xe0));
+}
+
+#[test]
+fn who_is_not_known_and_names_no_address_is_asked_for_first() {
+    let mut bench = Bench::lab();
+    let next_hop = NextHop { port: P1, addr: addr("fd00:251::9") };
+    let frame = message("fd00:251::9", "fd00:251::2", 255, &neighbour(135, 0, "fd00:251::2", None));
+    assert_eq!(bench.push(P1, &frame).verdict, Verdict::Consumed);
+    assert_eq!(bench.out.held.len(), 1);
+    assert_eq!((bench.out.held[0].0, &bench.out.held[0].1[..6]), (next_hop, &[0; 6][..]));
+    assert_eq!(bench.out.events, [Event::Unresolved { next_hop, asker: Some(addr("fd00:251::2")) }]);
+    // To the group a solicitation must have the option.
+    let frame = message("fd00:251::9", "ff02::1:ff00:2", 255, &neighbour(135, 0, "fd00:251::2", None));
+    bench.expect_drop(P1, &frame, DropReason::NdMalformed);
 }
 
 #[test]

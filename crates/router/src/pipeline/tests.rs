@@ -74,6 +74,11 @@ fn ethernet_checks() {
         frame[12..14].copy_from_slice(&kind);
         bench.expect_drop(P1, &frame, reason);
     }
+    // A tag cut short, of a VLAN, and of none.
+    let tagged = |control: [u8; 2]| [&good[..12], &[0x81, 0], &control, &good[12..]].concat();
+    bench.expect_drop(P1, &tagged([0x60, 0])[..17], DropReason::Vlan);
+    bench.expect_drop(P1, &tagged([0, 1]), DropReason::Vlan);
+    assert_eq!(bench.push(P1, &tagged([0x60, 0])), bench.push(P1, &good));
     bench.expect_drop(PortId(7), &good, DropReason::PortDown);
     let mut broadcast = good.clone();
     broadcast[..6].fill(0xff);
@@ -146,18 +151,35 @@ fn martians_of_ipv4_are_those_of_linux() {
 }
 
 #[test]
+fn priority_tags_go_and_what_is_pending_moves_along() {
+    let plain = udp4(64, b"pending");
+    let tags = [0x88, 0xa8, 0xe0, 0, 0x81, 0, 0, 0];
+    let tagged = [&plain[..12], &tags, &plain[12..]].concat();
+    let pending = |start| Offload {
+        checksum: Some(nsrouter_wire::offload::PendingChecksum { start, offset: 6 }),
+        ..Offload::default()
+    };
+    let mut bench = Bench::lab();
+    let expected = bench.push_offloaded(P1, &plain, pending(34));
+    assert_eq!(expected.verdict, Verdict::Send(P2));
+    assert_eq!(bench.push_offloaded(P1, &tagged, pending(42)), expected);
+}
+
+#[test]
 fn scopes_of_ipv6() {
     let mut bench = Bench::lab();
     for source in ["ff02::1", "::1", "::"] {
         bench.expect_drop(P1, &udp6(source, "fd00:252::1", 64, b""), DropReason::MartianSource);
     }
-    for destination in ["::1", "::", "ff01::1", "ff00::1"] {
+    for destination in ["::1", "ff01::1", "ff00::1"] {
         bench.expect_drop(P1, &udp6("fd00:251::1", destination, 64, b""), DropReason::MartianDestination);
     }
     bench.expect_drop(P1, &udp6("fd00:251::1", "ff02::fb", 64, b""), DropReason::Multicast);
     bench.expect_drop(P1, &udp6("fd00:251::1", "ff0e::1", 64, b""), DropReason::Multicast);
     assert_eq!(bench.push(P1, &udp6("::ffff:10.0.0.1", "fd00:252::1", 64, b"")).verdict, Verdict::Send(P2));
     assert!(bench.out.sent.is_empty());
+    bench.expect_drop(P1, &udp6("fd00:251::1", "::", 64, b""), DropReason::NoRoute);
+    assert_eq!(bench.take_one().1[54..56], [1, 0]);
     bench.expect_drop(P1, &udp6("fe80::11", "fd00:252::1", 64, b""), DropReason::BeyondScope);
     let (port, error) = bench.take_one();
     let ip = Ipv6Slice::from_slice(&error[14..]).unwrap();
@@ -298,7 +320,7 @@ fn an_unknown_next_hop_holds_the_frame_until_it_is_released_or_given_up() {
         let next_hop = NextHop { port: P2, addr: addr(if is_v6 { "fd00:252::77" } else { "10.10.252.77" }) };
         let done = bench.push(P1, &frame);
         assert_eq!(done.verdict, Verdict::Hold(next_hop));
-        assert_eq!(bench.out.events, [Event::Unresolved(next_hop)]);
+        assert_eq!(bench.out.events, [Event::Unresolved { next_hop, asker: None }]);
         assert_eq!(bench.router.counters().held, 1);
         assert_eq!(done.bytes[..12], [[0; 6], R2_MAC].concat());
 
