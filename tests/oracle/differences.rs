@@ -39,9 +39,4 @@ pub const ALL: &[Difference] = &[
     meant("ipv6::hop_by_hop_option_to_discard", UNPARSED),
     meant("ipv6::hop_by_hop_option_to_report", UNPARSED),
     meant("ipv6::hop_by_hop_option_beyond_its_header", UNPARSED),
-    not_yet("ipv4_options::two_record_routes"),
-    not_yet("ipv4_options::exceeded_with_record_route"),
-    not_yet("ipv4_options::exceeded_with_time_stamp"),
-    not_yet("ipv4_options::no_route_with_options"),
-    not_yet("ipv4_options::redirected_with_record_route"),
 ];

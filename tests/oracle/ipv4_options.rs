@@ -3,7 +3,7 @@
 use crate::Scene;
 use crate::packet::{Ip4, pattern};
 use crate::stage::Where::{T1, T2};
-use crate::stage::{Stage, router4, station4};
+use crate::stage::{SILENT, Stage, router4, station4};
 
 const FORWARDED: &str = "received 1, sent 1";
 const PROBLEM: &str = "received 1, ip4_options 1, originated 1, sent 1";
@@ -208,6 +208,89 @@ pub const SCENES: &[Scene] = &[
             s.send4(&packet);
         },
         moved: "received 1, no_route 1, originated 1, sent 1",
+    },
+    Scene {
+        name: "exceeded_with_record_route_and_time_stamp",
+        act: |s| {
+            let options = padded(&[slots(7, 15, 4), stamps(20, 5, 0, &[])].concat());
+            s.send4(&Ip4 { options, ttl: 1, ..s.ip4() }.udp(5, 6, &pattern(600)));
+        },
+        moved: "received 1, ttl_exceeded 1, originated 1, sent 1",
+    },
+    Scene {
+        name: "exceeded_with_full_record_route",
+        act: |s| s.send4(&Ip4 { options: padded(&slots(7, 7, 4)), ttl: 1, ..s.ip4() }.udp(5, 6, b"full")),
+        moved: "received 1, ttl_exceeded 1, originated 1, sent 1",
+    },
+    Scene {
+        name: "exceeded_with_half_an_entry_left",
+        act: |s| s.send4(&Ip4 { options: padded(&slots(7, 9, 4)), ttl: 1, ..s.ip4() }.udp(5, 6, b"half")),
+        moved: "received 1, ttl_exceeded 1",
+    },
+    Scene {
+        name: "exceeded_with_full_time_stamp",
+        act: |s| {
+            let options = stamps(8, 9, 0xe0, &[1, 2, 3, 4]);
+            s.send4(&Ip4 { options, ttl: 1, ..s.ip4() }.udp(5, 6, b"full"));
+        },
+        moved: "received 1, ttl_exceeded 1, originated 1, sent 1",
+    },
+    Scene {
+        name: "exceeded_with_time_stamp_asked_of_us",
+        act: |s| {
+            let mut options = stamps(20, 5, 3, &router4(T1));
+            options[12..16].copy_from_slice(&router4(T2));
+            s.send4(&Ip4 { options, ttl: 1, ..s.ip4() }.udp(5, 6, b"asked"));
+        },
+        moved: "received 1, ttl_exceeded 1, originated 1, sent 1",
+    },
+    Scene {
+        name: "exceeded_with_time_stamp_asked_of_another",
+        act: |s| {
+            let options = stamps(12, 5, 3, &[10, 10, 252, 77]);
+            s.send4(&Ip4 { options, ttl: 1, ..s.ip4() }.udp(5, 6, b"asked"));
+        },
+        moved: "received 1, ttl_exceeded 1, originated 1, sent 1",
+    },
+    Scene {
+        name: "exceeded_with_record_route_by_the_way_back",
+        act: |s| {
+            let packet = Ip4 { options: padded(&slots(7, 11, 4)), ttl: 1, ..Ip4::new(s.a4(T2), s.a4(T2)) };
+            s.send4(&packet.udp(5, 6, b"asymmetric"));
+        },
+        moved: "received 1, ttl_exceeded 1, originated 1, sent 1",
+    },
+    Scene {
+        name: "host_unreachable_with_record_route",
+        act: |s| {
+            let packet = Ip4 { options: padded(&slots(7, 19, 4)), dst: station4(T2, SILENT), ..s.ip4() };
+            s.send4(&packet.udp(5, 6, b"nobody"));
+            s.until(T1, 1);
+        },
+        moved: "received 1, neighbour_failed 1, originated 1, sent 1",
+    },
+    Scene {
+        name: "a_closed_port_with_record_route",
+        act: |s| {
+            let packet = Ip4 { options: padded(&slots(7, 15, 4)), dst: router4(T1), ..s.ip4() };
+            s.send4(&packet.udp(5, 6, b"closed"));
+        },
+        moved: "received 2, to_host 1, sent 1",
+    },
+    Scene {
+        name: "time_stamp_asked_of_nobody",
+        act: |s| send(s, &stamps(12, 5, 3, &[0, 0, 0, 0])),
+        moved: FORWARDED,
+    },
+    Scene {
+        name: "time_stamp_asked_of_a_broadcast_address",
+        act: |s| send(s, &stamps(12, 5, 3, &[10, 10, 252, 255])),
+        moved: FORWARDED,
+    },
+    Scene {
+        name: "echo_with_half_an_entry_left",
+        act: |s| echo(s, &slots(7, 9, 4)),
+        moved: "received 1, ip4_options 1",
     },
     Scene { name: "echo_with_record_route", act: |s| echo(s, &slots(7, 15, 4)), moved: FORWARDED },
     Scene { name: "echo_with_full_record_route", act: |s| echo(s, &slots(7, 7, 8)), moved: FORWARDED },

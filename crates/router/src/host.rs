@@ -9,6 +9,7 @@ use nsrouter_wire::ipv6;
 use nsrouter_wire::segment;
 
 use crate::drop::DropReason;
+use crate::options::Options;
 use crate::pipeline::{Cast, Context, Router, check_ipv4};
 use crate::rewrite::{self, L3};
 use crate::tables::{Tables, Way};
@@ -35,7 +36,8 @@ impl Router {
             IpAddr::V4(address) => tables.route4(address),
             IpAddr::V6(address) => tables.route6(address),
         };
-        let context = Context { tables, now, ingress: PortId::HOST, cast: Cast::Ours };
+        let context =
+            Context { tables, now, ingress: PortId::HOST, cast: Cast::Ours, options: Options::default() };
         match &target.way {
             // The host keeps what is for itself, so this is a stray.
             Way::Local => return Verdict::Drop(DropReason::MartianDestination),

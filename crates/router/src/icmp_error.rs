@@ -9,6 +9,7 @@ use nsrouter_wire::ipv6;
 use nsrouter_wire::offload::Offload;
 
 use crate::drop::IcmpAnswer;
+use crate::options;
 use crate::output::{self, Exit};
 use crate::pipeline::{Cast, Context, Router};
 use crate::source;
@@ -126,8 +127,18 @@ impl Router {
         let Some(header) = ipv4::Header::parse(packet) else { return };
         let Some(exit) = output::exit(tables, IpAddr::V4(header.source()), context.ingress) else { return };
         let Some(source) = source4(&header, exit, tables) else { return };
-        let quoted = packet.len().min(MAX_ERROR4_BYTES - ipv4::HEADER_BYTES - icmp::HEADER_BYTES);
-        let bytes = ipv4::HEADER_BYTES + icmp::HEADER_BYTES + quoted;
+        let Some(echoed) = options::echo(packet, context, source) else { return };
+        let header_bytes = ipv4::HEADER_BYTES + echoed.bytes().len();
+        let most = match exit {
+            Exit::Link { port, .. } => MAX_ERROR4_BYTES.min(port.mtu),
+            Exit::Host => MAX_ERROR4_BYTES,
+        };
+        // Linux `icmp_send` too: less than a header says nothing.
+        let quoted = packet.len().min(most.saturating_sub(header_bytes + icmp::HEADER_BYTES));
+        if quoted <= ipv4::HEADER_BYTES && quoted < packet.len() {
+            return;
+        }
+        let bytes = header_bytes + icmp::HEADER_BYTES + quoted;
         let fields = ipv4::Fields {
             traffic_class: header.traffic_class() & TOS_MASK | PRECEDENCE,
             total_bytes: u16::try_from(bytes).unwrap_or(u16::MAX),
@@ -139,9 +150,14 @@ impl Router {
             destination: header.source(),
         };
         let sent = self.originate(exit, bytes, Offload::default(), tables, out, |buffer| {
-            let (ip, body) = buffer.split_at_mut(ipv4::HEADER_BYTES);
+            let (ip, body) = buffer.split_at_mut(header_bytes);
             if let Some(ip) = ip.first_chunk_mut() {
                 fields.write(ip);
+            }
+            if header_bytes > ipv4::HEADER_BYTES {
+                ip[0] = 0x40 | u8::try_from(header_bytes / 4).unwrap_or(15);
+                ip[ipv4::HEADER_BYTES..].copy_from_slice(echoed.bytes());
+                ipv4::fill_checksum(ip);
             }
             body[..4].copy_from_slice(&[kind_code[0], kind_code[1], 0, 0]);
             body[4..8].copy_from_slice(&word.to_be_bytes());

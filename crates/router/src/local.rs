@@ -35,7 +35,7 @@ impl Router {
         }
         let (number, header_bytes, source) = (header.protocol(), header.header_bytes(), header.source());
         if number != protocol::ICMP {
-            return self.deliver(frame, context, number, out);
+            return self.deliver(frame, context, number, options, out);
         }
         if !rewrite::complete_checksum(frame, L3 + header_bytes) {
             return Verdict::Drop(DropReason::BadOffload);
@@ -51,10 +51,13 @@ impl Router {
         let old = u16::from_be_bytes([message[2], message[3]]);
         let sum = checksum::update(old, u16::from(icmp::v4::ECHO) << 8, u16::from(icmp::v4::ECHO_REPLY) << 8);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
-        let header_bytes = options::echo(frame, context, options, destination);
-        let Some(header_bytes) = header_bytes else { return Verdict::Drop(DropReason::Ip4Options) };
+        if header_bytes > ipv4::HEADER_BYTES && !echo_options(frame, context, options, destination) {
+            return Verdict::Drop(DropReason::Ip4Options);
+        }
         let identification = self.next_identification();
-        let ip = &mut frame.data_mut()[L3..L3 + header_bytes];
+        let packet = &mut frame.data_mut()[L3..];
+        let header_bytes = usize::from(packet[0] & 0x0f) * 4;
+        let ip = &mut packet[..header_bytes];
         ip[4..6].copy_from_slice(&identification.to_be_bytes());
         // Linux sends echo replies that may be fragmented.
         ip[6..8].fill(0);
@@ -118,7 +121,7 @@ impl Router {
             return self.fragment_to_host(frame, context);
         }
         if upper.protocol != protocol::ICMPV6 {
-            return self.deliver(frame, context, upper.protocol, out);
+            return self.deliver(frame, context, upper.protocol, Options::default(), out);
         }
         if !rewrite::complete_checksum(frame, L3 + upper.offset) {
             return Verdict::Drop(DropReason::BadOffload);
@@ -210,6 +213,7 @@ impl Router {
         frame: &mut Frame<'_>,
         context: &Context<'_>,
         number: u8,
+        options: Options,
         out: &mut impl Originate,
     ) -> Verdict {
         if self.is_misaddressed(frame, context) {
@@ -219,6 +223,7 @@ impl Router {
             rewrite::remove_link_header(frame);
             return Verdict::ToHost;
         }
+        let context = &options::arrive(frame, context, options);
         match number {
             protocol::TCP | protocol::UDP => self.refuse(frame, context, DropReason::PortUnreachable, 0, out),
             protocol::NONE => Verdict::Drop(DropReason::IcmpIgnored),
@@ -250,6 +255,28 @@ impl Router {
         }
         Verdict::Drop(DropReason::LocalFragment)
     }
+}
+
+/// Makes the header of an echo request with options that of its reply, without its checksum; false when there is to be no
+/// reply.
+#[cold]
+fn echo_options(frame: &mut Frame<'_>, context: &Context<'_>, options: Options, own: Ipv4Addr) -> bool {
+    let context = options::arrive(frame, context, options);
+    let packet = &mut frame.data_mut()[L3..];
+    let Some(echoed) = options::echo(packet, &context, own) else { return false };
+    let old_bytes = usize::from(packet[0] & 0x0f) * 4;
+    let bytes = ipv4::HEADER_BYTES + echoed.bytes().len();
+    // The reply's header is not longer, so it moves towards its payload.
+    let surplus = old_bytes - bytes;
+    packet.copy_within(..ipv4::HEADER_BYTES, surplus);
+    frame.pull_front(surplus);
+    let packet = &mut frame.data_mut()[L3..];
+    packet[ipv4::HEADER_BYTES..bytes].copy_from_slice(echoed.bytes());
+    // At most 15 words, and a packet of at most 65,535 bytes that did not grow.
+    packet[0] = 0x40 | u8::try_from(bytes / 4).unwrap_or(15);
+    let total = u16::try_from(packet.len()).unwrap_or(u16::MAX);
+    packet[2..4].copy_from_slice(&total.to_be_bytes());
+    true
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! IPv4 options: checked as Linux `ip_options_compile` does, and filled in on the way (RFC 791 section 3.1).
+//! IPv4 options: checked as Linux `ip_options_compile` does, filled in on arrival, on departure and in answers (RFC 791
+//! section 3.1).
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -9,7 +10,7 @@ use crate::output::{self, Exit};
 use crate::pipeline::Context;
 use crate::rewrite::L3;
 use crate::source;
-use crate::tables::Tables;
+use crate::tables::{Tables, Way};
 use crate::types::NextHop;
 
 const END: u8 = 0;
@@ -28,27 +29,51 @@ const LISTED: u8 = 3;
 /// The options of a packet that concern a router; positions are from the front of the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Options {
-    record_route: Option<usize>,
-    timestamp: Option<usize>,
+    record_route: Option<u8>,
+    timestamp: Option<u8>,
     /// Where the list ends before the header does.
-    end: Option<usize>,
+    end: Option<u8>,
+    /// The address of arrival was recorded, which that of departure replaces.
+    recorded: bool,
     /// The sender wants to choose the way.
     pub(crate) source_route: bool,
     /// RFC 2113: routers on the way shall look at the packet.
     pub(crate) router_alert: bool,
 }
 
-/// Finds the options of a packet whose header fits. The error is where the first octet is that makes no sense, from the
-/// front of the header: the pointer of a Parameter Problem.
-pub(crate) fn check(packet: &[u8]) -> Result<Options, u8> {
+/// Options that make no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed {
+    /// Where the first such octet is, from the front of the header: the pointer of a Parameter Problem.
+    pub(crate) pointer: u8,
+    /// What was right before it.
+    pub(crate) before: Options,
+}
+
+/// Finds the options of a packet whose header fits.
+pub(crate) fn check(packet: &[u8]) -> Result<Options, Malformed> {
     let mut options = Options::default();
+    match walk(packet, &mut options) {
+        Ok(()) => Ok(options),
+        Err(pointer) => Err(Malformed { pointer, before: options }),
+    }
+}
+
+/// The options of a frame that was checked once before, if it is an IPv4 packet that has any.
+pub(crate) fn check_afresh(frame: &Frame<'_>) -> Option<Result<Options, Malformed>> {
+    let packet = frame.data().get(L3..)?;
+    let header = ipv4::Header::parse(packet)?;
+    (header.version() == 4 && header.header_bytes() > ipv4::HEADER_BYTES).then(|| check(packet))
+}
+
+fn walk(packet: &[u8], options: &mut Options) -> Result<(), u8> {
     let end = packet.first().map_or(0, |octet| usize::from(octet & 0x0f) * 4).min(packet.len());
     let mut at = ipv4::HEADER_BYTES;
     let pointer = |at: usize| u8::try_from(at).unwrap_or(u8::MAX);
     while at < end {
         let kind = packet[at];
         if kind == END {
-            options.end = Some(at);
+            options.end = Some(pointer(at));
             break;
         }
         if kind == NOP {
@@ -69,13 +94,13 @@ pub(crate) fn check(packet: &[u8]) -> Result<Options, u8> {
                 let is_second = options.record_route.is_some();
                 check_addresses(option, 3, 4, is_second).map_err(|within| pointer(at + within))?;
                 check_room(option, 4).map_err(|within| pointer(at + within))?;
-                options.record_route = Some(at);
+                options.record_route = Some(pointer(at));
             }
             TIMESTAMP => {
                 let is_second = options.timestamp.is_some();
                 check_addresses(option, 4, 5, is_second).map_err(|within| pointer(at + within))?;
                 check_timestamp(option).map_err(|within| pointer(at + within))?;
-                options.timestamp = Some(at);
+                options.timestamp = Some(pointer(at));
             }
             ROUTER_ALERT => {
                 if option.len() < 4 {
@@ -87,7 +112,7 @@ pub(crate) fn check(packet: &[u8]) -> Result<Options, u8> {
         }
         at += option.len();
     }
-    Ok(options)
+    Ok(())
 }
 
 /// An option with a pointer: only one of its kind, room for its fixed part, and the pointer behind that.
@@ -121,65 +146,79 @@ fn check_timestamp(option: &[u8]) -> Result<(), usize> {
     }
 }
 
-/// Whose address an option records.
+/// What options record.
 struct Recorder<'a> {
     tables: &'a Tables,
-    /// What a record route gets.
-    route: Ipv4Addr,
-    /// What a timestamp gets.
-    stamp: Ipv4Addr,
+    address: Ipv4Addr,
     utc_ms: u32,
 }
 
 impl Recorder<'_> {
-    /// Fills in the next entry of each option; full ones stay, and timestamps count what they missed.
-    fn record(&self, header: &mut [u8], options: Options, counts_overflow: bool) {
+    /// Fills in the next entry of each option that is not full; `None` when one has only half an entry left.
+    fn record(&self, header: &mut [u8], options: &mut Options) -> Option<()> {
         if let Some(at) = options.record_route {
             let option = option_at(header, at);
-            if let Some(entry) = next_entry(option, 4) {
-                entry.copy_from_slice(&self.route.octets());
+            if !is_full(option) {
+                next_entry(option, 4)?.copy_from_slice(&self.address.octets());
                 option[2] += 4;
+                options.recorded = true;
             }
         }
-        if let Some(at) = options.timestamp {
-            self.stamp(option_at(header, at), counts_overflow);
+        match options.timestamp {
+            Some(at) => self.stamp(option_at(header, at)),
+            None => Some(()),
         }
     }
 
-    fn stamp(&self, option: &mut [u8], counts_overflow: bool) {
-        let flag = option[3] & 0x0f;
-        if usize::from(option[2]) > option.len() {
-            if counts_overflow && flag != LISTED {
-                option[3] = option[3].saturating_add(0x10);
-            }
-            return;
+    fn stamp(&self, option: &mut [u8]) -> Option<()> {
+        if is_full(option) {
+            return Some(());
         }
-        let bytes = if flag == ONLY_TIMES { 4 } else { 8 };
         let time = self.utc_ms.to_be_bytes();
-        let Some(entry) = next_entry(option, bytes) else { return };
-        match flag {
-            ONLY_TIMES => entry.copy_from_slice(&time),
+        match option[3] & 0x0f {
+            ONLY_TIMES => {
+                next_entry(option, 4)?.copy_from_slice(&time);
+                option[2] += 4;
+            }
             WITH_ADDRESSES => {
-                entry[..4].copy_from_slice(&self.stamp.octets());
+                let entry = next_entry(option, 8)?;
+                entry[..4].copy_from_slice(&self.address.octets());
                 entry[4..].copy_from_slice(&time);
+                // At most 36 + 8.
+                option[2] += 8;
             }
             LISTED => {
-                let listed = Ipv4Addr::new(entry[0], entry[1], entry[2], entry[3]);
-                if !self.tables.is_own4(listed) {
-                    return;
+                next_entry(option, 4)?;
+                if let Some(entry) = next_entry(option, 8)
+                    && self.is_no_other_host([entry[0], entry[1], entry[2], entry[3]].into())
+                {
+                    entry[4..].copy_from_slice(&time);
+                    option[2] += 8;
                 }
-                entry[4..].copy_from_slice(&time);
             }
-            _ => return,
+            _ => {}
         }
-        // At most 36 + 8.
-        option[2] += if flag == ONLY_TIMES { 4 } else { 8 };
+        Some(())
+    }
+
+    /// Whether a listed address is ours, or no host's at all (Linux `inet_addr_type` other than `RTN_UNICAST`).
+    fn is_no_other_host(&self, listed: Ipv4Addr) -> bool {
+        listed.octets()[0] == 0
+            || listed.is_broadcast()
+            || listed.is_multicast()
+            || listed.is_loopback()
+            || matches!(self.tables.route4(listed).way, Way::Local | Way::Broadcast)
     }
 }
 
-fn option_at(header: &mut [u8], at: usize) -> &mut [u8] {
+fn option_at(header: &mut [u8], at: u8) -> &mut [u8] {
+    let at = usize::from(at);
     let bytes = usize::from(header[at + 1]);
     &mut header[at..at + bytes]
+}
+
+fn is_full(option: &[u8]) -> bool {
+    usize::from(option[2]) > option.len()
 }
 
 fn next_entry(option: &mut [u8], bytes: usize) -> Option<&mut [u8]> {
@@ -187,78 +226,105 @@ fn next_entry(option: &mut [u8], bytes: usize) -> Option<&mut [u8]> {
     option.get_mut(first..first + bytes)
 }
 
-/// Fills in what a packet on its way through asks for. Record route gets the address by which it leaves, a timestamp the
-/// one that its sender sees: so does Linux.
-pub(crate) fn record_transit(
-    frame: &mut Frame<'_>,
-    context: &Context<'_>,
-    options: Options,
-    sender: Ipv4Addr,
-    next_hop: NextHop,
-) {
-    let tables = context.tables;
-    let own_towards = |next_hop: NextHop| match next_hop.addr {
+fn own_towards(tables: &Tables, next_hop: NextHop) -> Option<Ipv4Addr> {
+    match next_hop.addr {
         IpAddr::V4(addr) => source::v4(tables, next_hop.port, addr),
         IpAddr::V6(_) => None,
-    };
+    }
+}
+
+/// The address of ours that the sender of a packet knows us by (Linux `fib_compute_spec_dst`).
+fn address_of_arrival(context: &Context<'_>, sender: Ipv4Addr, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+    let tables = context.tables;
+    if tables.is_own4(destination) {
+        return Some(destination);
+    }
     let back = match output::exit(tables, IpAddr::V4(sender), context.ingress) {
-        Some(Exit::Link { next_hop, .. }) => own_towards(next_hop),
+        Some(Exit::Link { next_hop, .. }) => own_towards(tables, next_hop),
         Some(Exit::Host) | None => None,
     };
-    let route = own_towards(next_hop).unwrap_or(Ipv4Addr::UNSPECIFIED);
-    let stamp = back.unwrap_or(route);
-    let recorder = Recorder { tables, route, stamp, utc_ms: context.now.utc_ms };
+    back.or_else(|| source::v4(tables, context.ingress, sender))
+}
+
+/// Fills in what the options of a packet ask for on arrival, and blanks what is behind the end of their list, as Linux
+/// `ip_options_compile` does. Gives the context in which errors about the packet quote it so and echo them; the header
+/// checksum is renewed only when the packet goes on ([`depart`]), there as here.
+#[cold]
+pub(crate) fn arrive<'a>(frame: &mut Frame<'_>, context: &Context<'a>, options: Options) -> Context<'a> {
+    if options == Options::default() {
+        return *context;
+    }
+    let mut options = options;
+    let packet = &mut frame.data_mut()[L3..];
+    let Some(header) = ipv4::Header::parse(packet) else { return *context };
+    let (sender, destination, bytes) = (header.source(), header.destination(), header.header_bytes());
+    let address = address_of_arrival(context, sender, destination).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let Some(header) = packet.get_mut(..bytes) else { return *context };
+    if let Some(at) = options.timestamp {
+        let option = option_at(header, at);
+        if is_full(option) && option[3] & 0x0f != LISTED {
+            option[3] = option[3].saturating_add(0x10);
+        }
+    }
+    let recorder = Recorder { tables: context.tables, address, utc_ms: context.now.utc_ms };
+    // Half an entry would not have passed the check.
+    let _ = recorder.record(header, &mut options);
+    if let Some(end) = options.end {
+        header[usize::from(end)..].fill(END);
+    }
+    Context { options, ..*context }
+}
+
+/// A packet whose options were filled in on arrival goes on: the route that it records is that by which it leaves, while a
+/// timestamp keeps the address that its sender sees (Linux `ip_forward_options`).
+#[cold]
+pub(crate) fn depart(frame: &mut Frame<'_>, context: &Context<'_>, next_hop: NextHop) {
     let packet = &mut frame.data_mut()[L3..];
     let header_bytes = usize::from(packet[0] & 0x0f) * 4;
     let header = &mut packet[..header_bytes];
-    recorder.record(header, options, true);
-    // Whatever was behind the end of the list does not go on, as in Linux.
-    if let Some(end) = options.end {
-        header[end..].fill(END);
+    if let Some(at) = context.options.record_route.filter(|_| context.options.recorded) {
+        let option = option_at(header, at);
+        let address = own_towards(context.tables, next_hop).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let behind = usize::from(option[2]) - 1;
+        option[behind - 4..behind].copy_from_slice(&address.octets());
     }
     ipv4::fill_checksum(header);
 }
 
-/// Makes the header of an echo request that of its reply: record route and timestamp are kept, and recorded in twice,
-/// as receiver and as sender (Linux `__ip_options_echo`); other options go. Returns the new header length, or `None`
-/// when half an entry is left, for which Linux sends no reply either.
-pub(crate) fn echo(
-    frame: &mut Frame<'_>,
-    context: &Context<'_>,
-    options: Options,
-    own: Ipv4Addr,
-) -> Option<usize> {
-    let packet = &mut frame.data_mut()[L3..];
-    let old_bytes = usize::from(packet.first()? & 0x0f) * 4;
-    if old_bytes == ipv4::HEADER_BYTES {
-        return Some(old_bytes);
+/// The options of an answer.
+pub(crate) struct Echoed {
+    bytes: [u8; ipv4::MAX_HEADER_BYTES - ipv4::HEADER_BYTES],
+    len: usize,
+}
+
+impl Echoed {
+    /// Whole words of options.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
     }
-    let recorder = Recorder { tables: context.tables, route: own, stamp: own, utc_ms: context.now.utc_ms };
-    let mut kept = [END; ipv4::MAX_HEADER_BYTES];
-    kept[..ipv4::HEADER_BYTES].copy_from_slice(packet.get(..ipv4::HEADER_BYTES)?);
-    let mut bytes = ipv4::HEADER_BYTES;
+}
+
+/// The options of an answer from `own` to a packet that arrived: record route and timestamp are kept and recorded in once
+/// more, now as sender (Linux `__ip_options_echo`, `ip_options_build`); other options go. `None` when half an entry is
+/// left, for which Linux sends no answer either.
+pub(crate) fn echo(packet: &[u8], context: &Context<'_>, own: Ipv4Addr) -> Option<Echoed> {
+    let mut echoed = Echoed { bytes: [END; ipv4::MAX_HEADER_BYTES - ipv4::HEADER_BYTES], len: 0 };
     let mut moved = Options::default();
-    for (from, to) in
-        [(options.record_route, &mut moved.record_route), (options.timestamp, &mut moved.timestamp)]
-    {
-        let Some(at) = from else { continue };
+    let kept = [
+        (context.options.record_route, &mut moved.record_route),
+        (context.options.timestamp, &mut moved.timestamp),
+    ];
+    for (from, to) in kept {
+        let Some(at) = from.map(usize::from) else { continue };
         let option = packet.get(at..at + usize::from(*packet.get(at + 1)?))?;
-        kept.get_mut(bytes..bytes + option.len())?.copy_from_slice(option);
-        *to = Some(bytes);
-        bytes += option.len();
+        echoed.bytes.get_mut(echoed.len..echoed.len + option.len())?.copy_from_slice(option);
+        *to = Some(u8::try_from(echoed.len).ok()?);
+        echoed.len += option.len();
     }
-    recorder.record(&mut kept, moved, true);
-    recorder.record(&mut kept, moved, false);
-    let bytes = bytes.next_multiple_of(4);
-    kept[0] = 0x40 | u8::try_from(bytes / 4).ok()?;
-    // The reply's header is not longer, so it moves towards its payload.
-    let surplus = old_bytes - bytes;
-    frame.pull_front(surplus);
-    let packet = &mut frame.data_mut()[L3..];
-    packet[..bytes].copy_from_slice(&kept[..bytes]);
-    let total = u16::try_from(packet.len()).ok()?;
-    packet[2..4].copy_from_slice(&total.to_be_bytes());
-    Some(bytes)
+    let recorder = Recorder { tables: context.tables, address: own, utc_ms: context.now.utc_ms };
+    recorder.record(&mut echoed.bytes, &mut moved)?;
+    echoed.len = echoed.len.next_multiple_of(4);
+    Some(echoed)
 }
 
 /// Turns the options that only the first fragment carries into no-operations (RFC 791 section 3.1, the copied flag;

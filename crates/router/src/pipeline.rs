@@ -51,6 +51,8 @@ pub(crate) struct Context<'a> {
     pub(crate) now: Time,
     pub(crate) ingress: PortId,
     pub(crate) cast: Cast,
+    /// The IPv4 options as they were filled in on arrival; answers echo them.
+    pub(crate) options: Options,
 }
 
 impl Router {
@@ -110,8 +112,18 @@ impl Router {
         out: &mut impl Originate,
     ) -> Verdict {
         self.counters.held -= 1;
-        let context = Context { tables, now, ingress: frame.ingress, cast: Cast::Ours };
-        let verdict = self.refuse(frame, &context, DropReason::NeighbourFailed, 0, out);
+        let options = Options::default();
+        let mut context = Context { tables, now, ingress: frame.ingress, cast: Cast::Ours, options };
+        // As in Linux `ipv4_send_dest_unreach`, options are looked at afresh.
+        let verdict = match options::check_afresh(frame) {
+            Some(Err(_)) => Verdict::Drop(DropReason::NeighbourFailed),
+            options => {
+                if let Some(Ok(options)) = options {
+                    context = options::arrive(frame, &context, options);
+                }
+                self.refuse(frame, &context, DropReason::NeighbourFailed, 0, out)
+            }
+        };
         self.count(verdict, frame.len());
         verdict
     }
@@ -187,7 +199,7 @@ impl Router {
             group if group.is_multicast() => Cast::Group,
             _ => return Verdict::Drop(DropReason::EthNotOurs),
         };
-        let context = Context { tables, now, ingress: port.id, cast };
+        let context = Context { tables, now, ingress: port.id, cast, options: Options::default() };
         let ether_type = match header.ether_type() {
             eth::TYPE_VLAN | eth::TYPE_QINQ => match rewrite::remove_priority_tags(frame) {
                 Some(ether_type) => ether_type,
@@ -240,8 +252,10 @@ impl Router {
                 return Verdict::Drop(DropReason::Ip4SourceRoute);
             }
             Some(Ok(options)) => options,
-            Some(Err(pointer)) => {
-                return self.refuse(frame, context, DropReason::Ip4Options, u32::from(pointer), out);
+            Some(Err(malformed)) => {
+                let context = &options::arrive(frame, context, malformed.before);
+                let pointer = u32::from(malformed.pointer);
+                return self.refuse(frame, context, DropReason::Ip4Options, pointer, out);
             }
         };
 
@@ -253,7 +267,10 @@ impl Router {
             Way::Broadcast => return self.local4_group(frame, context, destination),
             // Section 5.3.4: no unicast packet out of a link-layer broadcast.
             _ if context.cast == Cast::Group => return Verdict::Drop(DropReason::L2Broadcast),
-            Way::Reject(reason) => return self.refuse(frame, context, *reason, 0, out),
+            Way::Reject(reason) => {
+                let context = &options::arrive(frame, context, options);
+                return self.refuse(frame, context, *reason, 0, out);
+            }
             Way::OnLink(_) | Way::Via(..) | Way::Group(_) => {}
         }
         // RFC 2113: somebody on the path may want to look at it.
@@ -261,6 +278,13 @@ impl Router {
             rewrite::remove_link_header(frame);
             return Verdict::ToHost;
         }
+        let arrived;
+        let context = if has_options {
+            arrived = options::arrive(frame, context, options);
+            &arrived
+        } else {
+            context
+        };
         // Section 5.3.1: only what has hops left goes on.
         if ttl <= 1 {
             return self.refuse(frame, context, DropReason::TtlExceeded, 0, out);
@@ -280,7 +304,7 @@ impl Router {
             self.redirect4(frame, context, next_hop, out);
         }
         if has_options {
-            options::record_transit(frame, context, options, source, next_hop);
+            options::depart(frame, context, next_hop);
         }
         if is_big {
             return self.fragment4(frame, context, port, next_hop, out);

@@ -121,8 +121,47 @@ fn malformed_options_are_answered_with_a_pointer_to_the_octet() {
         let pointer = if options.len() == 1 { 23 } else { pointer };
         bench.expect_drop(P1, &with_options(T2, &padded), DropReason::Ip4Options);
         let (port, error) = bench.take_one();
-        assert_eq!((port, &error[34..36], error[38]), (P1, &[12, 0][..], pointer), "{options:?}");
+        assert!(is_sound(&error));
+        // What was right before it is echoed.
+        let at = 14 + usize::from(error[14] & 0xf) * 4;
+        assert_eq!((port, &error[at..at + 2], error[at + 4]), (P1, &[12, 0][..], pointer), "{options:?}");
     }
+}
+
+#[test]
+fn errors_quote_options_as_they_were_filled_in_and_record_once_more() {
+    let mut bench = Bench::new(&[], Settings { icmp_interval_ms: 0, ..Settings::default() });
+    bench.now.utc_ms = 0x0102_0304;
+    let mut refused = |destination, options: &[u8], ttl| {
+        let mut frame = with_options(destination, options);
+        frame[22] = ttl;
+        fix4(&mut frame);
+        let (own, sent) = (bench.push(P1, &frame), std::mem::take(&mut bench.out.sent));
+        assert!(matches!(own.verdict, Verdict::Drop(_)), "{:?}", own.verdict);
+        sent.into_iter().next().map(|(_, error)| {
+            assert!(is_sound(&error));
+            let at = 14 + usize::from(error[14] & 0xf) * 4;
+            assert!(nsrouter_wire::icmp::v4_is_valid(&error[at..]));
+            (error[34..at].to_vec(), error[at + 28..at + 28 + options.len()].to_vec())
+        })
+    };
+    let route = [7, 11, 4, 0, 0, 0, 0, 0, 0, 0, 0];
+    let once = vec![7, 11, 8, 10, 10, 251, 2, 0, 0, 0, 0];
+    let twice = vec![7, 11, 12, 10, 10, 251, 2, 10, 10, 251, 2, 0];
+    assert_eq!(refused(T2, &route, 1), Some((twice.clone(), once.clone())));
+    assert_eq!(refused([10, 99, 0, 1], &route, 64), Some((twice, once)));
+    // To us at our far address: that is what is recorded, and the error's source.
+    let far = vec![7, 11, 12, 10, 10, 252, 2, 10, 10, 252, 2, 0];
+    assert_eq!(refused([10, 10, 252, 2], &route, 64).map(|(echoed, _)| echoed), Some(far));
+    let times = [68, 12, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let (echoed, quoted) = refused(T2, &times, 1).unwrap();
+    assert_eq!(echoed, [68, 12, 13, 0, 1, 2, 3, 4, 1, 2, 3, 4]);
+    assert_eq!(quoted, [68, 12, 9, 0, 1, 2, 3, 4, 0, 0, 0, 0]);
+    // Full by now, and no room for half an entry.
+    assert_eq!(refused(T2, &[7, 7, 4, 0, 0, 0, 0], 1).unwrap().0, [7, 7, 8, 10, 10, 251, 2, 0]);
+    assert_eq!(refused(T2, &[7, 9, 4, 0, 0, 0, 0, 0, 0], 1), None);
+    // What is neither is not sent back.
+    assert_eq!(refused(T2, &[148, 4, 0, 0], 1), Some((vec![], vec![148, 4, 0, 0])));
 }
 
 #[test]
