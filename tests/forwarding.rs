@@ -6,7 +6,7 @@ mod common;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use common::{ALL, BACKENDS, BOTH, Case, Lab, describe, wait_for};
+use common::{ALL, BACKENDS, BOTH, Case, Lab, WORKERS, describe, wait_for};
 use etherparse::PacketBuilder;
 
 /// Our own router over the backends that carry super-frames, and with fewer rights.
@@ -65,6 +65,8 @@ const CASES: &[Case] = &[
         programs: &["ip", "ping"],
         body: ip_route,
     },
+    Case { name: "check_passes_with_two_workers", modes: WORKERS, programs: &[], body: check_passes },
+    Case { name: "no_flow_is_reordered", modes: WORKERS, programs: &[], body: no_flow_is_reordered },
     Case { name: "a_link_that_goes_down_and_up", modes: BOTH, programs: &["ping"], body: link_down_and_up },
 ];
 
@@ -237,6 +239,59 @@ fn one_answer_a_solicitation(lab: &Lab) {
     assert_eq!(reply[21], 255, "hop limit");
     assert_eq!(reply[58] & 0xe0, 0xe0, "router, solicited, override");
     assert_eq!(&reply[80..86], ROUTER_MAC);
+}
+
+/// A UDP packet of a flow from one host to the other, with its number in it.
+fn numbered(from: usize, flow: u16, number: u16) -> Vec<u8> {
+    let host = |node: usize| [10, 10, 251 + u8::try_from(node).unwrap(), 1];
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2([2, 0, 0, 0, 0, 9], [2, 1, 2, 3, 4, u8::try_from(from).unwrap() + 1])
+        .ipv4(host(from), host(1 - from), 64)
+        .udp([20_000 + flow, 9][from], [9, 20_000 + flow][from])
+        .write(&mut frame, &number.to_be_bytes())
+        .unwrap();
+    frame
+}
+
+/// Whether a frame is one of [`numbered`], forwarded.
+fn is_numbered(frame: &[u8]) -> bool {
+    frame.len() >= 44 && frame[12..14] == [8, 0] && frame[22] == 63 && frame[23] == 17
+}
+
+fn no_flow_is_reordered(lab: &Lab) {
+    const FLOWS: u16 = 32;
+    const ROUNDS: u16 = 8;
+    const RUN: u16 = 8;
+    ping_once(lab, "t1", "10.10.252.1");
+    let mut taps = [lab.tap("t1", "t1-eth0"), lab.tap("t2", "t2-eth0")];
+    for round in 0..ROUNDS {
+        // Both directions, so that what the answers do to the spreading of the flows is seen too.
+        for from in [0, 1] {
+            for number in round * RUN..(round + 1) * RUN {
+                (0..FLOWS).for_each(|flow| taps[from].send(&numbered(from, flow, number)));
+            }
+        }
+        for to in [0, 1] {
+            let mut arrived: Vec<Vec<u8>> = Vec::new();
+            wait_for("the frames come out", || {
+                let frames = taps[to].take().into_iter().map(|(frame, _)| frame);
+                arrived.extend(frames.filter(|frame| is_numbered(frame)));
+                (arrived.len() >= usize::from(FLOWS * RUN)).then_some(())
+            });
+            let mut next = vec![round * RUN; usize::from(FLOWS)];
+            for frame in arrived {
+                let number = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+                let flow = number(34).max(number(36)) - 20_000;
+                let next = &mut next[usize::from(flow)];
+                assert_eq!(number(42), *next, "flow {flow} to host {to} in round {round}\n{}", lab.dump());
+                *next += 1;
+            }
+        }
+    }
+    let engine = settled(lab);
+    let workers = engine["workers"].as_array().unwrap();
+    let received: Vec<u64> = workers.iter().map(|worker| worker["received"].as_u64().unwrap()).collect();
+    assert!(received.len() == 2 && received.iter().all(|frames| *frames > 500), "both work: {received:?}");
 }
 
 /// Runs an iperf3 client against a server and returns its report.

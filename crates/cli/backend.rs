@@ -5,9 +5,10 @@ use std::io;
 
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
-use nsrouter_engine::userspace::OpenPort;
+use nsrouter_engine::userspace::{Halves, OpenPort};
 use nsrouter_engine::{MacAddr, Port, PortId};
 use nsrouter_lab::{NodeNs, PortInfo, TapEnd, Topology};
+use nsrouter_rings::port::{Receive, Transmit};
 use nsrouter_rings::tap::{TapRx, TapTx};
 use nsrouter_rings::{guard, packet, probe, tap, xdp};
 
@@ -111,10 +112,19 @@ fn settle(wanted: Backend, tries: &Tries) -> Result<Choice, Cannot> {
 }
 
 /// The router's ends of TAP links, opened while the lab is built.
-#[derive(Default)]
-pub(crate) struct Taps(HashMap<(String, String), (TapRx, TapTx)>);
+pub(crate) struct Taps {
+    /// Queues of each, one a worker.
+    queues: usize,
+    /// By router and port.
+    ends: HashMap<(String, String), Vec<(TapRx, TapTx)>>,
+}
 
 impl Taps {
+    /// None yet, each with a queue for every worker.
+    pub(crate) fn new(workers: usize) -> Taps {
+        Taps { queues: workers, ends: HashMap::new() }
+    }
+
     /// Makes the TAP device of one link; called in the host's namespace.
     pub(crate) fn make(&mut self, topology: &Topology, end: TapEnd<'_>) -> io::Result<()> {
         let number = topology
@@ -122,65 +132,62 @@ impl Taps {
             .position(|(port, _)| port.ifname == end.port)
             .and_then(|number| u16::try_from(number).ok())
             .ok_or(io::ErrorKind::NotFound)?;
-        let halves = tap::open(end.ifname, PortId(number)).map_err(io::Error::other)?;
-        self.0.insert((end.router.to_owned(), end.port.to_owned()), halves);
+        let halves = tap::open(end.ifname, PortId(number), self.queues).map_err(io::Error::other)?;
+        self.ends.insert((end.router.to_owned(), end.port.to_owned()), halves);
         Ok(())
     }
 }
 
-/// Opens the ports of a router, in the network namespace of the calling thread. What is no TAP link is a veth.
+/// Opens the ports of a router for so many workers, in the network namespace of the calling thread. What is no TAP link is a
+/// veth.
 pub(crate) fn open_ports(
     backend: Backend,
     router: &str,
     infos: &[PortInfo],
+    workers: usize,
     taps: &mut Taps,
 ) -> anyhow::Result<Vec<OpenPort>> {
     if backend == Backend::Xdp {
-        return open_xdp(infos);
+        return open_xdp(infos, workers);
     }
     let open = |(info, number): (&PortInfo, u16)| {
         if info.ifindex != 0 {
-            return Ok(open_packet(info, number)?);
+            return Ok(open_packet(info, number, workers)?);
         }
-        let halves = taps.0.remove(&(router.to_owned(), info.ifname.clone()));
-        let (receive, transmit) = halves.ok_or_else(|| anyhow!("port {} has no TAP device", info.ifname))?;
-        Ok(OpenPort {
-            port: port(info),
-            receive: Box::new(receive),
-            transmit: Box::new(transmit),
-            guard: None,
-        })
+        let ends = taps.ends.remove(&(router.to_owned(), info.ifname.clone()));
+        let ends = ends.ok_or_else(|| anyhow!("port {} has no TAP device", info.ifname))?;
+        Ok(OpenPort { port: port(info), halves: ends.into_iter().map(halves).collect(), guard: None })
     };
     infos.iter().zip(0..).map(open).collect()
 }
 
-fn open_packet(info: &PortInfo, number: u16) -> Result<OpenPort, packet::OpenError> {
-    let (receive, transmit) = packet::open(info.ifindex, PortId(number), packet::Settings::default())?;
-    let guard = guard::attach(info.ifindex).map_err(|error| format!("no TCX program: {error}"));
-    Ok(OpenPort {
-        port: port(info),
-        receive: Box::new(receive),
-        transmit: Box::new(transmit),
-        guard: Some(guard),
-    })
+fn halves<R: Receive + 'static, T: Transmit + 'static>((receive, transmit): (R, T)) -> Halves {
+    Halves { receive: Box::new(receive), transmit: Box::new(transmit) }
 }
 
-fn open_xdp(infos: &[PortInfo]) -> anyhow::Result<Vec<OpenPort>> {
+fn open_packet(info: &PortInfo, number: u16, workers: usize) -> Result<OpenPort, packet::OpenError> {
+    let settings = packet::Settings::default();
+    let queues = packet::open_queues(info.ifindex, PortId(number), settings, workers)?;
+    let guard = guard::attach(info.ifindex).map_err(|error| format!("no TCX program: {error}"));
+    Ok(OpenPort { port: port(info), halves: queues.into_iter().map(halves).collect(), guard: Some(guard) })
+}
+
+fn open_xdp(infos: &[PortInfo], workers: usize) -> anyhow::Result<Vec<OpenPort>> {
     let interface = |(info, number): (&PortInfo, u16)| xdp::Interface {
         ifindex: info.ifindex,
         port: PortId(number),
         mtu: info.mtu,
     };
     let interfaces: Vec<xdp::Interface> = infos.iter().zip(0..).map(interface).collect();
-    let halves = xdp::open(&interfaces, xdp::Settings::default())?;
-    let open = |(info, (receive, transmit)): (&PortInfo, (xdp::XdpRx, xdp::XdpTx))| OpenPort {
-        port: port(info),
-        receive: Box::new(receive),
-        transmit: Box::new(transmit),
-        // What the router owns is redirected before the kernel sees it.
-        guard: None,
-    };
-    Ok(infos.iter().zip(halves).map(open).collect())
+    // What the router owns is redirected before the kernel sees it, so there is nothing to guard.
+    let mut ports: Vec<OpenPort> =
+        infos.iter().map(|info| OpenPort { port: port(info), halves: Vec::new(), guard: None }).collect();
+    for queue in xdp::open(&interfaces, u32::try_from(workers)?, xdp::Settings::default())? {
+        for (port, ends) in ports.iter_mut().zip(queue) {
+            port.halves.push(halves(ends));
+        }
+    }
+    Ok(ports)
 }
 
 /// A port of the lab as the engine's.

@@ -14,6 +14,17 @@ use crate::backend::{self, Backend, Taps};
 use crate::run::Mode;
 use crate::settings::Setting;
 
+/// The threads that forward in userspace mode.
+#[derive(Clone, Debug)]
+pub(crate) struct Threads {
+    /// How many a router has.
+    pub(crate) workers: usize,
+    /// The processors that they stay on, in turn; empty: wherever they are put.
+    pub(crate) cpus: Vec<usize>,
+    /// How long an idle one looks for frames before it sleeps.
+    pub(crate) spin: Spin,
+}
+
 /// The engines of a lab, one a router.
 pub(crate) struct Engines(Vec<(String, Engine)>);
 
@@ -61,7 +72,7 @@ pub(crate) fn start(
     backend: Backend,
     mut taps: Taps,
     set: &[Setting],
-    spin: Spin,
+    threads: &Threads,
 ) -> anyhow::Result<Engines> {
     if mode == Mode::Kernel {
         lab.set_forwarding()?;
@@ -71,7 +82,7 @@ pub(crate) fn start(
     for router in routers {
         let engine = match mode {
             Mode::Kernel => start_kernel(lab.node(&router)?)?,
-            Mode::Userspace => start_userspace(lab, &router, backend, &mut taps, set, spin)?,
+            Mode::Userspace => start_userspace(lab, &router, backend, &mut taps, set, threads)?,
         };
         engines.push((router, engine));
     }
@@ -90,14 +101,14 @@ fn start_userspace(
     backend: Backend,
     taps: &mut Taps,
     set: &[Setting],
-    spin: Spin,
+    threads: &Threads,
 ) -> anyhow::Result<Engine> {
     let node = lab.node(router)?;
     let infos = node.ports.clone();
     // A socket belongs to the namespace of the thread that opens it, so the rings are opened in there.
     let (ports, device) = node
         .ns
-        .run(|| (backend::open_ports(backend, router, &infos, taps), tun::open(HOST_PORT)))
+        .run(|| (backend::open_ports(backend, router, &infos, threads.workers, taps), tun::open(HOST_PORT)))
         .context("cannot enter the router's namespace")?;
     let ports = ports?;
     let host = match device {
@@ -109,7 +120,7 @@ fn start_userspace(
                 ifindex: info.ifindex,
                 mtu,
                 receive: Box::new(receive),
-                transmit: Box::new(transmit),
+                transmits: (0..threads.workers).map(|_| Box::new(transmit.clone()) as _).collect(),
             })
         }
         Err(error) => Err(format!(
@@ -128,7 +139,8 @@ fn start_userspace(
         routes: routes(lab, router),
         settings,
         neighbours: NeighConfig::default(),
-        spin,
+        spin: threads.spin,
+        cpus: threads.cpus.clone(),
     };
     let engine =
         node.ns.run(|| Userspace::start(config)).context("cannot enter the router's namespace")??;

@@ -7,6 +7,7 @@ mod backend;
 mod bench;
 mod check;
 mod clean;
+mod cpus;
 mod doctor;
 mod exec;
 mod failure;

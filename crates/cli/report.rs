@@ -110,6 +110,14 @@ pub(crate) fn account(status: &Status) -> String {
         grouped(totals.held),
         grouped(totals.dropped),
     );
+    if status.workers.len() > 1 {
+        let workers = status.workers.iter().enumerate().map(|(number, worker)| {
+            let cpu = worker.cpu.map(|cpu| format!(" on processor {cpu}")).unwrap_or_default();
+            let ended = if worker.ended { " and ended" } else { "" };
+            format!("worker {number}{cpu} received {}{ended}", grouped(worker.received))
+        });
+        text.push_str(&format!("{}\n", workers.collect::<Vec<_>>().join(", ")));
+    }
     for (reason, frames) in &status.drops {
         let sentence = drop_sentence(reason).unwrap_or_default();
         text.push_str(format!("  {reason:<24} {:>12}  {sentence}", grouped(*frames)).trim_end());
@@ -155,11 +163,23 @@ pub(crate) fn rates(before: &Status, now: &Status, seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use nsrouter_engine::status::WorkerStatus;
+
     use super::*;
 
     #[test]
     fn thousands_stand_apart() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn several_workers_are_told_of_one_is_not() {
+        let worker = WorkerStatus { received: 1000, cpu: Some(1), ended: true };
+        let mut status = Status { workers: vec![worker.clone()], ..Status::default() };
+        assert!(!account(&status).contains("worker"));
+        status.workers.push(WorkerStatus { cpu: None, ended: false, ..worker });
+        let line = "worker 0 on processor 1 received 1,000 and ended, worker 1 received 1,000\n";
+        assert!(account(&status).contains(line), "{}", account(&status));
     }
 
     #[test]

@@ -21,10 +21,10 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{self, SignalKind};
 
 use crate::backend::{self, Backend, Choice, Taps};
-use crate::forwarder::{self, Engines};
+use crate::forwarder::{self, Engines, Threads};
 use crate::report::{self, LabReport};
 use crate::settings::{self, Setting};
-use crate::{clean, status};
+use crate::{clean, cpus, status};
 
 /// Who forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -80,6 +80,13 @@ pub(crate) struct Args {
     /// like 50us, or `adaptive`.
     #[arg(long, value_name = "SPIN", default_value = "never", value_parser = parse_spin, requires = "mode")]
     spin: Spin,
+    /// How many threads of the userspace router forward; flows are spread over them. [default: 1, or one for each of
+    /// --cpus]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), requires = "mode")]
+    workers: Option<u16>,
+    /// The processors that these threads stay on, in turn: 0,1 or 0-3.
+    #[arg(long, value_name = "LIST", value_parser = cpus::parse, requires = "mode")]
+    cpus: Option<cpus::List>,
     /// Print the final counters as JSON.
     #[arg(long, requires = "mode")]
     json: bool,
@@ -135,6 +142,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
         )
         .into());
     }
+    let threads = threads(args, mode)?;
     let choice = match mode {
         Mode::Kernel if args.backend != Backend::Auto => {
             return Err(Error::Usage("--backend is for the userspace router".to_owned()).into());
@@ -156,13 +164,14 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
         },
         mode: mode.name().to_owned(),
         host_offloads: !args.no_host_offloads && choice.backend != Backend::Xdp,
+        link_queues: if choice.backend == Backend::Xdp { u32::try_from(threads.workers)? } else { 1 },
     };
     let quiet = args.json || !args.command.is_empty();
     let topology = match &args.topology {
         None => Topology::default_lab(),
         Some(file) => read_topology(file)?,
     };
-    let mut taps = Taps::default();
+    let mut taps = Taps::new(threads.workers);
     let mut lab = if mode == Mode::Userspace && choice.backend == Backend::Tap {
         Lab::build_with_taps(&topology, &options, &mut |end| taps.make(&topology, end))?
     } else {
@@ -171,7 +180,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     for replaced in lab.replaced().iter().filter(|_| !quiet) {
         println!("{}", clean::describe(replaced));
     }
-    let engine = forwarder::start(&mut lab, mode, choice.backend, taps, &args.set, args.spin)?;
+    let engine = forwarder::start(&mut lab, mode, choice.backend, taps, &args.set, &threads)?;
     let socket = status::socket_of(&lab.dir());
     let end = runtime.block_on(async {
         let listener = serve::bind(&socket)?;
@@ -201,6 +210,20 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
         End::Signal(signal) if !args.command.is_empty() => ExitCode::from(128 + signal_number(signal)),
         End::Signal(_) | End::Time | End::Engine => ExitCode::SUCCESS,
     })
+}
+
+/// The forwarding threads that are asked for.
+fn threads(args: &Args, mode: Mode) -> anyhow::Result<Threads> {
+    let cpus = args.cpus.as_ref().map(|cpus::List(cpus)| cpus.clone()).unwrap_or_default();
+    if mode == Mode::Kernel && (args.workers.is_some() || !cpus.is_empty()) {
+        return Err(Error::Usage(
+            "--workers and --cpus are for the userspace router; the kernel forwards in its senders' context"
+                .to_owned(),
+        )
+        .into());
+    }
+    cpus::check(&cpus)?;
+    Ok(Threads { workers: args.workers.map_or(cpus.len().max(1), usize::from), cpus, spin: args.spin })
 }
 
 fn read_topology(file: &Path) -> anyhow::Result<Topology> {

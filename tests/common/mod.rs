@@ -32,6 +32,8 @@ pub const BOTH: &[&str] = &["kernel", "userspace"];
 pub const ALL: &[&str] = &["kernel", "userspace", "userspace:tap", "userspace:xdp", "no-bpf", "rootless"];
 /// Both, and our own router over the backends that carry super-frames.
 pub const BACKENDS: &[&str] = &["kernel", "userspace", "userspace:tap"];
+/// Our own router with two workers.
+pub const WORKERS: &[&str] = &["userspace:packet:2", "userspace:tap:2", "userspace:xdp:2"];
 /// Cases about our own router.
 pub const USERSPACE: &[&str] = &["userspace", "no-bpf", "rootless"];
 
@@ -166,10 +168,18 @@ pub fn case_output(mode: &str, case: &str, options: &[&str]) -> Output {
     let shared = (mode == "rootless").then(Shared::new);
     let program = shared.as_ref().map_or_else(|| std::env::current_exe().unwrap(), Shared::case);
     let arguments = |mode: &str| {
-        let (mode, backend) = mode.split_once(':').unwrap_or((mode, "auto"));
+        let mut words = mode.split(':');
+        let (mode, backend) = (words.next().unwrap(), words.next().unwrap_or("auto"));
         let name = lab_name();
         let fixed = ["--mode", mode, "--backend", backend, "--private", "--name", &name, "--for", "120s"];
-        fixed.iter().chain(options).chain(&["--"]).map(|word| (*word).to_owned()).collect::<Vec<String>>()
+        let workers = words.next().map(|workers| ["--workers", workers]);
+        fixed
+            .iter()
+            .chain(workers.iter().flatten())
+            .chain(options)
+            .chain(&["--"])
+            .map(|word| (*word).to_owned())
+            .collect::<Vec<String>>()
     };
     let mut command = if let Some(shared) = &shared {
         let mut command = shared.as_nobody();
@@ -216,7 +226,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 /// The lab that a case runs beside.
 pub struct Lab {
-    /// `kernel`, `userspace`, `userspace:BACKEND`, ...
+    /// `kernel`, `userspace`, `userspace:BACKEND`, `userspace:BACKEND:WORKERS`, ...
     pub mode: String,
 }
 

@@ -11,8 +11,8 @@ pub struct Status {
     pub mode: String,
     /// The mechanism under the userspace router (`packet`), or `ip_forward`.
     pub backend: String,
-    /// Threads that forward; 0 in kernel mode, where the senders' softirqs do.
-    pub workers: usize,
+    /// Threads that forward; none in kernel mode, where the senders' softirqs do.
+    pub workers: Vec<WorkerStatus>,
     /// What keeps the kernel silent on the router's ports: `tcx` with the sysctls, `sysctl` alone with the reason;
     /// `not needed` where the kernel gets nothing to see; empty in kernel mode.
     pub guard: String,
@@ -34,7 +34,7 @@ impl Status {
     /// Two routers of one lab as one: lists behind each other, counters added.
     #[must_use]
     pub fn merge(mut self, other: Status) -> Status {
-        self.workers += other.workers;
+        self.workers.extend(other.workers);
         self.ports.extend(other.ports);
         self.neighbours.extend(other.neighbours);
         self.troubles.extend(other.troubles);
@@ -72,6 +72,17 @@ pub struct HostPort {
     pub interface: String,
     /// Why they do not.
     pub reason: String,
+}
+
+/// One thread that forwards.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Frames that it received.
+    pub received: u64,
+    /// The processor that it stays on.
+    pub cpu: Option<usize>,
+    /// It ended before its time, and the others carry on without it: the troubles say why.
+    pub ended: bool,
 }
 
 /// One port of the router.

@@ -1,13 +1,15 @@
 //! The engine between two memory rings: no kernel, no privileges, every counter accounted for.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use nsrouter_engine::status::Status;
-use nsrouter_engine::userspace::{Config, OpenPort, Spin, Userspace};
+use nsrouter_engine::userspace::{Config, Halves, OpenPort, Spin, Userspace};
 use nsrouter_engine::{MacAddr, NeighConfig, Port, PortId, Settings};
-use nsrouter_rings::memory::{self, Stored, Wire};
-use nsrouter_rings::port::Capabilities;
+use nsrouter_rings::memory::{self, MemoryRx, Stored, Wire};
+use nsrouter_rings::port::{Burst, Capabilities, Receive, Received};
 use nsrouter_wire::offload::Offload;
 
 const ROUTER: [[u8; 6]; 2] = [[2, 1, 2, 3, 4, 1], [2, 1, 2, 3, 4, 2]];
@@ -16,11 +18,21 @@ const ALL: Capabilities = Capabilities { checksum: true, tso: true, uso: true };
 
 /// A router between 10.0.1.0/24 and 10.0.2.0/24 whose ports hold `capacity` frames on their way out.
 fn engine(capacity: usize) -> (Userspace, [Wire; 2]) {
+    let (engine, wires) = engine_of(1, capacity);
+    (engine, wires.try_into().unwrap())
+}
+
+/// The same with several workers; their wires are next to each other.
+fn engine_of(workers: usize, capacity: usize) -> (Userspace, Vec<Wire>) {
     let mut wires = Vec::new();
     let ports = (0..2u16)
         .map(|number| {
-            let (receive, transmit, wire) = memory::port(PortId(number), capacity, ALL).unwrap();
-            wires.push(wire);
+            let halves = (0..workers).map(|_| {
+                let (receive, transmit, wire) = memory::port(PortId(number), capacity, ALL).unwrap();
+                wires.push(wire);
+                Halves { receive: Box::new(Fragile(receive)), transmit: Box::new(transmit) }
+            });
+            let halves = halves.collect();
             let port = Port {
                 name: format!("port{number}"),
                 // The loopback interface: a link that is up wherever a test runs.
@@ -30,7 +42,7 @@ fn engine(capacity: usize) -> (Userspace, [Wire; 2]) {
                 addresses: vec![format!("10.0.{}.254/24", number + 1).parse().unwrap()],
                 up: true,
             };
-            OpenPort { port, receive: Box::new(receive), transmit: Box::new(transmit), guard: None }
+            OpenPort { port, halves, guard: None }
         })
         .collect();
     let config = Config {
@@ -41,8 +53,37 @@ fn engine(capacity: usize) -> (Userspace, [Wire; 2]) {
         settings: Settings::default(),
         neighbours: NeighConfig { retransmit_ms: 20, ..NeighConfig::default() },
         spin: Spin::Never,
+        cpus: Vec::new(),
     };
-    (Userspace::start(config).unwrap(), wires.try_into().unwrap())
+    (Userspace::start(config).unwrap(), wires)
+}
+
+/// A ring on which a frame that begins with this byte is the end of its worker.
+struct Fragile(MemoryRx);
+const FATAL: u8 = 0xee;
+
+impl Receive for Fragile {
+    fn recv<'r>(&'r mut self, max: usize, burst: &mut Burst<'r>) -> io::Result<Received> {
+        let received = self.0.recv(max, burst)?;
+        assert!(burst.iter().all(|frame| frame.data().first() != Some(&FATAL)), "the worker's end");
+        Ok(received)
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
+
+    fn looks_are_free(&self) -> bool {
+        self.0.looks_are_free()
+    }
+
+    fn take_error(&mut self) -> io::Result<()> {
+        self.0.take_error()
+    }
+
+    fn take_lost_frames(&mut self) -> u64 {
+        self.0.take_lost_frames()
+    }
 }
 
 fn ethernet(to: [u8; 6], from: [u8; 6], kind: u16, payload: &[u8]) -> Stored {
@@ -185,4 +226,37 @@ fn frames_that_are_held_when_the_engine_stops_are_drops() {
     poll("they are held", || (engine.status().totals.held == 5).then_some(()));
     let status = stop(engine);
     assert_eq!((status.totals.held, status.drops.get("worker_stopped")), (0, Some(&5)), "{status:#?}");
+}
+
+#[test]
+fn a_worker_that_panics_takes_no_other_with_it() {
+    // In the order of their making: both workers' first port, then both workers' second.
+    let (engine, wires) = engine_of(2, 1000);
+    let [left, fatal, right, _] = &wires[..] else { panic!("four wires") };
+    right.put(arp(1, 1));
+    assert_eq!(poll("an answer", || right.take()).bytes[21], 2);
+    // The second worker holds a frame when it ends.
+    fatal.put(packet(9, 64, 0));
+    poll("it is held", || (engine.status().totals.held == 1).then_some(()));
+    fatal.put(Stored { bytes: vec![FATAL; 60], offload: Offload::default() });
+    poll("the worker's end", || engine.status().workers[1].ended.then_some(()));
+    assert!(!engine.has_ended(), "the other one goes on");
+    left.put(packet(1, 64, 5));
+    assert_eq!(next_frame(right).bytes[42..44], [0, 5]);
+    // Probes, which the first worker sends, and the failure, which the dead one is not waited for.
+    left.put(arp(0, 1));
+    assert_eq!(poll("an answer", || left.take()).bytes[21], 2);
+    let before = engine.status();
+    assert!(before.troubles.iter().any(|trouble| trouble.contains("worker 1 panicked")), "{before:#?}");
+    assert!(!before.workers[0].ended);
+    let status = stop(engine);
+    assert_eq!((status.totals.held, status.drops.get("worker_stopped")), (0, Some(&1)), "{status:#?}");
+}
+
+#[test]
+fn without_its_last_worker_the_engine_has_ended() {
+    let (engine, [left, _right]) = engine(1000);
+    left.put(Stored { bytes: vec![FATAL; 60], offload: Offload::default() });
+    poll("the end", || engine.has_ended().then_some(()));
+    stop(engine);
 }

@@ -47,7 +47,7 @@ pub(crate) fn build(
     for link in &topology.links {
         match &mut make_tap {
             Some(make) if lab.state.is_tap(link) => make_tap_link(&lab, link, *make)?,
-            Some(_) | None => make_link(&lab, link)?,
+            Some(_) | None => make_link(&lab, link, options.link_queues)?,
         }
     }
     for index in 0..lab.nodes.len() {
@@ -260,7 +260,7 @@ fn node_index(lab: &Lab, name: &str) -> Result<usize, Error> {
 
 /// Makes a veth pair. An end that is to be where nsrouter was started is made beside the other one,
 /// marked there, and then moved: no link of ours is ever without its mark among the machine's own.
-fn make_link(lab: &Lab, link: &Link) -> Result<(), Error> {
+fn make_link(lab: &Lab, link: &Link, queues: u32) -> Result<(), Error> {
     let is_host = |index: usize| lab.state.nodes[index].namespace.is_none();
     let (mut a, mut b) = (&link.a, &link.b);
     if is_host(node_index(lab, &a.node)?) {
@@ -271,8 +271,14 @@ fn make_link(lab: &Lab, link: &Link) -> Result<(), Error> {
     let work = || -> Result<(), Error> {
         let netlink = Netlink::open()?;
         netlink.add_veth(
-            VethEnd { ifname: &a.ifname, mac: a.mac, mtu: link.mtu, ns: None },
-            VethEnd { ifname: &b.ifname, mac: b.mac, mtu: link.mtu, ns: (!b_is_host).then_some(b_ns) },
+            VethEnd { ifname: &a.ifname, mac: a.mac, mtu: link.mtu, queues, ns: None },
+            VethEnd {
+                ifname: &b.ifname,
+                mac: b.mac,
+                mtu: link.mtu,
+                queues,
+                ns: (!b_is_host).then_some(b_ns),
+            },
         )?;
         if b_is_host {
             let index = netlink.the_link(&b.ifname)?.index;

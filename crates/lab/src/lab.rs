@@ -61,6 +61,8 @@ pub struct Options {
     /// Whether hosts may leave checksums and segmentation to the link. Without, every frame that they send fits
     /// the MTU and is complete.
     pub host_offloads: bool,
+    /// Queues of each end of a veth, both ways: at least 1. A sender's flows are spread over them.
+    pub link_queues: u32,
 }
 
 /// A lab that is up. Dropping it takes it down.

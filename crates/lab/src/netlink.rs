@@ -40,6 +40,8 @@ pub(crate) struct VethEnd<'a> {
     pub(crate) ifname: &'a str,
     pub(crate) mac: Option<Mac>,
     pub(crate) mtu: u32,
+    /// Queues to send by and to receive by.
+    pub(crate) queues: u32,
     /// The namespace that it is made in, if not the socket's.
     pub(crate) ns: Option<BorrowedFd<'a>>,
 }
@@ -83,6 +85,11 @@ impl Netlink {
         let describe = |end: VethEnd<'_>| {
             let mut attributes =
                 vec![LinkAttribute::IfName(end.ifname.to_owned()), LinkAttribute::Mtu(end.mtu)];
+            // Said only where it is not 1: a number that is said is a number that is used (veth_init_queues).
+            if end.queues > 1 {
+                attributes
+                    .extend([LinkAttribute::NumTxQueues(end.queues), LinkAttribute::NumRxQueues(end.queues)]);
+            }
             attributes.extend(end.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
             attributes.extend(end.ns.map(|ns| LinkAttribute::NetNsFd(ns.as_raw_fd())));
             attributes

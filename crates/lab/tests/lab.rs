@@ -81,6 +81,7 @@ fn options(name: &str, forwarder: Forwarder) -> Options {
         replace: false,
         forwarder,
         host_offloads: true,
+        link_queues: 1,
         mode: "test".to_owned(),
     }
 }

@@ -76,6 +76,16 @@ pub enum OpenError {
         /// What bind said.
         source: io::Error,
     },
+    /// `PACKET_FANOUT`: several sockets that share an interface's frames.
+    #[error("cannot share the frames of interface index {ifindex} among {queues} sockets: {source}")]
+    Fanout {
+        /// The interface.
+        ifindex: u32,
+        /// Sockets that were to share.
+        queues: usize,
+        /// What the system call said.
+        source: io::Error,
+    },
 }
 
 /// Bytes a slot: room for an Ethernet frame at an MTU of 1500 with headroom, two slots a page.
@@ -101,7 +111,53 @@ const HOT_FRAME_BYTES: usize = 65_536 + 18;
 /// # Errors
 /// [`OpenError`], one variant a step.
 pub fn open(ifindex: u32, port: PortId, settings: Settings) -> Result<(PacketRx, PacketTx), OpenError> {
-    Ok((open_receive(ifindex, port, settings)?, open_transmit(ifindex, settings)?))
+    let receive = open_receive(port, settings)?;
+    listen(&receive, ifindex)?;
+    Ok((receive, open_transmit(ifindex, settings)?))
+}
+
+/// Opens a port with `queues` pairs of halves that share its frames by flow: both directions of a flow, and everything
+/// of it that is no fragment, come by the same one, in order.
+///
+/// What is a fragment is shared by its addresses alone. A queue that is closed leaves its flows to the others.
+///
+/// # Errors
+/// [`OpenError`], one variant a step.
+pub fn open_queues(
+    ifindex: u32,
+    port: PortId,
+    settings: Settings,
+    queues: usize,
+) -> Result<Vec<(PacketRx, PacketTx)>, OpenError> {
+    if queues <= 1 {
+        return Ok(vec![open(ifindex, port, settings)?]);
+    }
+    let opened: Vec<PacketRx> =
+        (0..queues).map(|_| open_receive(port, settings)).collect::<Result<_, _>>()?;
+    let fanout = |source| OpenError::Fanout { ifindex, queues, source };
+    let mut group = None;
+    // A socket has to listen before it can join. It hears nothing before all have joined, or each would hear all.
+    for receive in &opened {
+        socket::deafen(receive.fd()).map_err(fanout)?;
+        listen(receive, ifindex)?;
+        group = Some(join(receive.fd(), group).map_err(fanout)?);
+    }
+    for receive in &opened {
+        socket::hear(receive.fd()).map_err(fanout)?;
+    }
+    opened.into_iter().map(|receive| Ok((receive, open_transmit(ifindex, settings)?))).collect()
+}
+
+/// Joins a fanout group, or founds one that no other process can have the number of; returns its number.
+///
+/// The hash is of addresses, protocol and ports, and the same both ways (fanout_demux_hash, __skb_get_hash_symmetric).
+fn join(fd: BorrowedFd<'_>, group: Option<u32>) -> io::Result<u32> {
+    let found = if group.is_none() { libc::PACKET_FANOUT_FLAG_UNIQUEID } else { 0 };
+    let kind = libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING | found;
+    socket::set_option(fd, libc::SOL_PACKET, libc::PACKET_FANOUT, group.unwrap_or(0) | kind << 16)?;
+    // The number is in the lower half; what kind it is, in the upper.
+    let told: u32 = socket::get_option(fd, libc::SOL_PACKET, libc::PACKET_FANOUT, 0)?;
+    Ok(told & 0xffff)
 }
 
 fn set(
@@ -122,7 +178,7 @@ fn set_buffer(fd: BorrowedFd<'_>, force: libc::c_int, plain: libc::c_int, bytes:
     }
 }
 
-fn open_receive(ifindex: u32, port: PortId, settings: Settings) -> Result<PacketRx, OpenError> {
+fn open_receive(port: PortId, settings: Settings) -> Result<PacketRx, OpenError> {
     // Protocol 0: nothing arrives until bind, so no frame of another interface can slip into the ring.
     let fd = socket::open(libc::AF_PACKET, libc::SOCK_RAW, 0).map_err(OpenError::Socket)?;
     let socket = fd.as_fd();
@@ -147,10 +203,14 @@ fn open_receive(ifindex: u32, port: PortId, settings: Settings) -> Result<Packet
     socket::set_option(socket, libc::SOL_PACKET, libc::PACKET_RX_RING, request)
         .map_err(|source| OpenError::Ring { slots: as_u32(slots), source })?;
     let ring = SlotRing::map(socket, SLOT_BYTES, slots).map_err(OpenError::Map)?;
-    let protocol = u16::try_from(libc::ETH_P_ALL).unwrap_or(3);
-    socket::bind_packet(socket, ifindex, protocol).map_err(|source| OpenError::Bind { ifindex, source })?;
     let hot = (0..HOT_BUFFERS).map(|_| vec![0; HOT_HEADROOM_BYTES + HOT_FRAME_BYTES].into()).collect();
     Ok(PacketRx { port, ring, hot, fd })
+}
+
+/// Binds the receive half to its interface: from now on frames arrive.
+fn listen(receive: &PacketRx, ifindex: u32) -> Result<(), OpenError> {
+    let protocol = u16::try_from(libc::ETH_P_ALL).unwrap_or(3);
+    socket::bind_packet(receive.fd(), ifindex, protocol).map_err(|source| OpenError::Bind { ifindex, source })
 }
 
 fn open_transmit(ifindex: u32, settings: Settings) -> Result<PacketTx, OpenError> {

@@ -14,6 +14,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nsrouter_wire::frame::{Frame, PortId};
 
@@ -59,13 +60,45 @@ pub enum OpenError {
     Counters(#[source] io::Error),
 }
 
-/// Makes the TAP device `name` in the network namespace of the calling thread, and is its router's end.
+/// Makes the TAP device `name` in the network namespace of the calling thread, and is its router's end: `queues` pairs of
+/// halves that share its frames by flow, both directions of a flow by the same one.
 ///
-/// The device is down and has no address yet. Where it exists already this is another queue of it.
+/// The device is down and has no address yet.
 ///
 /// # Errors
 /// [`OpenError`], one variant a step.
-pub fn open(name: &str, port: PortId) -> Result<(TapRx, TapTx), OpenError> {
+pub fn open(name: &str, port: PortId, queues: usize) -> Result<Vec<(TapRx, TapTx)>, OpenError> {
+    let told = Arc::new(AtomicU64::new(0));
+    let mut halves = Vec::new();
+    for _ in 0..queues.max(1) {
+        let (device, uso) = open_queue(name)?;
+        // An open file of /proc/.../net shows the namespace in which it was opened, from wherever it is read.
+        let counters = File::open("/proc/thread-self/net/dev").map_err(OpenError::Counters)?;
+        let buffers = (0..BURST_FRAMES).map(|_| vec![0; HEADROOM_BYTES + FRAME_BYTES].into()).collect();
+        let losses =
+            Losses { name: name.to_owned(), counters, told: Arc::clone(&told), run: 0, suspected: false };
+        let device = Arc::new(device);
+        halves.push((
+            TapRx { port, device: Arc::clone(&device), buffers, losses },
+            TapTx { device: Arc::clone(&device), uso },
+        ));
+    }
+    if queues > 1 {
+        // The device sends what belongs to a flow by the queue that a frame of this flow last came from (tun_flow_update),
+        // so answers would move flows about, and frames could pass each other. A detached queue moves nothing.
+        for (_, transmit) in &mut halves {
+            let (device, uso) = open_queue(name)?;
+            let detached = OwnedFd::from(device);
+            tun::detach_queue(&detached)
+                .map_err(|source| OpenError::Option { request: "TUNSETQUEUE", source })?;
+            *transmit = TapTx { device: Arc::new(File::from(detached)), uso };
+        }
+    }
+    Ok(halves)
+}
+
+/// Makes the device, or another queue of it; and whether it cuts UDP super-frames.
+fn open_queue(name: &str) -> Result<(File, bool), OpenError> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -85,12 +118,7 @@ pub fn open(name: &str, port: PortId) -> Result<(TapRx, TapTx), OpenError> {
         tun::set_offload(&fd, tcp).map_err(option("TUNSETOFFLOAD"))?;
     }
     tun::set_send_buffer(&fd, SEND_BUFFER_BYTES).map_err(option("TUNSETSNDBUF"))?;
-    // An open file of /proc/.../net shows the namespace in which it was opened, from wherever it is read.
-    let counters = File::open("/proc/thread-self/net/dev").map_err(OpenError::Counters)?;
-    let device = Arc::new(File::from(fd));
-    let buffers = (0..BURST_FRAMES).map(|_| vec![0; HEADROOM_BYTES + FRAME_BYTES].into()).collect();
-    let losses = Losses { name: name.to_owned(), counters, told: 0, run: 0, suspected: false };
-    Ok((TapRx { port, device: Arc::clone(&device), buffers, losses }, TapTx { device, uso }))
+    Ok((File::from(fd), uso))
 }
 
 /// The receive half: what the host sends.
@@ -117,8 +145,8 @@ pub struct TapTx {
 struct Losses {
     name: String,
     counters: File,
-    /// What was counted last.
-    told: u64,
+    /// What was counted last, by whichever queue.
+    told: Arc<AtomicU64>,
     /// Frames read in a row, without finding the queue empty.
     run: u32,
     /// There was a run that long since the counter was read.
@@ -142,9 +170,7 @@ impl Losses {
         // A namespace with so many interfaces that this one is past the end is not one that a lab makes.
         let Ok(len) = self.counters.read_at(&mut text, 0) else { return 0 };
         let Some(dropped) = tx_dropped(&String::from_utf8_lossy(&text[..len]), &self.name) else { return 0 };
-        let lost = dropped.saturating_sub(self.told);
-        self.told = dropped;
-        lost
+        dropped.saturating_sub(self.told.fetch_max(dropped, Ordering::Relaxed))
     }
 }
 
@@ -276,7 +302,7 @@ t1-eth0: 500 5 1 2 3 4 5 6 700 7 8 99 10 11 12 13
         let mut losses = Losses {
             name: "none".to_owned(),
             counters: File::open("/dev/null").expect("always there"),
-            told: 0,
+            told: Arc::default(),
             run: 0,
             suspected: false,
         };

@@ -39,8 +39,8 @@ pub struct TunRx {
     buffers: Vec<Box<[u8]>>,
 }
 
-/// The transmit half: what is for programs in the router's namespace.
-#[derive(Debug)]
+/// The transmit half: what is for programs in the router's namespace. Its clones write to the same device.
+#[derive(Clone, Debug)]
 pub struct TunTx {
     device: Arc<Iface>,
 }

@@ -1,7 +1,7 @@
 //! AF_XDP: frames are redirected before the kernel's own input path into memory that is ours, and what was received on
 //! one port is sent on another from where it lies.
 //!
-//! All ports of a worker share one memory area. Each chunk of it has a home, the port in whose fill ring it goes. A
+//! All ports of a worker (which has a queue of its own of each interface) share one memory area. Each chunk of it has a home, the port in whose fill ring it goes. A
 //! received frame is lent in its chunk; a [`XdpTx`] that finds the frame it is to send in the area takes it as it is and
 //! marks the chunk as in flight, and the home port gives the chunk to the kernel again only when the frame's loan is over
 //! and the mark is gone. Any other frame (one that the router made, a segment, one of another kind of port) is copied into
@@ -128,14 +128,28 @@ const CHUNK_BYTES: [usize; 2] = [2048, 4096];
 const COPIES: usize = 512;
 /// Calls to the kernel, at most, for one burst to be sent: before 6.17 each sends up to 32.
 const KICKS: usize = 8;
-/// The veths of a lab have one queue each.
-const QUEUE: u32 = 0;
 
-/// Opens ports that share one memory area, in the network namespace of the calling thread.
+/// Opens ports on the first `queues` queues of interfaces that have as many, in the network namespace of the calling
+/// thread. The ports of one queue, which are next to each other in the result, share one memory area.
 ///
 /// # Errors
 /// [`OpenError`], one variant a step.
-pub fn open(interfaces: &[Interface], settings: Settings) -> Result<Vec<(XdpRx, XdpTx)>, OpenError> {
+pub fn open(
+    interfaces: &[Interface],
+    queues: u32,
+    settings: Settings,
+) -> Result<Vec<Vec<(XdpRx, XdpTx)>>, OpenError> {
+    let redirects: Vec<Redirect> =
+        interfaces.iter().map(|interface| redirect(interface.ifindex, queues)).collect::<Result<_, _>>()?;
+    (0..queues).map(|queue| open_queue(interfaces, &redirects, queue, settings)).collect()
+}
+
+fn open_queue(
+    interfaces: &[Interface],
+    redirects: &[Redirect],
+    queue: u32,
+    settings: Settings,
+) -> Result<Vec<(XdpRx, XdpTx)>, OpenError> {
     let mtu = interfaces.iter().map(|interface| interface.mtu).max().unwrap_or(0);
     let chunk_bytes = chunk_bytes(mtu)?;
     // Enough that a port is never out of chunks, were all that may be on their way out by any port its own.
@@ -147,7 +161,7 @@ pub fn open(interfaces: &[Interface], settings: Settings) -> Result<Vec<(XdpRx, 
     let in_flight: Arc<[AtomicBool]> = (0..chunks).map(|_| AtomicBool::new(false)).collect();
     let mut first_socket: Option<Arc<OwnedFd>> = None;
     let mut ports = Vec::new();
-    for interface in interfaces {
+    for (interface, redirect) in interfaces.iter().zip(redirects) {
         let fd = Arc::new(xdp::open().map_err(OpenError::Socket)?);
         if first_socket.is_none() {
             xdp::register(fd.as_fd(), &area).map_err(OpenError::Register)?;
@@ -159,15 +173,15 @@ pub fn open(interfaces: &[Interface], settings: Settings) -> Result<Vec<(XdpRx, 
             .map_err(|source| OpenError::Rings { entries: settings.entries, source })?;
         let Rings { mut inbound, transmit, completion } = rings;
         let shared = first_socket.as_ref().map(|first| first.as_fd());
-        xdp::bind(fd.as_fd(), interface.ifindex, QUEUE, shared)
+        xdp::bind(fd.as_fd(), interface.ifindex, queue, shared)
             .map_err(|source| OpenError::Bind { ifindex: interface.ifindex, source })?;
         tune(fd.as_fd(), settings);
         // Before the first frame can come.
         refill(&mut inbound, &mut spare);
-        let redirect = redirect(interface.ifindex, &fd)?;
+        set_xsk(&redirect.map, queue, &fd).map_err(OpenError::Program)?;
         let receive = XdpRx {
             port: interface.port,
-            _redirect: redirect,
+            _redirect: Arc::clone(&redirect.link),
             area: Arc::clone(&area),
             inbound,
             in_flight: Arc::clone(&in_flight),
@@ -214,14 +228,23 @@ fn tune(fd: BorrowedFd<'_>, settings: Settings) {
     }
 }
 
-/// Attaches the program that redirects an interface's frames into a socket; it goes with the link that is returned.
-fn redirect(ifindex: u32, socket: &OwnedFd) -> Result<OwnedFd, OpenError> {
-    let map = create_xsk_map(QUEUE + 1).map_err(OpenError::Program)?;
-    set_xsk(&map, QUEUE, socket).map_err(OpenError::Program)?;
+/// The way from an interface into our sockets.
+struct Redirect {
+    /// The socket of each queue.
+    map: OwnedFd,
+    /// The attached program goes when nobody holds this any more.
+    link: Arc<OwnedFd>,
+}
+
+/// Attaches the program that redirects an interface's frames into the socket of their queue. Where there is none yet they
+/// go to the kernel.
+fn redirect(ifindex: u32, queues: u32) -> Result<Redirect, OpenError> {
+    let map = create_xsk_map(queues).map_err(OpenError::Program)?;
     let program = load_xdp(&redirect_program(bpf::immediate_fd(&map))).map_err(OpenError::Program)?;
-    link_xdp(&program, ifindex, XDP_FLAGS_DRV_MODE)
+    let link = link_xdp(&program, ifindex, XDP_FLAGS_DRV_MODE)
         .or_else(|_| link_xdp(&program, ifindex, XDP_FLAGS_SKB_MODE))
-        .map_err(|source| OpenError::Attach { ifindex, source })
+        .map_err(|source| OpenError::Attach { ifindex, source })?;
+    Ok(Redirect { map, link: Arc::new(link) })
 }
 
 /// `XDP_PASS` (include/uapi/linux/bpf.h): the frame goes on into the kernel.
@@ -263,8 +286,8 @@ fn redirect_program(map: i32) -> [Instruction; 18] {
 #[derive(Debug)]
 pub struct XdpRx {
     port: PortId,
-    /// Closing the link's descriptor detaches the program. Before the socket, so that nothing is redirected into none.
-    _redirect: OwnedFd,
+    /// With the last of these goes the program. Before the socket, so that nothing is redirected into none.
+    _redirect: Arc<OwnedFd>,
     area: Arc<Area>,
     inbound: Inbound,
     /// By the number of the chunk: somebody is sending from it.

@@ -235,6 +235,12 @@ impl Counters {
         self.count_drop(reason);
     }
 
+    /// Counts what came in and has no verdict as dropped: for a router that was interrupted between the two.
+    pub fn settle(&mut self, reason: DropReason) {
+        let outward = self.sent + self.to_host + self.consumed + self.held + self.dropped_total();
+        self.drops[reason as usize] += (self.received + self.originated).saturating_sub(outward);
+    }
+
     #[inline]
     fn port_mut(&mut self, port: PortId) -> Option<&mut PortCounters> {
         if port == PortId::HOST { Some(&mut self.host) } else { self.ports.get_mut(port.index()) }
@@ -266,5 +272,7 @@ mod tests {
         assert_eq!(sum.law(), Ok(()));
         sum.received += 1;
         assert!(sum.law().unwrap_err().contains("do not add up"));
+        sum.settle(DropReason::WorkerStopped);
+        assert_eq!((sum.law(), sum.drops(DropReason::WorkerStopped)), (Ok(()), 1));
     }
 }

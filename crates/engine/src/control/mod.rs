@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TrySendError};
 use nsrouter_router::{Action, Event, Neighbours, Tables};
+use nsrouter_wire::frame::PortId;
 use tokio::net::unix::pipe;
 
 use crate::control::monitor::{KernelEvent, LinkState, Monitor};
@@ -150,13 +151,7 @@ impl Control {
         }
         for action in std::mem::take(&mut self.actions) {
             match action {
-                // One worker sends it; a probe that finds no room is sent again by its timer.
-                Action::Probe { port, frame } => {
-                    if let Some(worker) = self.workers.first() {
-                        let _ = worker.commands.try_send(Command::Transmit(port, frame));
-                        worker.bell.ring();
-                    }
-                }
+                Action::Probe { port, frame } => self.transmit(port, frame),
                 Action::Resolved(next_hop) => self.tell_all(&Command::Release(next_hop)),
                 Action::Failed(next_hop) => self.tell_all(&Command::Fail(next_hop)),
             }
@@ -167,6 +162,17 @@ impl Control {
     fn publish(&mut self, tables: Tables) {
         self.tables = Arc::new(tables);
         self.shared.tables.store(Arc::clone(&self.tables));
+    }
+
+    /// Has the first worker that still forwards send a frame. A probe that finds no room is sent again by its timer.
+    fn transmit(&self, port: PortId, frame: Vec<u8>) {
+        let mut command = Command::Transmit(port, frame);
+        for worker in &self.workers {
+            match worker.commands.try_send(command) {
+                Ok(()) | Err(TrySendError::Full(_)) => return worker.bell.ring(),
+                Err(TrySendError::Disconnected(back)) => command = back,
+            }
+        }
     }
 
     fn tell_all(&mut self, command: &Command) {

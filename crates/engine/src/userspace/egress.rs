@@ -21,8 +21,8 @@ pub(crate) struct Egress {
 const SEGMENT_BYTES: usize = 65_536 + 18;
 
 impl Egress {
-    pub(crate) fn new(links: Vec<Box<dyn Transmit>>, host: Option<(Box<dyn Transmit>, u32)>) -> Egress {
-        Egress { links, host: host.map(|(transmit, _)| transmit), scratch: vec![0; SEGMENT_BYTES].into() }
+    pub(crate) fn new(links: Vec<Box<dyn Transmit>>, host: Option<Box<dyn Transmit>>) -> Egress {
+        Egress { links, host, scratch: vec![0; SEGMENT_BYTES].into() }
     }
 
     /// Sends the frames of a burst by the ports that stand beside them; `None`: the frame stays.

@@ -23,19 +23,25 @@ use nsrouter_wire::frame::PortId;
 
 use crate::Port;
 use crate::control::Control;
-use crate::status::{HostPort, NeighbourStatus, PortStatus, Status, Totals};
+use crate::status::{HostPort, NeighbourStatus, PortStatus, Status, Totals, WorkerStatus};
 pub use crate::userspace::spin::Spin;
 use crate::userspace::wake::Bell;
 use crate::userspace::worker::{Worker, WorkerParts};
 
-/// A link port with its two halves.
-pub struct OpenPort {
-    /// What it is.
-    pub port: Port,
+/// The two halves by which one worker uses a port.
+pub struct Halves {
     /// How frames enter.
     pub receive: Box<dyn Receive>,
     /// How frames leave.
     pub transmit: Box<dyn Transmit>,
+}
+
+/// A link port, open.
+pub struct OpenPort {
+    /// What it is.
+    pub port: Port,
+    /// Its halves, one pair a worker; every port has as many.
+    pub halves: Vec<Halves>,
     /// What spares the kernel its input path, or why nothing does; `None` where no frame of the port takes that path.
     pub guard: Option<Result<Guard, String>>,
 }
@@ -48,10 +54,10 @@ pub struct OpenHost {
     pub ifindex: u32,
     /// Largest IP packet in bytes.
     pub mtu: u32,
-    /// How packets of the router's own programs enter.
+    /// How packets of the router's own programs enter; the first worker forwards them.
     pub receive: Box<dyn Receive>,
-    /// How packets for them leave.
-    pub transmit: Box<dyn Transmit>,
+    /// How packets for them leave, one a worker.
+    pub transmits: Vec<Box<dyn Transmit>>,
 }
 
 /// Everything that the userspace engine starts from.
@@ -70,6 +76,9 @@ pub struct Config {
     pub neighbours: NeighConfig,
     /// How long an idle worker looks for frames before it sleeps.
     pub spin: Spin,
+    /// The processors that the workers stay on, worker by worker and from the beginning again; empty: wherever the
+    /// scheduler puts them.
+    pub cpus: Vec<usize>,
 }
 
 /// Starting the userspace engine failed; one variant a step.
@@ -79,6 +88,12 @@ pub enum UserspaceError {
     /// The declared ports and routes do not make tables.
     #[error("the router's tables cannot be built: {0}")]
     Tables(#[from] TablesError),
+    /// The ports do not have as many pairs of halves as each other, or none.
+    #[error("a worker needs a pair of halves of every port, and the ports have {halves:?}")]
+    Halves {
+        /// How many each port has.
+        halves: Vec<usize>,
+    },
     /// An eventfd.
     #[error("cannot make an eventfd to wake a worker by (is the limit of open files reached?): {0}")]
     Bell(#[source] io::Error),
@@ -151,6 +166,20 @@ impl Plan {
     }
 }
 
+/// What is known of a worker.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// Its counters as it published them last.
+    pub(crate) counters: Mutex<Counters>,
+    /// It forwards no more.
+    ended: AtomicBool,
+}
+
+/// The processor of a worker, if it has one of its own.
+fn cpu_of(cpus: &[usize], worker: usize) -> Option<usize> {
+    cpus.get(worker % cpus.len().max(1)).copied()
+}
+
 /// What the threads of one engine share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -158,8 +187,8 @@ pub(crate) struct Shared {
     pub(crate) tables: ArcSwap<Tables>,
     pub(crate) stop: AtomicBool,
     pub(crate) neighbours: Mutex<Vec<NeighbourStatus>>,
-    /// The counters as each worker published them last.
-    pub(crate) counters: Vec<Mutex<Counters>>,
+    /// By number.
+    pub(crate) workers: Vec<Known>,
     troubles: Mutex<Vec<String>>,
     ended: AtomicBool,
 }
@@ -176,29 +205,26 @@ impl Shared {
             troubles.push(what);
         }
     }
-}
 
-/// Says that forwarding has ended when a thread of the engine ends, however it ends.
-#[derive(Debug)]
-pub(crate) struct Farewell {
-    what: &'static str,
-    shared: Arc<Shared>,
-    control: Bell,
-}
-
-impl Farewell {
-    pub(crate) fn new(what: &'static str, shared: &Arc<Shared>, control: &Bell) -> Farewell {
-        Farewell { what, shared: Arc::clone(shared), control: control.clone() }
+    /// A worker forwards no more; without the last of them forwarding has ended.
+    pub(crate) fn worker_ended(&self, number: usize) {
+        self.workers[number].ended.store(true, Ordering::SeqCst);
+        if self.workers.iter().all(|worker| worker.ended.load(Ordering::SeqCst)) {
+            self.ended.store(true, Ordering::Release);
+        }
     }
 }
+
+/// Says that forwarding has ended when the control plane ends, however it ends.
+#[derive(Debug)]
+struct Farewell(Arc<Shared>);
 
 impl Drop for Farewell {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.shared.trouble(format!("the {} panicked", self.what));
+            self.0.trouble("the control plane panicked".to_owned());
         }
-        self.shared.ended.store(true, Ordering::Release);
-        self.control.ring();
+        self.0.ended.store(true, Ordering::Release);
     }
 }
 
@@ -212,6 +238,9 @@ pub struct Userspace {
     shared: Arc<Shared>,
     bells: Vec<Bell>,
     threads: Vec<JoinHandle<()>>,
+    /// They go when the threads have ended.
+    guards: Vec<Guard>,
+    cpus: Vec<usize>,
 }
 
 impl Userspace {
@@ -219,7 +248,12 @@ impl Userspace {
     ///
     /// # Errors
     /// [`UserspaceError`], one variant a step; what was started is stopped again.
-    pub fn start(config: Config) -> Result<Userspace, UserspaceError> {
+    pub fn start(mut config: Config) -> Result<Userspace, UserspaceError> {
+        let workers = config.ports.first().map_or(1, |open| open.halves.len());
+        if workers == 0 || config.ports.iter().any(|open| open.halves.len() != workers) {
+            let halves = config.ports.iter().map(|open| open.halves.len()).collect();
+            return Err(UserspaceError::Halves { halves });
+        }
         let host = match &config.host {
             Ok(host) => HostPort { available: true, interface: host.name.clone(), reason: String::new() },
             Err(reason) => HostPort { available: false, interface: String::new(), reason: reason.clone() },
@@ -244,35 +278,63 @@ impl Userspace {
             tables: ArcSwap::from_pointee(plan.tables()?),
             stop: AtomicBool::new(false),
             neighbours: Mutex::default(),
-            counters: vec![Mutex::new(Counters::new(plan.ports.len()))],
+            workers: (0..workers)
+                .map(|_| Known {
+                    counters: Mutex::new(Counters::new(plan.ports.len())),
+                    ended: AtomicBool::new(false),
+                })
+                .collect(),
             troubles: Mutex::default(),
             ended: AtomicBool::new(false),
         });
         let control_bell = Bell::new().map_err(UserspaceError::Bell)?;
-        let bell = Bell::new().map_err(UserspaceError::Bell)?;
         let (event_tx, event_rx) = crossbeam_channel::bounded(worker::EVENTS);
-        let (worker, handle) = Worker::new(WorkerParts {
-            number: 0,
-            ports: config.ports,
-            host: config.host.ok(),
-            spin: config.spin,
-            shared: Arc::clone(&shared),
-            bell: bell.clone(),
-            events: event_tx,
-            control: control_bell.clone(),
-        });
+        let guards =
+            config.ports.iter_mut().filter_map(|open| open.guard.take().and_then(Result::ok)).collect();
+        let mut links: Vec<_> =
+            config.ports.into_iter().map(|open| (open.port, open.halves.into_iter())).collect();
+        let (mut host_receive, mut host_transmits) = match config.host {
+            Ok(host) => (Some((host.name, host.receive)), host.transmits.into_iter()),
+            Err(_) => (None, Vec::new().into_iter()),
+        };
+        let mut bells = vec![control_bell.clone()];
+        let mut started = Vec::new();
+        let mut handles = Vec::new();
+        for number in 0..workers {
+            let bell = Bell::new().map_err(UserspaceError::Bell)?;
+            bells.push(bell.clone());
+            let (worker, handle) = Worker::new(WorkerParts {
+                number,
+                ports: links
+                    .iter_mut()
+                    .filter_map(|(port, halves)| halves.next().map(|halves| (port.clone(), halves)))
+                    .collect(),
+                host_receive: host_receive.take(),
+                host_transmit: host_transmits.next(),
+                spin: config.spin,
+                cpu: cpu_of(&config.cpus, number),
+                shared: Arc::clone(&shared),
+                bell,
+                events: event_tx.clone(),
+                control: control_bell.clone(),
+            });
+            started.push(worker);
+            handles.push(handle);
+        }
         let mut engine = Userspace {
             plan: plan.clone(),
             backend: config.backend,
             host,
             guard,
             shared: Arc::clone(&shared),
-            bells: vec![bell, control_bell.clone()],
+            bells,
             threads: Vec::new(),
+            guards,
+            cpus: config.cpus,
         };
-        let control = Control::new(plan, shared, event_rx, control_bell.clone(), vec![handle]);
+        let control = Control::new(plan, shared, event_rx, control_bell, handles);
         let (ready_tx, ready_rx) = crossbeam_channel::bounded(1);
-        let farewell = Farewell::new("control plane", &engine.shared, &control_bell);
+        let farewell = Farewell(Arc::clone(&engine.shared));
         engine.spawn("nsr-control", move || {
             let _farewell = farewell;
             control.run(|outcome| {
@@ -284,7 +346,9 @@ impl Userspace {
             Ok(outcome) => outcome?,
             Err(_) => return Err(UserspaceError::Control(io::Error::other("its thread ended at once"))),
         }
-        engine.spawn("nsr-worker-0", move || worker.run())?;
+        for (worker, number) in started.into_iter().zip(0..) {
+            engine.spawn(&format!("nsr-worker-{number}"), move || worker.run())?;
+        }
         Ok(engine)
     }
 
@@ -308,10 +372,21 @@ impl Userspace {
     #[must_use]
     pub fn counters(&self) -> Counters {
         let mut all = Counters::default();
-        for counters in &self.shared.counters {
-            all.add(&counters.lock().unwrap_or_else(PoisonError::into_inner));
+        for worker in &self.shared.workers {
+            all.add(&worker.counters.lock().unwrap_or_else(PoisonError::into_inner));
         }
         all
+    }
+
+    fn workers(&self) -> Vec<WorkerStatus> {
+        let workers = self.shared.workers.iter().zip(0..);
+        workers
+            .map(|(worker, number)| WorkerStatus {
+                received: worker.counters.lock().unwrap_or_else(PoisonError::into_inner).received,
+                cpu: cpu_of(&self.cpus, number),
+                ended: worker.ended.load(Ordering::Acquire) && !self.shared.stop.load(Ordering::Acquire),
+            })
+            .collect()
     }
 
     /// What the engine tells of itself.
@@ -338,7 +413,7 @@ impl Userspace {
         Status {
             mode: "userspace".to_owned(),
             backend: self.backend.clone(),
-            workers: self.shared.counters.len(),
+            workers: self.workers(),
             guard: self.guard.clone(),
             host_port: self.host.clone(),
             ports: ports.collect(),
@@ -367,6 +442,7 @@ impl Userspace {
                 self.shared.trouble("a thread of the engine panicked".to_owned());
             }
         }
+        self.guards.clear();
     }
 }
 

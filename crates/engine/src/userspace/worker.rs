@@ -7,26 +7,29 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
 use crossbeam_channel::{Receiver, Sender};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nsrouter_rings::guard::Guard;
-use nsrouter_rings::port::{BURST_FRAMES, Burst, Receive};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+use nsrouter_rings::port::{BURST_FRAMES, Burst, Receive, Transmit};
 use nsrouter_router::{
     Config as RouterConfig, Counters, DropReason, Event, NextHop, Router, Tables, Time, Verdict,
 };
 use nsrouter_wire::frame::{Frame, PortId};
 use nsrouter_wire::offload::Offload;
 
+use crate::Port;
 use crate::userspace::egress::Egress;
 use crate::userspace::hold::HoldPool;
 use crate::userspace::originate::{Destination, Outbox};
 use crate::userspace::spin::{Pause, Spin, Spinner};
 use crate::userspace::wake::Bell;
-use crate::userspace::{Farewell, OpenHost, OpenPort, Shared};
+use crate::userspace::{Halves, Shared};
 
 /// Events that may wait for the control plane.
 pub(crate) const EVENTS: usize = 1024;
@@ -61,10 +64,14 @@ pub(crate) struct WorkerHandle {
 
 /// What a worker is made of.
 pub(crate) struct WorkerParts {
-    pub(crate) number: u16,
-    pub(crate) ports: Vec<OpenPort>,
-    pub(crate) host: Option<OpenHost>,
+    pub(crate) number: usize,
+    pub(crate) ports: Vec<(Port, Halves)>,
+    /// The host port's name and its receive half, which one worker has.
+    pub(crate) host_receive: Option<(String, Box<dyn Receive>)>,
+    pub(crate) host_transmit: Option<Box<dyn Transmit>>,
     pub(crate) spin: Spin,
+    /// The processor that it stays on.
+    pub(crate) cpu: Option<usize>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) bell: Bell,
     pub(crate) events: Sender<Event>,
@@ -76,8 +83,6 @@ struct Inlet {
     port: PortId,
     name: String,
     ring: Box<dyn Receive>,
-    /// Lives as long as the ring does.
-    _guard: Option<Guard>,
     /// A look may find something: it just did, or poll(2) says so. Only asked where looks are not free.
     signalled: bool,
     /// Failures in a row; at [`PORT_FAILURES`] the port is left alone.
@@ -97,9 +102,9 @@ pub(crate) struct Worker {
     path: Path,
     commands: Receiver<Command>,
     bell: Bell,
-    control: Bell,
     shared: Arc<Shared>,
     spin: Spin,
+    cpu: Option<usize>,
     rounds: u32,
 }
 
@@ -114,54 +119,78 @@ struct Path {
 impl Worker {
     pub(crate) fn new(parts: WorkerParts) -> (Worker, WorkerHandle) {
         let (commands_tx, commands) = crossbeam_channel::bounded(COMMANDS);
-        let frame_bytes = parts.ports.iter().map(|open| open.port.mtu).max().unwrap_or(1500) as usize + 18;
+        let frame_bytes = parts.ports.iter().map(|(port, _)| port.mtu).max().unwrap_or(1500) as usize + 18;
         let mut inlets = Vec::new();
         let mut links = Vec::new();
-        for (open, number) in parts.ports.into_iter().zip(0..) {
+        for ((port, halves), number) in parts.ports.into_iter().zip(0..) {
             inlets.push(Inlet {
                 port: PortId(number),
-                name: open.port.name,
-                ring: open.receive,
-                _guard: open.guard.and_then(Result::ok),
+                name: port.name,
+                ring: halves.receive,
                 signalled: true,
                 failures: 0,
             });
-            links.push(open.transmit);
+            links.push(halves.transmit);
         }
-        let host = parts.host.map(|open| {
-            inlets.push(Inlet {
-                port: PortId::HOST,
-                name: open.name,
-                ring: open.receive,
-                _guard: None,
-                signalled: true,
-                failures: 0,
-            });
-            (open.transmit, open.mtu)
-        });
+        inlets.extend(parts.host_receive.map(|(name, ring)| Inlet {
+            port: PortId::HOST,
+            name,
+            ring,
+            signalled: true,
+            failures: 0,
+        }));
+        // Numbers tell the workers' packet identifications apart; past 65,535 workers they repeat.
+        let number = u16::try_from(parts.number).unwrap_or(0);
         let handle = WorkerHandle { commands: commands_tx, bell: parts.bell.clone() };
         let worker = Worker {
-            number: usize::from(parts.number),
+            number: parts.number,
             inlets,
             path: Path {
-                router: Router::new(parts.number, RouterConfig { ports: links.len(), seed: seed() }),
-                egress: Egress::new(links, host),
+                router: Router::new(number, RouterConfig { ports: links.len(), seed: seed() }),
+                egress: Egress::new(links, parts.host_transmit),
                 hold: HoldPool::new(),
                 outbox: Outbox::new(frame_bytes, parts.events, parts.control.clone()),
             },
             commands,
             bell: parts.bell,
-            control: parts.control,
             shared: parts.shared,
             spin: parts.spin,
+            cpu: parts.cpu,
             rounds: 0,
         };
         (worker, handle)
     }
 
-    /// Forwards until the engine stops.
+    /// Forwards until the engine stops. A worker that panics gives its ports' halves back, and with them its flows to the
+    /// other workers.
     pub(crate) fn run(mut self) {
-        let _farewell = Farewell::new("forwarding worker", &self.shared, &self.control);
+        self.pin();
+        // What is used after a panic are numbers, and the pool of held frames.
+        if catch_unwind(AssertUnwindSafe(|| self.forward())).is_err() {
+            self.shared.trouble(format!("forwarding worker {} panicked", self.number));
+            // Of the burst in hand some frames may count as sent that are not.
+            self.path.router.counters_mut().settle(DropReason::WorkerStopped);
+        }
+        for next_hop in self.path.hold.next_hops() {
+            let counters = self.path.router.counters_mut();
+            self.path.hold.take(next_hop, |_| counters.unheld(DropReason::WorkerStopped));
+        }
+        // The last word may wait for a reader.
+        while !self.publish() {
+            std::thread::yield_now();
+        }
+        self.shared.worker_ended(self.number);
+    }
+
+    fn pin(&self) {
+        let Some(cpu) = self.cpu else { return };
+        let mut set = CpuSet::new();
+        if let Err(error) = set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set)) {
+            self.shared.trouble(format!("worker {} cannot stay on processor {cpu}: {error}", self.number));
+        }
+    }
+
+    fn forward(&mut self) {
         let mut spinner = Spinner::new(self.spin);
         while !self.shared.stop.load(Ordering::Acquire) {
             let now = self.shared.clock.now();
@@ -182,14 +211,6 @@ impl Worker {
                     }
                 }
             }
-        }
-        for next_hop in self.path.hold.next_hops() {
-            let counters = self.path.router.counters_mut();
-            self.path.hold.take(next_hop, |_| counters.unheld(DropReason::WorkerStopped));
-        }
-        // The last word may wait for a reader.
-        while !self.publish() {
-            std::thread::yield_now();
         }
     }
 
@@ -228,7 +249,7 @@ impl Worker {
             let port = counters.ports.get_mut(inlet.port.index());
             port.unwrap_or(&mut counters.host).rx_lost += inlet.ring.take_lost_frames();
         }
-        self.shared.counters[self.number].try_lock().is_ok_and(|mut published| {
+        self.shared.workers[self.number].counters.try_lock().is_ok_and(|mut published| {
             published.clone_from(counters);
             true
         })
