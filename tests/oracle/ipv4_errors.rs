@@ -14,6 +14,11 @@ fn last_hop(stage: &Stage<'_>) -> Ip4 {
     Ip4 { ttl: 1, ..stage.ip4() }
 }
 
+/// A header from this scene's station to where no route leads.
+fn no_route(stage: &Stage<'_>) -> Ip4 {
+    Ip4 { dst: [10, 99, 0, 1], ..stage.ip4() }
+}
+
 fn icmp_with_no_hops_left(stage: &mut Stage<'_>, kind: u8) {
     let packet = last_hop(stage).icmp(kind, 0, [0; 4], &last_hop(stage).udp(1, 2, b"quoted"));
     stage.send4(&packet);
@@ -150,6 +155,49 @@ pub const SCENES: &[Scene] = &[
             }
         },
         moved: "received 10, ttl_exceeded 10, originated 6, sent 6",
+    },
+    Scene {
+        name: "errors_without_route_are_charged_twice",
+        act: |s| {
+            for n in 0..10 {
+                s.send4(&no_route(s).udp(5, n, b"burst"));
+            }
+        },
+        moved: "received 10, no_route 10, originated 2, sent 2",
+    },
+    Scene {
+        name: "errors_without_route_after_others",
+        act: |s| {
+            for n in 0..2 {
+                s.send4(&last_hop(s).udp(5, n, b"burst"));
+            }
+            for n in 2..10 {
+                s.send4(&no_route(s).udp(5, n, b"burst"));
+            }
+        },
+        moved: "received 10, ttl_exceeded 2, no_route 8, originated 4, sent 4",
+    },
+    Scene {
+        name: "errors_after_others_without_route",
+        act: |s| {
+            s.send4(&no_route(s).udp(5, 0, b"burst"));
+            for n in 1..10 {
+                s.send4(&last_hop(s).udp(5, n, b"burst"));
+            }
+        },
+        moved: "received 10, ttl_exceeded 9, no_route 1, originated 4, sent 4",
+    },
+    Scene {
+        name: "what_is_never_told_is_charged_too",
+        act: |s| {
+            for _ in 0..3 {
+                s.send4(&no_route(s).icmp(3, 1, [0; 4], &pattern(28)));
+            }
+            for n in 1..10 {
+                s.send4(&last_hop(s).udp(5, n, b"burst"));
+            }
+        },
+        moved: "received 12, ttl_exceeded 9, no_route 3, originated 2, sent 2",
     },
     Scene {
         name: "echo_is_not_limited",

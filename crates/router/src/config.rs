@@ -86,7 +86,8 @@ pub struct Settings {
     pub host_port: bool,
     /// Send redirects (`send_redirects`).
     pub redirects: bool,
-    /// Time to earn one ICMP error towards a destination, in milliseconds (`icmp_ratelimit`); 0 switches limits off.
+    /// Time to earn one ICMP error towards a destination, in milliseconds (`icmp_ratelimit`); 0 switches limits off. Errors
+    /// by route look-up cost another second each, as in Linux (`route/error_cost`, `route/error_burst`).
     pub icmp_interval_ms: u32,
     /// The same for `ICMPv6` (`net.ipv6.icmp.ratelimit`); Linux grants more to wide prefixes, and so do we.
     pub icmp6_interval_ms: u32,

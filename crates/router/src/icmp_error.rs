@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use nsrouter_wire::frame::PortId;
 use nsrouter_wire::icmp;
 use nsrouter_wire::ipv4::{self, protocol};
 use nsrouter_wire::ipv6;
@@ -31,6 +32,12 @@ struct Message {
     kind: u8,
     code: u8,
     limited: bool,
+    /// The look-up of the route was the end of it.
+    by_lookup: bool,
+}
+
+fn is_by_lookup(answer: IcmpAnswer) -> bool {
+    matches!(answer, IcmpAnswer::NoRoute | IcmpAnswer::Rejected | IcmpAnswer::Prohibited)
 }
 
 fn message4(answer: IcmpAnswer) -> Option<Message> {
@@ -45,7 +52,7 @@ fn message4(answer: IcmpAnswer) -> Option<Message> {
         IcmpAnswer::Prohibited => (icmp::v4::UNREACHABLE, 13),
         IcmpAnswer::ParameterProblem => (icmp::v4::PARAMETER_PROBLEM, 0),
     };
-    Some(Message { kind, code, limited: answer != IcmpAnswer::TooBig })
+    Some(Message { kind, code, limited: answer != IcmpAnswer::TooBig, by_lookup: is_by_lookup(answer) })
 }
 
 fn message6(answer: IcmpAnswer) -> Option<Message> {
@@ -61,7 +68,7 @@ fn message6(answer: IcmpAnswer) -> Option<Message> {
         IcmpAnswer::ParameterProblem => (icmp::v6::PARAMETER_PROBLEM, 0),
         IcmpAnswer::ProtocolUnreachable => (icmp::v6::PARAMETER_PROBLEM, 1),
     };
-    Some(Message { kind, code, limited: answer != IcmpAnswer::TooBig })
+    Some(Message { kind, code, limited: answer != IcmpAnswer::TooBig, by_lookup: is_by_lookup(answer) })
 }
 
 impl Router {
@@ -99,13 +106,16 @@ impl Router {
         out: &mut impl Originate,
     ) {
         let Some(header) = ipv4::Header::parse(packet) else { return };
-        if !may_answer4(packet, &header, context) {
-            return;
-        }
         let settings = context.tables.settings();
         let interval_ns = u64::from(settings.icmp_interval_ms) * 1_000_000;
         let destination = u128::from(header.source().to_ipv6_mapped());
-        if message.limited && !self.limits.allow(destination, interval_ns, settings, context.now.mono_ns) {
+        let now_ns = context.now.mono_ns;
+        let is_charged = message.by_lookup && interval_ns > 0 && context.ingress != PortId::HOST;
+        let is_paid = !is_charged || self.limits.allow_lookup_error(destination, now_ns);
+        if !may_answer4(packet, &header, context) {
+            return;
+        }
+        if !is_paid || message.limited && !self.limits.allow(destination, interval_ns, settings, now_ns) {
             self.counters.icmp_rate_limited += 1;
             return;
         }

@@ -5,6 +5,13 @@
 
 use crate::config::Settings;
 
+/// What an error by route look-up costs its destination beside the ICMP limit, and how much of that a destination may
+/// save up (Linux `ip_rt_error_cost`, `ip_rt_error_burst`).
+const LOOKUP_COST_NS: u64 = 1_000_000_000;
+const LOOKUP_BURST_NS: u64 = 5 * LOOKUP_COST_NS;
+/// What a destination that is new has saved up: more than any burst (Linux `inet_getpeer`).
+const NEW_NS: u64 = 60_000_000_000;
+
 const SETS: usize = 256;
 const WAYS: usize = 4;
 
@@ -47,7 +54,12 @@ impl Limits {
     ) -> bool {
         // As in Linux the bucket for all is asked first, but pays only for what both let through.
         self.total_allows(settings, now_ns)
-            && self.destination_allows(destination, interval_ns, settings.icmp_burst, now_ns)
+            && self.spend(
+                destination,
+                interval_ns,
+                interval_ns.saturating_mul(settings.icmp_burst.into()),
+                now_ns,
+            )
             && {
                 self.spend_total(settings);
                 true
@@ -62,7 +74,13 @@ impl Limits {
         settings: &Settings,
         now_ns: u64,
     ) -> bool {
-        self.destination_allows(host, interval_ns, settings.icmp_burst, now_ns)
+        self.spend(host, interval_ns, interval_ns.saturating_mul(settings.icmp_burst.into()), now_ns)
+    }
+
+    /// Whether a packet that found no route, or one that refuses, may be answered. Linux `ip_error` asks for this before
+    /// it looks at the packet, and takes it from the same bucket as [`Limits::allow`] does afterwards.
+    pub(crate) fn allow_lookup_error(&mut self, destination: u128, now_ns: u64) -> bool {
+        self.spend(destination, LOOKUP_COST_NS, LOOKUP_BURST_NS, now_ns)
     }
 
     fn total_allows(&mut self, settings: &Settings, now_ns: u64) -> bool {
@@ -82,26 +100,26 @@ impl Limits {
         }
     }
 
-    fn destination_allows(&mut self, destination: u128, interval_ns: u64, burst: u32, now_ns: u64) -> bool {
-        if interval_ns == 0 {
+    /// Takes `cost_ns` from what a destination has saved up, of which no more than `full_ns` counts.
+    fn spend(&mut self, destination: u128, cost_ns: u64, full_ns: u64, now_ns: u64) -> bool {
+        if cost_ns == 0 {
             return true;
         }
-        let full_ns = interval_ns.saturating_mul(u64::from(burst));
         let set = &mut self.buckets[set_of(self.seed, destination)];
         let found = set.iter().position(|bucket| bucket.used && bucket.destination == destination);
         let way = found.unwrap_or_else(|| {
             let oldest = (0..WAYS).min_by_key(|way| (set[*way].used, set[*way].last_ns)).unwrap_or(0);
-            set[oldest] = Bucket { destination, credit_ns: full_ns, last_ns: now_ns, used: true };
+            set[oldest] = Bucket { destination, credit_ns: NEW_NS.max(full_ns), last_ns: now_ns, used: true };
             oldest
         });
         let bucket = &mut set[way];
         let earned_ns = now_ns.saturating_sub(bucket.last_ns);
         bucket.last_ns = now_ns;
         bucket.credit_ns = bucket.credit_ns.saturating_add(earned_ns).min(full_ns);
-        if bucket.credit_ns < interval_ns {
+        if bucket.credit_ns < cost_ns {
             return false;
         }
-        bucket.credit_ns -= interval_ns;
+        bucket.credit_ns -= cost_ns;
         true
     }
 }
@@ -180,6 +198,28 @@ mod tests {
         assert_eq!(allowed(1, SECOND), 1);
         assert_eq!(allowed(1, SECOND + 999_999_999), 0);
         assert_eq!(allowed(1, 100 * SECOND), 6);
+    }
+
+    #[test]
+    fn errors_by_look_up_pay_twice_from_one_purse_as_in_linux() {
+        let settings = Settings::default();
+        let mut limits = Limits::new(1);
+        let both = |limits: &mut Limits, at| {
+            limits.allow_lookup_error(1, at) && limits.allow(1, SECOND, &settings, at)
+        };
+        assert_eq!(
+            (0..20).filter(|_| both(&mut limits, 0)).count(),
+            2,
+            "of five, two each; one alone buys none"
+        );
+        assert!(!limits.allow(1, SECOND, &settings, 0));
+        // Asking too often keeps a sender poor: the first charge is lost when the second cannot be paid.
+        assert_eq!((1..100).filter(|third| both(&mut limits, third * SECOND / 3)).count(), 0);
+        assert_eq!((0..20).filter(|_| both(&mut limits, 100 * SECOND)).count(), 2);
+        // Others first: six, of which two are left after the third of four.
+        let mut limits = Limits::new(1);
+        assert!((0..2).all(|_| limits.allow(1, SECOND, &settings, 0)));
+        assert_eq!((0..20).filter(|_| both(&mut limits, 0)).count(), 2);
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use nsrouter_wire::frame::PortId;
 use nsrouter_wire::icmp;
 
 use crate::testing::*;
@@ -25,8 +26,8 @@ fn icmp6(kind: u8) -> Vec<u8> {
 
 #[test]
 fn never_about_an_icmp_error_but_about_other_icmp() {
-    let mut bench = Bench::lab();
-    for kind in [3, 4, 5, 11, 12, 19, 255] {
+    let mut bench = Bench::new(&[], Settings { icmp_interval_ms: 0, ..Settings::default() });
+    for kind in [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 19, 255] {
         bench.expect_drop(P1, &icmp4(kind), DropReason::NoRoute);
     }
     for kind in [1, 2, 3, 4, 127, 137] {
@@ -127,4 +128,24 @@ fn an_error_to_an_unresolved_sender_is_held() {
     assert_eq!(bench.out.held[0].1[..12], [[0; 6], R1_MAC].concat());
     assert_eq!(bench.out.events, [Event::Unresolved { next_hop, asker: Some(addr("10.10.251.2")) }]);
     assert_eq!(bench.router.counters().held, 1);
+}
+
+#[test]
+fn what_found_no_route_is_charged_twice_even_where_nothing_is_said() {
+    let mut bench = Bench::lab();
+    for _ in 0..3 {
+        bench.expect_drop(P1, &icmp4(3), DropReason::NoRoute);
+    }
+    assert_eq!(bench.router.counters().icmp_rate_limited, 0);
+    for _ in 0..5 {
+        bench.expect_drop(P1, &udp4_to(T1, NOWHERE, 64, b""), DropReason::NoRoute);
+    }
+    assert_eq!((bench.out.sent.len(), bench.router.counters().icmp_rate_limited), (1, 4));
+    // The host's own packets are not charged so.
+    let mut bench = Bench::lab();
+    let own = udp4_to([10, 10, 251, 2], NOWHERE, 64, b"");
+    for _ in 0..6 {
+        bench.expect_drop(PortId::HOST, &own[14..], DropReason::NoRoute);
+    }
+    assert_eq!(bench.router.counters().icmp_rate_limited, 0);
 }

@@ -210,7 +210,7 @@ fn route_types_and_what_they_answer() {
         route("fd02::/64", RouteKind::Unreachable),
         route("fd03::/64", RouteKind::Prohibit),
     ];
-    let mut bench = Bench::new(&routes, Settings::default());
+    let mut bench = Bench::new(&routes, Settings { icmp_interval_ms: 0, ..Settings::default() });
     let cases = [
         ([10, 1, 0, 1], "fd01::1", DropReason::Blackhole, None, None),
         ([10, 2, 0, 1], "fd02::1", DropReason::Unreachable, Some((3, 1)), Some((1, 0))),
