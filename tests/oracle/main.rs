@@ -11,6 +11,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod differences;
+mod ip_addr;
+mod ip_route;
 mod ipv4;
 mod ipv4_errors;
 mod ipv4_fragments;
@@ -21,6 +23,7 @@ mod neighbours;
 mod observe;
 mod packet;
 mod routes;
+mod settings;
 mod stage;
 
 use std::collections::BTreeMap;
@@ -47,6 +50,8 @@ struct Subject {
     name: &'static str,
     /// How the lab is made, beside what every lab has.
     options: &'static [&'static str],
+    /// How our own router is started, beside that.
+    settings: &'static [&'static str],
     /// What is done to the lab first.
     prepare: fn(&Stage<'_>),
     scenes: &'static [Scene],
@@ -70,10 +75,11 @@ struct Played {
 }
 
 macro_rules! subjects {
-    ($($name:literal $module:ident $options:expr, $prepare:expr;)*) => {
+    ($($name:literal $module:ident $options:expr, $settings:expr, $prepare:expr;)*) => {
         const SUBJECTS: &[Subject] = &[$(Subject {
             name: $name,
             options: $options,
+            settings: $settings,
             prepare: $prepare,
             scenes: $module::SCENES,
             played: { static PLAYED: OnceLock<[Played; 2]> = OnceLock::new(); &PLAYED },
@@ -90,14 +96,17 @@ macro_rules! subjects {
 const PROGRAMS: &[&str] = &["ip"];
 
 subjects! {
-    "ipv4" ipv4 &[], |_| ();
-    "ipv4_errors" ipv4_errors &[], |_| ();
-    "ipv4_options" ipv4_options &[], |_| ();
-    "ipv4_fragments" ipv4_fragments &[], ipv4_fragments::prepare;
-    "ipv4_local" ipv4_local &[], |_| ();
-    "ipv6" ipv6 &[], ipv6::prepare;
-    "neighbours" neighbours &[], |_| ();
-    "routes" routes routes::OPTIONS, |_| ();
+    "ipv4" ipv4 &[], &[], |_| ();
+    "ipv4_errors" ipv4_errors &[], &[], |_| ();
+    "ipv4_options" ipv4_options &[], &[], |_| ();
+    "ipv4_fragments" ipv4_fragments &[], &[], ipv4_fragments::prepare;
+    "ipv4_local" ipv4_local &[], &[], |_| ();
+    "ipv6" ipv6 &[], &[], ipv6::prepare;
+    "neighbours" neighbours &[], &[], |_| ();
+    "routes" routes routes::OPTIONS, &[], |_| ();
+    "ip_route" ip_route &[], &[], |_| ();
+    "ip_addr" ip_addr &[], &[], |_| ();
+    "settings" settings &[], settings::OPTIONS, settings::prepare;
 }
 
 /// The other way round: what a Linux host makes of the router's answers.
@@ -144,7 +153,9 @@ fn play(lab: &Lab, name: &str) {
 }
 
 fn play_in(mode: &str, subject: &Subject) -> Played {
-    let output = common::case_output(mode, &format!("{mode}::{}", subject.name), subject.options);
+    let settings = if mode == "kernel" { &[] } else { subject.settings };
+    let options = [subject.options, settings].concat();
+    let output = common::case_output(mode, &format!("{mode}::{}", subject.name), &options);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let outcomes = text
         .lines()

@@ -64,7 +64,7 @@ pub fn router6(at: Where) -> [A6; 2] {
 /// Whether the router has that address; those of `tests/data/oracle/routes.toml` included.
 pub fn is_own4(address: A4) -> bool {
     let more = [[10, 10, 251, 3], [10, 20, 0, 2], [10, 30, 0, 0], [10, 40, 0, 1]];
-    [router4(T1), router4(T2)].contains(&address) || more.contains(&address)
+    [router4(T1), router4(T2), station4(T1, ADDED)].contains(&address) || more.contains(&address)
 }
 
 /// The same, IPv6.
@@ -72,7 +72,7 @@ pub fn is_own6(address: A6) -> bool {
     let mut second_subnet = [0; 16];
     second_subnet[..4].copy_from_slice(&[0xfd, 0, 0, 0x20]);
     second_subnet[15] = 2;
-    let more = [station6(T1, 3), second_subnet];
+    let more = [station6(T1, 3), station6(T1, ADDED), second_subnet];
     router6(T1).contains(&address) || router6(T2).contains(&address) || more.contains(&address)
 }
 
@@ -99,10 +99,14 @@ pub fn near6(n: u8) -> A6 {
 /// The station that sends the markers of each link.
 const MARKER: u8 = 1;
 const MARKER_PORT: u16 = 0x4d4b;
+/// Probes go to 10.PROBED.*.1.
+const PROBED: u8 = 88;
 /// Stations from here on never answer.
 pub const SILENT: u8 = 250;
 /// The first station that a scene may own; those below are shared.
 pub const FIRST: u8 = 20;
+/// The station whose address on the first link the router has for a time in some scenes.
+pub const ADDED: u8 = 17;
 /// How long the counters may take to come to what they must be.
 const COUNTERS_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -169,6 +173,11 @@ pub struct Stage<'l> {
     last_guest: u8,
     /// This scene's station number.
     pub n: u8,
+    /// Frames of the scene as they came, in place of `seen`.
+    gathered: Option<Vec<Vec<u8>>>,
+    /// How often the router was configured, and the last of it that a probe has shown to be in force.
+    configured: u8,
+    in_force: u8,
     /// Whether the router's questions for neighbours are part of what is seen.
     shows_questions: bool,
     /// Stations whose MAC address is another than [`station_mac`].
@@ -203,6 +212,9 @@ impl<'l> Stage<'l> {
             answers: [0; 2],
             last_guest: SILENT - 1,
             n: FIRST,
+            gathered: None,
+            configured: 0,
+            in_force: 0,
             shows_questions: false,
             moved_stations: Vec::new(),
             expected: Moved::new(),
@@ -255,6 +267,44 @@ impl<'l> Stage<'l> {
     /// A station has another MAC address from here on.
     pub fn move_station(&mut self, at: Where, n: u8, mac: Mac) {
         self.moved_stations.push((at, n, mac));
+    }
+
+    /// Keeps the frames of the scene as they come, in place of comparing them, until [`Stage::gathered`].
+    pub fn gather(&mut self) {
+        self.gathered = Some(Vec::new());
+    }
+
+    /// The frames since [`Stage::gather`].
+    pub fn gathered(&mut self) -> Vec<Vec<u8>> {
+        self.gathered.take().unwrap_or_default()
+    }
+
+    /// Something that a scene found out by itself, to be compared between the modes.
+    pub fn note(&mut self, at: Where, what: String) {
+        self.seen[at.index()].push(what);
+    }
+
+    /// Runs `ip` in the router's namespace with each of these arguments, and waits until the router forwards by it.
+    ///
+    /// A userspace router takes changes over together and a little later. The last one made is a route of ours, and
+    /// probes along it tell when it is in force: they are ICMP errors, which nobody answers with errors.
+    pub fn configure(&mut self, arguments: &[&str]) {
+        self.configured += 1;
+        let k = self.configured;
+        let ours =
+            format!("route add 10.{PROBED}.{k}.0/24 via {}", std::net::Ipv4Addr::from(station4(T2, MARKER)));
+        let commands: Vec<String> =
+            arguments.iter().chain([&ours.as_str()]).map(|arguments| format!("ip {arguments}")).collect();
+        self.lab.succeed("router", &["sh", "-c", &commands.join(" && ")]);
+        wait_for("the router is configured", || {
+            let packet = Ip4::new(station4(T1, MARKER), [10, PROBED, k, 1]).icmp(3, 1, [0; 4], b"probe");
+            let frame = packet::eth(router_mac(T1), station_mac(T1, MARKER), IPV4, &packet);
+            self.frame(T1, &frame);
+            self.sync();
+            let outcome = if self.in_force == k { "sent" } else { "no_route" };
+            self.expect(&[("received", 1), (outcome, 1)]);
+            (self.in_force == k).then_some(())
+        });
     }
 
     /// Sends any frame from a link's host side.
@@ -356,6 +406,8 @@ impl<'l> Stage<'l> {
             self.arrived += 1;
             if data.len() >= 46 && data[12..14] == [8, 0] && data[34..36] == MARKER_PORT.to_be_bytes() {
                 markers.push(u32::from_be_bytes(data[42..46].try_into().expect("four bytes")));
+            } else if data.len() >= 34 && data[12..14] == [8, 0] && data[30..32] == [10, PROBED] {
+                self.in_force = data[32];
             } else if let Some(question) = Question::parse(at, &data) {
                 self.expect(&[("originated", 1), ("sent", 1)]);
                 if self.shows_questions && (question.station == self.n || question.station >= SILENT) {
@@ -364,7 +416,10 @@ impl<'l> Stage<'l> {
                 self.answer(at, &question);
             } else if !is_housekeeping(&data) && !self.is_for_a_guest(&data) {
                 self.answers[at.index()] += 1;
-                self.seen[at.index()].push(observe::frame(&data, offload));
+                match &mut self.gathered {
+                    Some(gathered) => gathered.push(data),
+                    None => self.seen[at.index()].push(observe::frame(&data, offload)),
+                }
             }
         }
         markers

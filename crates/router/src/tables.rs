@@ -161,6 +161,13 @@ impl Tables {
         self.port(port).map_or(0, |port| u32::try_from(port.mtu).unwrap_or(0))
     }
 
+    /// The port's addresses with their subnets, IPv4 first, without the link-local one; none of a port that is not there.
+    pub fn port_addresses(&self, port: PortId) -> Vec<IpNet> {
+        let Some(port) = self.port(port) else { return Vec::new() };
+        let v4 = port.v4.iter().copied().map(IpNet::V4);
+        v4.chain(port.v6.iter().copied().map(IpNet::V6)).collect()
+    }
+
     /// The port's link-local address, `None` for a port that is not there.
     pub fn port_link_local(&self, port: PortId) -> Option<Ipv6Addr> {
         self.port(port).map(|port| port.link_local)

@@ -19,7 +19,7 @@ use nsrouter_router::{Action, Event, Neighbours, Tables};
 use nsrouter_wire::frame::PortId;
 use tokio::net::unix::pipe;
 
-use crate::control::monitor::{KernelEvent, LinkState, Monitor};
+use crate::control::monitor::{Interfaces, KernelEvent, LinkState, Monitor};
 use crate::status::NeighbourStatus;
 use crate::userspace::wake::Bell;
 use crate::userspace::worker::{Command, WorkerHandle};
@@ -28,8 +28,8 @@ use crate::userspace::{Plan, Shared, UserspaceError};
 /// How soon commands are offered again to a worker whose channel was full.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// How long after a route's change the routes are asked for, in nanoseconds.
-const ROUTES_PAUSE_NS: u64 = 10_000_000;
+/// How long after a change of routes or addresses they are asked for, in nanoseconds.
+const CONFIGURATION_PAUSE_NS: u64 = 10_000_000;
 
 /// What the control thread owns.
 #[derive(Debug)]
@@ -44,8 +44,8 @@ pub(crate) struct Control {
     neighbours: Neighbours,
     actions: Vec<Action>,
     tables: Arc<Tables>,
-    /// When the kernel's routes are to be asked for: a little after a change, for changes come in swarms.
-    routes_due_ns: Option<u64>,
+    /// When the kernel's routes and addresses are to be asked for: a little after a change, for changes come in swarms.
+    configuration_due_ns: Option<u64>,
 }
 
 impl Control {
@@ -68,7 +68,7 @@ impl Control {
             neighbours,
             actions: Vec::new(),
             tables,
-            routes_due_ns: None,
+            configuration_due_ns: None,
         }
     }
 
@@ -106,15 +106,16 @@ impl Control {
                 }
                 event = monitor.next() => match event {
                     KernelEvent::Link(link) => self.link_changed(link),
-                    KernelEvent::Routes => {
-                        self.routes_due_ns.get_or_insert(self.shared.clock.now_ns() + ROUTES_PAUSE_NS);
+                    KernelEvent::Configuration => {
+                        let due = self.shared.clock.now_ns() + CONFIGURATION_PAUSE_NS;
+                        self.configuration_due_ns.get_or_insert(due);
                     }
                     KernelEvent::Lost => self.resynchronise(&monitor).await,
                 },
                 () = tokio::time::sleep(pause) => {}
             }
-            if self.routes_due_ns.is_some_and(|due| due <= self.shared.clock.now_ns()) {
-                self.take_routes(&monitor).await;
+            if self.configuration_due_ns.is_some_and(|due| due <= self.shared.clock.now_ns()) {
+                self.take_configuration(&monitor).await;
             }
             self.advance();
         }
@@ -126,7 +127,7 @@ impl Control {
             return RETRY;
         }
         let now = self.shared.clock.now_ns();
-        let deadline = self.neighbours.next_deadline().into_iter().chain(self.routes_due_ns).min();
+        let deadline = self.neighbours.next_deadline().into_iter().chain(self.configuration_due_ns).min();
         let wait = deadline.map(|deadline| deadline.saturating_sub(now));
         // tokio's timers count milliseconds; one more so that the deadline has passed.
         wait.map_or(Duration::from_secs(3600), |wait_ns| {
@@ -209,14 +210,36 @@ impl Control {
         *self.shared.neighbours.lock().unwrap_or_else(PoisonError::into_inner) = list;
     }
 
-    /// Takes over the routes of the kernel's main table, where they have changed.
-    async fn take_routes(&mut self, monitor: &Monitor) {
-        self.routes_due_ns = None;
-        let routes = monitor.routes(self.plan.host_ifindex).await;
-        if routes != self.plan.learned {
+    /// Takes over the host port's addresses and the routes of the kernel's main table, where they have changed.
+    async fn take_configuration(&mut self, monitor: &Monitor) {
+        self.configuration_due_ns = None;
+        let mut is_changed = false;
+        if let Some(host) = self.plan.host_ifindex {
+            match monitor.addresses(host).await {
+                Ok(addresses) => {
+                    let taken = self.plan.take_addresses(&addresses);
+                    is_changed = taken.is_changed;
+                    for address in taken.homeless {
+                        self.shared.trouble(format!(
+                            "{address} is in no subnet that a port was started with, so it is the router's programs' alone"
+                        ));
+                    }
+                }
+                Err(error) => {
+                    self.shared.trouble(format!("the host port's addresses cannot be read: {error}"))
+                }
+            }
+        }
+        let routes = monitor.routes(&self.interfaces()).await;
+        if is_changed || routes != self.plan.learned {
             self.plan.learned = routes;
             self.rebuild();
         }
+    }
+
+    fn interfaces(&self) -> Interfaces {
+        let ports = self.plan.ports.iter().map(|port| port.ifindex).collect();
+        Interfaces { host: self.plan.host_ifindex, ports }
     }
 
     async fn resynchronise(&mut self, monitor: &Monitor) {
@@ -230,7 +253,7 @@ impl Control {
             .collect();
         links.into_iter().for_each(|link| self.link_changed(link));
         gone.into_iter().for_each(|ifindex| self.link_changed(LinkState { ifindex, up: false, mtu: None }));
-        self.take_routes(monitor).await;
+        self.take_configuration(monitor).await;
     }
 
     /// A link that goes down takes its routes out at once; one that comes up brings them back. A new MTU

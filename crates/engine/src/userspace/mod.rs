@@ -3,6 +3,7 @@
 pub(crate) mod egress;
 pub(crate) mod hold;
 pub(crate) mod originate;
+mod plan;
 mod spin;
 pub(crate) mod wake;
 pub(crate) mod worker;
@@ -16,14 +17,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use nsrouter_rings::guard::Guard;
 use nsrouter_rings::port::{Receive, Transmit};
-use nsrouter_router::{
-    Counters, DropReason, NeighConfig, PortConfig, Route, Settings, Tables, TablesError, Time,
-};
+use nsrouter_router::{Counters, DropReason, NeighConfig, Route, Settings, Tables, TablesError, Time};
 use nsrouter_wire::frame::PortId;
 
 use crate::Port;
 use crate::control::Control;
 use crate::status::{HostPort, NeighbourStatus, PortStatus, Status, Totals, WorkerStatus};
+pub(crate) use crate::userspace::plan::Plan;
 pub use crate::userspace::spin::Spin;
 use crate::userspace::wake::Bell;
 use crate::userspace::worker::{Worker, WorkerParts};
@@ -135,37 +135,6 @@ impl Clock {
     }
 }
 
-/// What the tables are made of: the control plane keeps it to make them anew when a link changes.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) ports: Vec<Port>,
-    pub(crate) routes: Vec<Route>,
-    /// Routes taken over from the kernel's main table.
-    pub(crate) learned: Vec<Route>,
-    /// The host port's interface index, by which the kernel knows the lab.
-    pub(crate) host_ifindex: Option<u32>,
-    pub(crate) settings: Settings,
-    pub(crate) neighbours: NeighConfig,
-}
-
-impl Plan {
-    pub(crate) fn tables(&self) -> Result<Tables, TablesError> {
-        let ports: Vec<PortConfig> = self
-            .ports
-            .iter()
-            .map(|port| PortConfig {
-                name: port.name.clone(),
-                mac: port.mac,
-                mtu: port.mtu,
-                addresses: port.addresses.clone(),
-                up: port.up,
-            })
-            .collect();
-        let routes: Vec<Route> = self.routes.iter().chain(&self.learned).cloned().collect();
-        Tables::new(&ports, &routes, self.settings.clone())
-    }
-}
-
 /// What is known of a worker.
 #[derive(Debug)]
 pub(crate) struct Known {
@@ -265,14 +234,9 @@ impl Userspace {
             (true, Some(reason)) => format!("sysctl ({reason})"),
         };
         let settings = Settings { host_port: config.host.is_ok(), ..config.settings };
-        let plan = Plan {
-            ports: config.ports.iter().map(|open| open.port.clone()).collect(),
-            routes: config.routes,
-            learned: Vec::new(),
-            host_ifindex: config.host.as_ref().ok().map(|host| host.ifindex),
-            settings,
-            neighbours: config.neighbours,
-        };
+        let host_ifindex = config.host.as_ref().ok().map(|host| host.ifindex);
+        let ports = config.ports.iter().map(|open| open.port.clone()).collect();
+        let plan = Plan::new(ports, config.routes, host_ifindex, settings, config.neighbours);
         let shared = Arc::new(Shared {
             clock: Clock::new(),
             tables: ArcSwap::from_pointee(plan.tables()?),
@@ -401,7 +365,7 @@ impl Userspace {
                 up: tables.port_is_up(PortId(number)),
                 mac: port.mac.to_string(),
                 mtu: tables.port_mtu(PortId(number)),
-                addresses: port.addresses.iter().map(ToString::to_string).collect(),
+                addresses: tables.port_addresses(PortId(number)).iter().map(ToString::to_string).collect(),
                 rx_frames: count.rx_frames,
                 rx_bytes: count.rx_bytes,
                 rx_lost: count.rx_lost,

@@ -1,0 +1,139 @@
+//! What the tables are made of, and how it follows what the kernel of the router's namespace is told.
+
+use ipnet::IpNet;
+use nsrouter_router::{NeighConfig, PortConfig, Route, Settings, Tables, TablesError};
+
+use crate::Port;
+
+/// Ports, routes and settings: the control plane keeps it to make the tables anew when one of them changes.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) ports: Vec<Port>,
+    pub(crate) routes: Vec<Route>,
+    /// Routes taken over from the kernel's main table.
+    pub(crate) learned: Vec<Route>,
+    /// The host port's interface index, by which the kernel knows the lab.
+    pub(crate) host_ifindex: Option<u32>,
+    pub(crate) settings: Settings,
+    pub(crate) neighbours: NeighConfig,
+    /// Which port each subnet belongs to: what it was started with.
+    homes: Vec<(usize, IpNet)>,
+}
+
+/// What came of a look at the host port's addresses.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// A port's addresses are others now.
+    pub(crate) is_changed: bool,
+    /// Addresses that belong to no port.
+    pub(crate) homeless: Vec<IpNet>,
+}
+
+impl Plan {
+    pub(crate) fn new(
+        ports: Vec<Port>,
+        routes: Vec<Route>,
+        host_ifindex: Option<u32>,
+        settings: Settings,
+        neighbours: NeighConfig,
+    ) -> Plan {
+        let homes = ports.iter().enumerate();
+        let homes =
+            homes.flat_map(|(index, port)| port.addresses.iter().map(move |net| (index, *net))).collect();
+        Plan { ports, routes, learned: Vec::new(), host_ifindex, settings, neighbours, homes }
+    }
+
+    pub(crate) fn tables(&self) -> Result<Tables, TablesError> {
+        let ports: Vec<PortConfig> = self
+            .ports
+            .iter()
+            .map(|port| PortConfig {
+                name: port.name.clone(),
+                mac: port.mac,
+                mtu: port.mtu,
+                addresses: port.addresses.clone(),
+                up: port.up,
+            })
+            .collect();
+        let routes: Vec<Route> = self.routes.iter().chain(&self.learned).cloned().collect();
+        Tables::new(&ports, &routes, self.settings.clone())
+    }
+
+    /// Gives every address of the host port to the port whose subnet it is in, and takes away what is no longer there.
+    ///
+    /// The order of those that stay is kept and new ones come last, as Linux's own list of a link's IPv4 addresses: the
+    /// first of a subnet is the one that the router speaks by.
+    pub(crate) fn take_addresses(&mut self, addresses: &[IpNet]) -> Taken {
+        let mut taken = Taken::default();
+        for port in &mut self.ports {
+            let before = port.addresses.len();
+            port.addresses.retain(|net| addresses.contains(net));
+            taken.is_changed |= port.addresses.len() != before;
+        }
+        for net in addresses {
+            if self.ports.iter().any(|port| port.addresses.contains(net)) {
+                continue;
+            }
+            match self.home(net) {
+                Some(index) => {
+                    self.ports[index].addresses.push(*net);
+                    taken.is_changed = true;
+                }
+                None => taken.homeless.push(*net),
+            }
+        }
+        taken
+    }
+
+    /// The port that had the narrowest subnet around this address.
+    fn home(&self, net: &IpNet) -> Option<usize> {
+        let around = self.homes.iter().filter(|(_, home)| home.contains(&net.addr()));
+        around.max_by_key(|(_, home)| home.prefix_len()).map(|(index, _)| *index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use nsrouter_wire::eth::MacAddr;
+
+    fn nets(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn plan(ports: &[&[&str]]) -> Plan {
+        let port = |addresses: &&[&str]| Port {
+            name: "eth".to_owned(),
+            ifindex: 0,
+            mac: MacAddr([2, 0, 0, 0, 0, 1]),
+            mtu: 1500,
+            addresses: nets(addresses),
+            up: true,
+        };
+        let ports = ports.iter().map(port).collect();
+        Plan::new(ports, Vec::new(), None, Settings::default(), NeighConfig::default())
+    }
+
+    #[test]
+    fn addresses_go_to_the_port_of_their_subnet() {
+        let mut plan = plan(&[&["10.0.0.1/8", "fd01::1/64"], &["10.2.0.1/24", "10.9.0.1/32"]]);
+        let same = nets(&["fd01::1/64", "10.9.0.1/32", "10.2.0.1/24", "10.0.0.1/8"]);
+        assert_eq!(plan.take_addresses(&same), Taken::default());
+        let more =
+            [same.clone(), nets(&["10.2.0.9/24", "10.3.0.9/32", "fd01::9/64", "192.168.0.1/24"])].concat();
+        let taken = plan.take_addresses(&more);
+        assert_eq!(taken, Taken { is_changed: true, homeless: nets(&["192.168.0.1/24"]) });
+        assert_eq!(plan.ports[0].addresses, nets(&["10.0.0.1/8", "fd01::1/64", "10.3.0.9/32", "fd01::9/64"]));
+        assert_eq!(plan.ports[1].addresses, nets(&["10.2.0.1/24", "10.9.0.1/32", "10.2.0.9/24"]));
+    }
+
+    #[test]
+    fn an_address_that_is_gone_comes_back_to_its_port() {
+        let mut plan = plan(&[&["10.1.0.1/24"], &["10.2.0.1/24"]]);
+        assert!(plan.take_addresses(&nets(&["10.1.0.1/24"])).is_changed);
+        assert_eq!(plan.ports[1].addresses, []);
+        assert!(plan.take_addresses(&nets(&["10.1.0.1/24", "10.2.0.1/24"])).is_changed);
+        assert_eq!(plan.ports[1].addresses, nets(&["10.2.0.1/24"]));
+    }
+}

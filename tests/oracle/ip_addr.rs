@@ -1,0 +1,85 @@
+//! Addresses that come and go while the router runs: by `ip addr` on the router's port in kernel mode, and on the host
+//! port in userspace mode.
+
+use crate::Scene;
+use crate::packet::{ARP, BROADCAST, Ip4, Ip6, arp, eth};
+use crate::stage::Stage;
+use crate::stage::Where::T1;
+use crate::stage::{ADDED, station4, station6};
+
+const ANSWERED: &str = "received 1, sent 1";
+const REDIRECTED: &str = "received 1, sent 2, originated 1";
+
+/// `ip addr` with the address of [`ADDED`] on the first link.
+fn address(stage: &mut Stage<'_>, verb: &str, is_v6: bool) {
+    let device = if stage.lab().is_userspace() { "nsr-host" } else { "eth-t1" };
+    let (address, more) = if is_v6 {
+        (format!("{}/64", std::net::Ipv6Addr::from(station6(T1, ADDED))), " nodad")
+    } else {
+        (format!("{}/24", std::net::Ipv4Addr::from(station4(T1, ADDED))), "")
+    };
+    stage.configure(&[&format!("addr {verb} {address} dev {device}{more}")]);
+}
+
+fn echo(stage: &mut Stage<'_>) {
+    let packet = Ip4 { dst: station4(T1, ADDED), ..stage.ip4() }.echo(b"address");
+    stage.send4(&packet);
+}
+
+fn echo6(stage: &mut Stage<'_>) {
+    let packet = Ip6 { dst: station6(T1, ADDED), ..stage.ip6() }.echo(b"address");
+    stage.send6(&packet);
+}
+
+fn ask(stage: &mut Stage<'_>) {
+    let body = arp(1, (stage.mac(T1), stage.a4(T1)), ([0; 6], station4(T1, ADDED)));
+    let frame = eth(BROADCAST, stage.mac(T1), ARP, &body);
+    stage.frame(T1, &frame);
+}
+
+pub const SCENES: &[Scene] = &[
+    Scene { name: "before_it_is_added", act: echo, moved: REDIRECTED },
+    Scene {
+        name: "an_added_address_is_ours",
+        act: |s| {
+            address(s, "add", false);
+            echo(s);
+        },
+        moved: ANSWERED,
+    },
+    Scene { name: "arp_for_an_added_address", act: ask, moved: ANSWERED },
+    Scene {
+        name: "a_packet_from_an_added_address",
+        act: |s| {
+            let packet = Ip4 { src: station4(T1, ADDED), ..s.ip4() }.udp(5, 6, b"spoofed");
+            s.send4(&packet);
+        },
+        moved: "received 1, martian_source 1",
+    },
+    Scene {
+        name: "a_removed_address_is_a_station_s",
+        act: |s| {
+            address(s, "del", false);
+            echo(s);
+        },
+        moved: REDIRECTED,
+    },
+    Scene { name: "arp_for_a_removed_address", act: ask, moved: "received 1, arp_not_ours 1" },
+    Scene { name: "before_it_is_added_ipv6", act: echo6, moved: REDIRECTED },
+    Scene {
+        name: "an_added_ipv6_address_is_ours",
+        act: |s| {
+            address(s, "add", true);
+            echo6(s);
+        },
+        moved: ANSWERED,
+    },
+    Scene {
+        name: "a_removed_ipv6_address_is_a_station_s",
+        act: |s| {
+            address(s, "del", true);
+            echo6(s);
+        },
+        moved: REDIRECTED,
+    },
+];
