@@ -72,7 +72,8 @@ impl Router {
                 let hop = group.pick(hash)?;
                 (hop.port, hop.via.unwrap_or(destination))
             }
-            Way::Local | Way::Broadcast | Way::Reject(_) => return None,
+            Way::Broadcast => (tables.broadcast_port(destination)?, destination),
+            Way::Local | Way::Reject(_) => return None,
         };
         Some((tables.port(port)?, NextHop { port, addr }))
     }
@@ -182,7 +183,10 @@ impl Router {
 /// The neighbour's MAC address, if known; the first use of a stale one is reported.
 #[inline]
 pub(crate) fn resolve(tables: &Tables, next_hop: NextHop, out: &mut impl Originate) -> Option<MacAddr> {
-    let known = tables.neighbours().get(next_hop)?;
+    let Some(known) = tables.neighbours().get(next_hop) else {
+        // A subnet's broadcast address stands for all who are there; only with `directed_broadcast` is one a next hop.
+        return (tables.broadcast_port(next_hop.addr) == Some(next_hop.port)).then_some(MacAddr::BROADCAST);
+    };
     if known.take_report() {
         out.report(Event::InUse(next_hop));
     }

@@ -264,14 +264,16 @@ impl Router {
         let target = tables.route4(destination);
         match &target.way {
             Way::Local => return self.local4(frame, context, destination, options, out),
-            Way::Broadcast => return self.local4_group(frame, context, destination),
+            Way::Broadcast if !tables.settings().directed_broadcast => {
+                return self.local4_group(frame, context, destination);
+            }
             // Section 5.3.4: no unicast packet out of a link-layer broadcast.
             _ if context.cast == Cast::Group => return Verdict::Drop(DropReason::L2Broadcast),
             Way::Reject(reason) => {
                 let context = &options::arrive(frame, context, options);
                 return self.refuse(frame, context, *reason, 0, out);
             }
-            Way::OnLink(_) | Way::Via(..) | Way::Group(_) => {}
+            Way::Broadcast | Way::OnLink(_) | Way::Via(..) | Way::Group(_) => {}
         }
         // RFC 2113: somebody on the path may want to look at it.
         if options.router_alert && tables.settings().router_alert && tables.settings().host_port {

@@ -208,6 +208,13 @@ impl Tables {
         self.ports.iter().any(|port| port.has6(address))
     }
 
+    /// The port that is up and has a subnet of this broadcast address.
+    pub(crate) fn broadcast_port(&self, address: IpAddr) -> Option<PortId> {
+        let IpAddr::V4(address) = address else { return None };
+        let is_of = |net: &Ipv4Net| net.prefix_len() < 31 && net.broadcast() == address;
+        self.ports.iter().find(|port| port.up && port.v4.iter().any(is_of)).map(|port| port.id)
+    }
+
     #[inline]
     pub(crate) fn route4(&self, destination: Ipv4Addr) -> &Target {
         self.target(self.fib.lookup4(destination))
