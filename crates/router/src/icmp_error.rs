@@ -135,7 +135,10 @@ impl Router {
     ) {
         let tables = context.tables;
         let Some(header) = ipv4::Header::parse(packet) else { return };
-        let Some(exit) = output::exit(tables, IpAddr::V4(header.source()), context.ingress) else { return };
+        let Some(exit) = output::exit(tables, IpAddr::V4(header.source()), context.ingress, Some(packet))
+        else {
+            return;
+        };
         let Some(source) = source4(&header, exit, tables) else { return };
         let Some(echoed) = options::echo(packet, context, source) else { return };
         let header_bytes = ipv4::HEADER_BYTES + echoed.bytes().len();
@@ -190,7 +193,10 @@ impl Router {
             return;
         }
         let tables = context.tables;
-        let Some(exit) = output::exit(tables, IpAddr::V6(header.source()), context.ingress) else { return };
+        let Some(exit) = output::exit(tables, IpAddr::V6(header.source()), context.ingress, Some(packet))
+        else {
+            return;
+        };
         let Some(source) = source6(&header, exit, context) else { return };
         let interval_ns = interval6_ns(tables, exit);
         let destination = u128::from(header.source());

@@ -239,7 +239,7 @@ fn address_of_arrival(context: &Context<'_>, sender: Ipv4Addr, destination: Ipv4
     if tables.is_own4(destination) {
         return Some(destination);
     }
-    let back = match output::exit(tables, IpAddr::V4(sender), context.ingress) {
+    let back = match output::exit(tables, IpAddr::V4(sender), context.ingress, None) {
         Some(Exit::Link { next_hop, .. }) => own_towards(tables, next_hop),
         Some(Exit::Host) | None => None,
     };

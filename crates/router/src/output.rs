@@ -63,13 +63,7 @@ impl Router {
             Way::OnLink(port) => (*port, destination),
             Way::Via(port, via) => (*port, *via),
             Way::Group(group) => {
-                let policy = tables.settings().flow_hash;
-                let packet = &frame.data()[L3..];
-                let hash = match destination {
-                    IpAddr::V4(_) => multipath::flow_hash4(packet, policy),
-                    IpAddr::V6(_) => multipath::flow_hash6(packet, policy),
-                };
-                let hop = group.pick(hash)?;
+                let hop = group.pick(flow_hash(&frame.data()[L3..], tables, destination))?;
                 (hop.port, hop.via.unwrap_or(destination))
             }
             Way::Broadcast => (tables.broadcast_port(destination)?, destination),
@@ -111,7 +105,8 @@ impl Router {
         destination: IpAddr,
         out: &mut impl Originate,
     ) -> Verdict {
-        let (port, next_hop) = match exit(context.tables, destination, context.ingress) {
+        let about = Some(&frame.data()[L3..]);
+        let (port, next_hop) = match exit(context.tables, destination, context.ingress, about) {
             Some(Exit::Link { port, next_hop, .. }) => (port, next_hop),
             // The host talks to its own addresses by itself.
             Some(Exit::Host) => return Verdict::Drop(DropReason::MartianSource),
@@ -210,9 +205,24 @@ pub(crate) fn unresolved(packet: &[u8], next_hop: NextHop, tables: &Tables) -> E
     Event::Unresolved { next_hop, asker }
 }
 
+/// The hash that chooses among several next hops, by the policy that is set.
+fn flow_hash(packet: &[u8], tables: &Tables, destination: IpAddr) -> u32 {
+    let policy = tables.settings().flow_hash;
+    match destination {
+        IpAddr::V4(_) => multipath::flow_hash4(packet, policy),
+        IpAddr::V6(_) => multipath::flow_hash6(packet, policy),
+    }
+}
+
 /// The way of a packet of our own to `destination`: link-local and multicast ones leave by `link`, the port that what it
-/// is about came from. Only what the host sent is answered to the host.
-pub(crate) fn exit(tables: &Tables, destination: IpAddr, link: PortId) -> Option<Exit<'_>> {
+/// is about came from. Only what the host sent is answered to the host. Of several next hops it takes that of the flow of
+/// the packet that it is `about` (Linux `icmp_route_lookup`), else the first.
+pub(crate) fn exit<'t>(
+    tables: &'t Tables,
+    destination: IpAddr,
+    link: PortId,
+    about: Option<&[u8]>,
+) -> Option<Exit<'t>> {
     let on_link = match destination {
         IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
         IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
@@ -232,7 +242,10 @@ pub(crate) fn exit(tables: &Tables, destination: IpAddr, link: PortId) -> Option
         Way::OnLink(port) => (*port, destination),
         Way::Via(port, via) => (*port, *via),
         Way::Group(group) => {
-            let hop = group.hops().first()?;
+            let hop = match about {
+                Some(packet) => group.pick(flow_hash(packet, tables, destination)),
+                None => group.hops().first(),
+            }?;
             (hop.port, hop.via.unwrap_or(destination))
         }
     };

@@ -64,6 +64,11 @@ pub mod v6 {
     pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
     /// Redirect: an informational type by its number, but no error is sent about it (RFC 4443 section 2.4 e).
     pub const REDIRECT: u8 = 137;
+
+    /// Whether an ICMPv6 message of this type is one of the errors of RFC 4443, which quote the packet that they are about.
+    pub const fn is_error(kind: u8) -> bool {
+        matches!(kind, UNREACHABLE | TOO_BIG | TIME_EXCEEDED | PARAMETER_PROBLEM)
+    }
 }
 
 /// Whether the checksum of an ICMP message is right.

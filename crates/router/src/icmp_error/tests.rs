@@ -149,3 +149,25 @@ fn what_found_no_route_is_charged_twice_even_where_nothing_is_said() {
     }
     assert_eq!(bench.router.counters().icmp_rate_limited, 0);
 }
+
+#[test]
+fn an_error_takes_the_way_of_its_flow_among_several() {
+    let hop = |port, via| Hop { port: Some(port), via: Some(addr(via)), weight: 1 };
+    let hops = vec![hop(P1, "10.10.251.1"), hop(P2, "10.10.252.1")];
+    let prefix = "198.51.100.0/24".parse().unwrap();
+    let routes = [Route { prefix, kind: RouteKind::Unicast(hops), metric: 0 }];
+    let mut bench = Bench::new(&routes, Settings { icmp_total_per_s: 0, ..Settings::default() });
+    let mut ports = [0; 2];
+    for n in 1..=50 {
+        let sender = [198, 51, 100, n];
+        // What the far end of the flow sends to the sender, and our error about what it sent.
+        let Verdict::Send(back) = bench.push(P1, &udp4_to(NOWHERE, sender, 64, b"")).verdict else {
+            panic!()
+        };
+        bench.out.sent.clear();
+        bench.expect_drop(P1, &udp4_to(sender, NOWHERE, 64, b""), DropReason::NoRoute);
+        assert_eq!(bench.take_one().0, back, "{n}");
+        ports[back.index()] += 1;
+    }
+    assert!(ports.iter().all(|count| *count > 5), "{ports:?}");
+}
