@@ -522,6 +522,38 @@ pub const SCENES: &[Scene] = &[
         moved: BY_THE_HOST,
     },
     Scene {
+        name: "tcp_to_a_closed_port_of_the_link_local_address",
+        act: |s| {
+            let ip = Ip6 { upper: packet::TCP, class: 0xbb, ..Ip6::new(near6(s.n), router6(T1)[1]) };
+            s.send6(&ip.with(&tcp(&pseudo6(ip.src, ip.dst, packet::TCP, 20), 5, 6, 2, &[], false)));
+        },
+        moved: FORWARDED,
+    },
+    Scene {
+        name: "tcp_data_to_a_closed_port_of_the_link_local_address",
+        act: |s| {
+            let ip = Ip6 { upper: packet::TCP, ..Ip6::new(near6(s.n), router6(T1)[1]) };
+            s.send6(&ip.with(&tcp(&pseudo6(ip.src, ip.dst, packet::TCP, 24), 5, 6, 0x18, b"data", false)));
+        },
+        moved: FORWARDED,
+    },
+    Scene {
+        name: "tcp_reset_to_the_link_local_address",
+        act: |s| {
+            let ip = Ip6 { upper: packet::TCP, ..Ip6::new(near6(s.n), router6(T1)[1]) };
+            s.send6(&ip.with(&tcp(&pseudo6(ip.src, ip.dst, packet::TCP, 20), 5, 6, 4, &[], false)));
+        },
+        moved: "received 1, port_unreachable 1",
+    },
+    Scene {
+        name: "tcp_to_a_group",
+        act: |s| {
+            let ip = Ip6 { upper: packet::TCP, ..Ip6::new(near6(s.n), ALL_NODES) };
+            to_group(s, &ip.with(&tcp(&pseudo6(ip.src, ip.dst, packet::TCP, 20), 5, 6, 2, &[], false)));
+        },
+        moved: "received 1, port_unreachable 1",
+    },
+    Scene {
         name: "an_unknown_next_header",
         act: |s| s.send6(&to_us(s).with(b"unknown")),
         moved: BY_THE_HOST,

@@ -23,6 +23,7 @@ mod options;
 mod output;
 mod pipeline;
 mod redirect;
+mod reset;
 mod rewrite;
 mod routes;
 mod source;

@@ -225,7 +225,8 @@ impl Router {
         }
         let context = &options::arrive(frame, context, options);
         match number {
-            protocol::TCP | protocol::UDP => self.refuse(frame, context, DropReason::PortUnreachable, 0, out),
+            protocol::TCP => self.reset(frame, context, out),
+            protocol::UDP => self.refuse(frame, context, DropReason::PortUnreachable, 0, out),
             protocol::NONE => Verdict::Drop(DropReason::IcmpIgnored),
             _ => {
                 // ICMPv6 points at the octet that names the protocol (RFC 4443 section 3.4).

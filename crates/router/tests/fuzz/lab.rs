@@ -6,10 +6,11 @@ use nsrouter_router::{
     Action, Advertise, Config, DropReason, Event, FlowHash, Hop, NeighConfig, Neighbours, NextHop, Originate,
     PortConfig, Route, RouteKind, Router, Seen, Settings, Tables, Time, Verdict,
 };
+use nsrouter_wire::checksum::Sum;
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::{Frame, PortId};
 use nsrouter_wire::icmp;
-use nsrouter_wire::ipv4;
+use nsrouter_wire::ipv4::{self, protocol};
 use nsrouter_wire::ipv6;
 use nsrouter_wire::offload::{Gso, Offload};
 
@@ -53,6 +54,15 @@ impl Said {
                     return Ok(());
                 }
                 let message = &packet[bytes..];
+                if header.protocol() == protocol::TCP {
+                    let sum = Sum::new().pseudo_ipv4(
+                        header.source().octets(),
+                        header.destination().octets(),
+                        protocol::TCP,
+                        20,
+                    );
+                    return self.reset(sum, message);
+                }
                 if header.protocol() != 1 || !icmp::v4_is_valid(message) {
                     return Err("an IPv4 packet of our own that is no valid ICMP".to_owned());
                 }
@@ -61,6 +71,15 @@ impl Said {
             Some(6) => {
                 let header = ipv6::Header::parse(packet).ok_or("short IPv6 header")?;
                 let message = &packet[ipv6::HEADER_BYTES..];
+                if header.next_header() == protocol::TCP {
+                    let sum = Sum::new().pseudo_ipv6(
+                        header.source().octets(),
+                        header.destination().octets(),
+                        protocol::TCP,
+                        20,
+                    );
+                    return self.reset(sum, message);
+                }
                 if header.next_header() != 58
                     || !icmp::v6_is_valid(message, header.source(), header.destination())
                 {
@@ -74,6 +93,14 @@ impl Said {
         let code =
             if matches!(message[0], icmp::v4::ECHO_REPLY | icmp::v6::ECHO_REPLY) { 0 } else { message[1] };
         self.count(&format!("{kind} {}/{code}", message[0]));
+        Ok(())
+    }
+
+    fn reset(&mut self, pseudo: Sum, message: &[u8]) -> Result<(), String> {
+        if message.len() != 20 || message[13] & 4 == 0 || pseudo.bytes(message).finish() != 0 {
+            return Err("a TCP segment of our own that is no valid reset".to_owned());
+        }
+        self.count("tcp reset");
         Ok(())
     }
 }

@@ -29,7 +29,7 @@ const OF_THE_ENGINE: [DropReason; 7] = [
 ];
 
 /// What the router can say of its own accord: the names that [`lab::Said`] gives them.
-const REPLIES: [&str; 27] = [
+const REPLIES: [&str; 28] = [
     "arp reply",
     "icmp 0/0",
     "icmp 3/0",
@@ -53,6 +53,7 @@ const REPLIES: [&str; 27] = [
     "icmpv6 134/0",
     "icmpv6 136/0",
     "icmpv6 137/0",
+    "tcp reset",
     "fragment",
     "held",
     "to host",
