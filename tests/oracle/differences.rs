@@ -34,7 +34,7 @@ pub const ALL: &[Difference] = &[
     meant("ipv6::hop_by_hop_option_beyond_its_header", UNPARSED),
     meant(
         "ip_route::the_flows_of_the_first_hop_alone_move",
-        "only the flows of a next hop that goes away are to move; Linux cuts its hash anew (RFC 2992 section 3.1)",
+        "only the flows of a next hop that goes away are to move; Linux cuts its hash anew (RFC 2992)",
     ),
     meant(
         "settings::a_router_alert_for_a_listener",

@@ -23,6 +23,7 @@ mod neighbours;
 mod observe;
 mod packet;
 mod routes;
+mod segmentation;
 mod settings;
 mod stage;
 
@@ -84,7 +85,7 @@ macro_rules! subjects {
             scenes: $module::SCENES,
             played: { static PLAYED: OnceLock<[Played; 2]> = OnceLock::new(); &PLAYED },
         }),*];
-        const CASES: &[Case] = &[HOST_S_VIEW, $(Case {
+        const CASES: &[Case] = &[HOST_S_VIEW, SEGMENTATION, $(Case {
             name: $name,
             modes: &[],
             programs: PROGRAMS,
@@ -115,6 +116,14 @@ const HOST_S_VIEW: Case = Case {
     modes: common::BOTH,
     programs: &["ip", "ping"],
     body: reachable,
+};
+
+/// Software segmentation beside the kernel's, in a lab of its own kind.
+const SEGMENTATION: Case = Case {
+    name: "software_segmentation_equals_the_kernel_s",
+    modes: &[],
+    programs: PROGRAMS,
+    body: segmentation::equals_the_kernel,
 };
 
 /// An answer that a Linux host takes for a solicited one brings its neighbour entry to REACHABLE, and one with the
@@ -216,6 +225,11 @@ fn main() -> ExitCode {
             }
         }
         Ok(())
+    }));
+    trials.push(common::trial(SEGMENTATION.name.to_owned(), PROGRAMS, || {
+        let case = format!("kernel::{}", SEGMENTATION.name);
+        let output = common::case_output("kernel", &case, segmentation::OPTIONS);
+        assert!(output.status.success(), "{}", common::describe(&output));
     }));
     common::main(CASES, trials)
 }
