@@ -124,12 +124,31 @@ impl Bench {
         self.push_offloaded(ingress, bytes, Offload::default())
     }
 
+    /// Pushes a frame and asserts that exactly those counters moved that its verdict and what was originated say.
     pub(crate) fn push_offloaded(&mut self, ingress: PortId, bytes: &[u8], offload: Offload) -> Done {
         let mut buffer = vec![0x5a; HEADROOM];
         buffer.extend_from_slice(bytes);
         let mut frame = Frame::new(&mut buffer, HEADROOM, bytes.len(), ingress, offload).unwrap();
+        let mut expected = self.router.counters().clone();
+        let already = (self.out.sent.len(), self.out.held.len());
         let verdict = self.router.forward(&mut frame, &self.tables, self.now, &mut self.out);
         self.router.counters().law().unwrap();
+        count_in(&mut expected, ingress, bytes.len());
+        match verdict {
+            Verdict::Send(egress) | Verdict::Reply(egress) => count_out(&mut expected, egress, frame.len()),
+            Verdict::ToHost => count_out(&mut expected, PortId::HOST, frame.len()),
+            Verdict::Hold(_) => expected.held += 1,
+            Verdict::Consumed => expected.consumed += 1,
+            Verdict::Drop(reason) => expected.count_drop(reason),
+        }
+        for (egress, bytes) in &self.out.sent[already.0..] {
+            expected.originated += 1;
+            count_out(&mut expected, *egress, bytes.len());
+        }
+        let held = self.out.held.len() - already.1;
+        expected.originated += held as u64;
+        expected.held += held as u64;
+        assert_eq!(moved(self.router.counters()), moved(&expected), "{verdict:?}");
         Done { verdict, bytes: frame.data().to_vec(), offload: frame.offload }
     }
 
@@ -158,6 +177,35 @@ impl Bench {
         assert_eq!(sent.len(), 1, "{sent:?}");
         sent.remove(0)
     }
+}
+
+fn count_in(counters: &mut Counters, ingress: PortId, bytes: usize) {
+    counters.received += 1;
+    let host = (ingress == PortId::HOST).then_some(&mut counters.host);
+    // A frame of a port that is not there is received all the same.
+    if let Some(port) = host.or(counters.ports.get_mut(ingress.index())) {
+        port.rx_frames += 1;
+        port.rx_bytes += bytes as u64;
+    }
+}
+
+fn count_out(counters: &mut Counters, egress: PortId, bytes: usize) {
+    let port = if egress == PortId::HOST {
+        counters.to_host += 1;
+        &mut counters.host
+    } else {
+        counters.sent += 1;
+        &mut counters.ports[egress.index()]
+    };
+    port.tx_frames += 1;
+    port.tx_bytes += bytes as u64;
+}
+
+/// The counters without those that follow from no verdict: limits, look-ups, and how many of the originated are errors.
+fn moved(counters: &Counters) -> Counters {
+    let mut moved = counters.clone();
+    (moved.icmp_errors, moved.icmp_rate_limited, moved.originate_no_buffer, moved.lookups) = (0, 0, 0, 0);
+    moved
 }
 
 /// An Ethernet frame's builder from t1 to the router.

@@ -198,3 +198,25 @@ fn without_a_host_port_services_are_unreachable() {
     bench.expect_drop(P1, &fragment, DropReason::LocalFragment);
     assert!(bench.out.sent.is_empty());
 }
+
+/// RFC 1624: the reply's checksum, updated for the type alone, is what full recomputation gives for every checksum that a
+/// request can have.
+#[test]
+fn echo_update_equals_recomputation_for_every_checksum() {
+    let mut bench = Bench::lab();
+    let mut frame = ping4([10, 10, 251, 2], 64);
+    let mut met = vec![false; 0x1_0000];
+    for word in 0..=u16::MAX {
+        // The identifier.
+        frame[38..40].copy_from_slice(&word.to_be_bytes());
+        icmp::v4_fill(&mut frame[34..]);
+        let done = bench.push(P1, &frame);
+        let message = &done.bytes[34..];
+        let ours = u16::from_be_bytes([message[2], message[3]]);
+        let theirs = pnet_packet::icmp::checksum(&pnet_packet::icmp::IcmpPacket::new(message).unwrap());
+        assert_eq!(ours, theirs, "identifier {word:#x}");
+        met[usize::from(ours)] = true;
+    }
+    assert_eq!(met.iter().filter(|is_met| **is_met).count(), 0xffff);
+    assert!(met[0] && !met[0xffff], "the corner of ones' complement");
+}
