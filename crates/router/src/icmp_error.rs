@@ -107,10 +107,12 @@ impl Router {
     ) {
         let Some(header) = ipv4::Header::parse(packet) else { return };
         let settings = context.tables.settings();
-        let interval_ns = u64::from(settings.icmp_interval_ms) * 1_000_000;
+        // Nor does Linux limit what stays within the host.
+        let interval_ms = if context.ingress == PortId::HOST { 0 } else { settings.icmp_interval_ms };
+        let interval_ns = u64::from(interval_ms) * 1_000_000;
         let destination = u128::from(header.source().to_ipv6_mapped());
         let now_ns = context.now.mono_ns;
-        let is_charged = message.by_lookup && interval_ns > 0 && context.ingress != PortId::HOST;
+        let is_charged = message.by_lookup && interval_ns > 0;
         let is_paid = !is_charged || self.limits.allow_lookup_error(destination, now_ns);
         if !may_answer4(packet, &header, context) {
             return;
@@ -146,11 +148,12 @@ impl Router {
             Exit::Link { port, .. } => MAX_ERROR4_BYTES.min(port.mtu),
             Exit::Host => MAX_ERROR4_BYTES,
         };
-        // Linux `icmp_send` too: less than a header says nothing.
-        let quoted = packet.len().min(most.saturating_sub(header_bytes + icmp::HEADER_BYTES));
-        if quoted <= ipv4::HEADER_BYTES && quoted < packet.len() {
+        let room = most.saturating_sub(header_bytes + icmp::HEADER_BYTES);
+        // Linux `icmp_send` too: what has no room for more than a header says nothing.
+        if room <= ipv4::HEADER_BYTES {
             return;
         }
+        let quoted = packet.len().min(room);
         let bytes = header_bytes + icmp::HEADER_BYTES + quoted;
         let fields = ipv4::Fields {
             traffic_class: header.traffic_class() & TOS_MASK | PRECEDENCE,

@@ -141,10 +141,10 @@ fn what_found_no_route_is_charged_twice_even_where_nothing_is_said() {
         bench.expect_drop(P1, &udp4_to(T1, NOWHERE, 64, b""), DropReason::NoRoute);
     }
     assert_eq!((bench.out.sent.len(), bench.router.counters().icmp_rate_limited), (1, 4));
-    // The host's own packets are not charged so.
+    // The host's own packets are not limited.
     let mut bench = Bench::lab();
     let own = udp4_to([10, 10, 251, 2], NOWHERE, 64, b"");
-    for _ in 0..6 {
+    for _ in 0..20 {
         bench.expect_drop(PortId::HOST, &own[14..], DropReason::NoRoute);
     }
     assert_eq!(bench.router.counters().icmp_rate_limited, 0);
@@ -170,4 +170,25 @@ fn an_error_takes_the_way_of_its_flow_among_several() {
         ports[back.index()] += 1;
     }
     assert!(ports.iter().all(|count| *count > 5), "{ports:?}");
+}
+
+#[test]
+fn an_error_is_no_larger_than_the_link_takes() {
+    let mut ports = lab_ports();
+    ports[0].addresses.truncate(1);
+    ports[0].mtu = 300;
+    let mut bench = Bench::with_ports(&ports, &[], Settings::default());
+    bench.expect_drop(P1, &udp4_to(T1, NOWHERE, 64, &[7; 1000]), DropReason::NoRoute);
+    assert_eq!(bench.take_one().1.len(), 14 + 300);
+    // Options of the answer take the room that the quoted header would need.
+    ports[0].mtu = 68;
+    let mut bench = Bench::with_ports(&ports, &[], Settings::default());
+    let mut frame = udp4_to(T1, NOWHERE, 64, b"");
+    frame.splice(34..34, [&[7, 19, 20], &[1; 17][..]].concat());
+    (frame[14], frame[17]) = (0x4a, 48);
+    fix4(&mut frame);
+    bench.expect_drop(P1, &frame, DropReason::NoRoute);
+    assert!(bench.out.sent.is_empty());
+    bench.expect_drop(P1, &udp4_to(T1, NOWHERE, 64, &[7; 40]), DropReason::NoRoute);
+    assert_eq!(bench.take_one().1.len(), 14 + 68);
 }

@@ -147,6 +147,9 @@ pub(crate) fn mutate(corpus: &[Vec<u8>], random: &mut SmallRng) -> Case {
     if random.random_ratio(9, 10) {
         repair(&mut frame);
     }
+    if random.random_ratio(1, 16) && frame.len() >= 14 {
+        add_tags(&mut frame, random);
+    }
     let mut offload = Offload::default();
     if random.random_ratio(1, 8) {
         offload = wild_offload(random);
@@ -223,6 +226,15 @@ fn spoil(frame: &mut Vec<u8>, random: &mut SmallRng) {
             let from = random.random_range(0..frame.len() - count);
             frame.copy_within(from..from + count, at);
         }
+    }
+}
+
+/// Tags of a priority mostly, and of a VLAN now and then.
+fn add_tags(frame: &mut Vec<u8>, random: &mut SmallRng) {
+    for _ in 0..random.random_range(1..4) {
+        let kind = pick(random, &[[0x81, 0], [0x88, 0xa8]]);
+        let control = pick(random, &[[0, 0], [0xe0, 0], [0x70, 0], [0, 5]]);
+        frame.splice(12..12, [kind, control].concat());
     }
 }
 
