@@ -67,6 +67,12 @@ const CASES: &[Case] = &[
     },
     Case { name: "check_passes_with_two_workers", modes: WORKERS, programs: &[], body: check_passes },
     Case { name: "no_flow_is_reordered", modes: WORKERS, programs: &[], body: no_flow_is_reordered },
+    Case {
+        name: "many_routes_are_followed",
+        modes: &["kernel", "userspace", "no-bpf"],
+        programs: &["ip", "ping"],
+        body: many_routes,
+    },
     Case { name: "a_link_that_goes_down_and_up", modes: BOTH, programs: &["ping"], body: link_down_and_up },
 ];
 
@@ -474,6 +480,34 @@ fn ip_route(lab: &Lab) {
     assert!(!String::from_utf8_lossy(&output.stdout).contains("From"), "a blackhole is silent");
     lab.succeed("router", &["ip", "route", "del", "10.77.0.0/16", "via", "10.10.252.1"]);
     says("10.77.0.1", "Net Unreachable");
+}
+
+/// 50,000 routes by `ip -batch`, some of which the kernel will not have told of singly where its buffer is small.
+fn many_routes(lab: &Lab) {
+    let known = || lab.status()["engine"]["routes"].as_u64();
+    let before = known();
+    let all_are = |count: u64| {
+        if let Some(before) = before {
+            wait_for(&format!("{count} routes more"), || (known()? == before + count).then_some(()));
+        }
+    };
+    let nets = || (0..50_000u32).map(|n| format!("20.{}.{}.0/24", n >> 8, n & 255));
+    let directory = tempfile::tempdir().unwrap();
+    let batch = |verb: &str| {
+        let path = directory.path().join(verb);
+        let lines: String = nets().map(|net| format!("route {verb} {net} via 10.10.252.1\n")).collect();
+        std::fs::write(&path, lines).unwrap();
+        lab.succeed("router", &["ip", "-batch", path.to_str().unwrap()]);
+    };
+    lab.succeed("t2", &["ip", "addr", "add", "20.100.7.1/32", "dev", "lo"]);
+    lab.succeed("router", &["ip", "route", "add", "blackhole", "20.0.0.0/8"]);
+    batch("add");
+    all_are(50_001);
+    ping_once(lab, "t1", "20.100.7.1");
+    batch("del");
+    all_are(1);
+    let output = lab.exec("t1", &["ping", "-n", "-c", "1", "-W", "0.3", "20.100.7.1"]);
+    assert!(!output.status.success(), "the blackhole has it back: {}", describe(&output));
 }
 
 fn link_down_and_up(lab: &Lab) {

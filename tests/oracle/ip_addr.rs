@@ -2,6 +2,7 @@
 //! port in userspace mode.
 
 use crate::Scene;
+use crate::common::wait_for;
 use crate::packet::{ARP, BROADCAST, Ip4, Ip6, arp, eth};
 use crate::stage::Stage;
 use crate::stage::Where::T1;
@@ -19,6 +20,15 @@ fn address(stage: &mut Stage<'_>, verb: &str, is_v6: bool) {
         (format!("{}/24", std::net::Ipv4Addr::from(station4(T1, ADDED))), "")
     };
     stage.configure(&[&format!("addr {verb} {address} dev {device}{more}")]);
+    if stage.lab().is_userspace() {
+        // The kernel tells of an IPv6 address when it has settled, which may be after it told of a later route.
+        wait_for("the router has taken the address over", || {
+            let status = stage.lab().status();
+            let has =
+                status["engine"]["ports"][0]["addresses"].as_array()?.iter().any(|own| *own == *address);
+            (has == (verb == "add")).then_some(())
+        });
+    }
 }
 
 fn echo(stage: &mut Stage<'_>) {

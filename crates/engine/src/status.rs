@@ -20,6 +20,9 @@ pub struct Status {
     pub host_port: HostPort,
     /// The router's ports.
     pub ports: Vec<PortStatus>,
+    /// Prefixes in the userspace router's forwarding table, those of its own subnets and addresses included; nothing in
+    /// kernel mode.
+    pub routes: Option<usize>,
     /// The router's totals, in frames; the law of counters holds over them in userspace mode.
     pub totals: Totals,
     /// Frames dropped, by reason; reasons that never occurred are left out.
@@ -35,6 +38,7 @@ impl Status {
     #[must_use]
     pub fn merge(mut self, other: Status) -> Status {
         self.workers.extend(other.workers);
+        self.routes = self.routes.zip(other.routes).map(|(ours, others)| ours + others);
         self.ports.extend(other.ports);
         self.neighbours.extend(other.neighbours);
         self.troubles.extend(other.troubles);

@@ -33,7 +33,7 @@ pub struct Hop {
 }
 
 /// What a route does with its packets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RouteKind {
     /// Sends them on by one or several hops.
     Unicast(Vec<Hop>),

@@ -8,10 +8,13 @@
 mod advertise;
 mod arp;
 pub mod config;
+mod connected;
 pub mod counters;
+mod declared;
 pub mod drop;
 pub mod fib;
 mod fragment;
+mod gateways;
 mod host;
 mod icmp_error;
 mod limit;
@@ -28,15 +31,18 @@ mod rewrite;
 mod routes;
 mod source;
 pub mod tables;
+mod targets;
 #[cfg(test)]
 mod testing;
 mod types;
 
 pub use config::{Advertise, FlowHash, Hop, PortConfig, Route, RouteKind, Settings, TablesError};
 pub use counters::{Counters, PortCounters};
+pub use declared::{Origin, Placement};
 pub use drop::{DropReason, IcmpAnswer};
 pub use neigh::{Action, NeighConfig, NeighbourEntry, NeighbourMap, Neighbours};
 pub use nsrouter_wire::eth::MacAddr;
 pub use pipeline::Router;
+pub use routes::RouteTable;
 pub use tables::{Tables, link_local};
 pub use types::{Config, Event, NextHop, Originate, Seen, Time, Verdict};

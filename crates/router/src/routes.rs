@@ -1,212 +1,450 @@
-//! From declared ports and routes to the forwarding table: connected subnets, own addresses, gateways resolved.
+//! The declared routes, and the forwarding table kept true to them, change by change.
+//!
+//! A change of a route is in force when the call returns: workers read the same cells. Ports and settings are published with
+//! [`RouteTable::tables`], which also tells when the memory of removed prefixes can be used again: each snapshot carries
+//! a token, and once nobody has a snapshot that is older than a removal, nobody can be inside of what was removed.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use nsrouter_wire::frame::PortId;
+use ipnet::{IpNet, Ipv4Net};
 
-use crate::config::{Hop, Route, RouteKind, TablesError};
-use crate::drop::DropReason;
-use crate::fib::{Fib, Rib};
-use crate::multipath::{GroupHop, HopGroup};
-use crate::tables::{Port, Target, Way};
+use crate::config::{PortConfig, Route, RouteKind, Settings, TablesError};
+use crate::connected;
+use crate::declared::{Declared, Entry, Origin, Placement};
+use crate::fib::{Retired, Rib};
+use crate::gateways::{self, Resolution};
+use crate::tables::{Port, Tables, check_ports, ports};
+use crate::targets::{Target, Targets, Way};
 
-/// How many recursive routes may lead to each other before a gateway counts as unreachable.
-const MAX_RECURSION: usize = 4;
+/// Targets that no prefix uses any more are forgotten when there are this many, and more than those in use.
+const MOST_DEAD: usize = 1 << 16;
 
-pub(crate) struct Built {
-    pub(crate) fib: Arc<Fib>,
-    pub(crate) targets: Vec<Target>,
+/// A way of treating packets that one or many routes have in common.
+#[derive(Debug)]
+struct Kind {
+    kind: RouteKind,
+    routes: usize,
+    resolution: Resolution,
 }
 
-/// Builds the table: declared routes first, then connected subnets, then own addresses, which nothing overrides.
-pub(crate) fn build(ports: &[Port], routes: &[Route]) -> Result<Built, TablesError> {
-    let mut builder = Builder { ports, routes, ..Builder::default() };
-    for (prefix, way) in best_ways(&mut builder)? {
-        builder.insert(prefix, way)?;
+/// Ports and routes, and the forwarding table that follows from them. One writer, the control plane, owns it.
+#[derive(Debug)]
+pub struct RouteTable {
+    ports: Arc<[Port]>,
+    own4: Arc<[Ipv4Addr]>,
+    settings: Arc<Settings>,
+    declared: Declared,
+    kinds: Vec<Kind>,
+    kind_numbers: HashMap<RouteKind, u32>,
+    unused_kinds: Vec<u32>,
+    /// Kinds with a gateway that is not on a link of ours, so that other routes decide where it is.
+    recursive: HashSet<u32>,
+    /// Subnets and addresses of our own, which nothing overrides.
+    connected: HashMap<IpNet, Way>,
+    rib: Rib,
+    targets: Arc<Targets>,
+    target_numbers: HashMap<Target, u32>,
+    /// Prefixes that lead to each target, by its number.
+    target_users: Vec<u32>,
+    dead_targets: usize,
+    generation: Arc<()>,
+    /// Memory that may be used again when nobody has tables of this generation or an older one.
+    waiting: VecDeque<(Arc<()>, Retired)>,
+}
+
+impl RouteTable {
+    /// A table of the ports' own subnets and addresses.
+    ///
+    /// # Errors
+    /// [`TablesError`] names the port that does not fit.
+    pub fn new(configs: &[PortConfig], settings: Settings) -> Result<RouteTable, TablesError> {
+        let mut table = RouteTable {
+            ports: Arc::default(),
+            own4: Arc::default(),
+            settings: Arc::new(settings),
+            declared: Declared::default(),
+            kinds: Vec::new(),
+            kind_numbers: HashMap::new(),
+            unused_kinds: Vec::new(),
+            recursive: HashSet::new(),
+            connected: HashMap::new(),
+            rib: Rib::default(),
+            targets: Arc::default(),
+            target_numbers: HashMap::new(),
+            target_users: Vec::new(),
+            dead_targets: 0,
+            generation: Arc::default(),
+            waiting: VecDeque::new(),
+        };
+        table.set_ports(configs)?;
+        Ok(table)
     }
-    builder.connected()?;
-    Ok(Built { fib: builder.rib.fib(), targets: builder.targets })
-}
 
-/// Of the routes to each prefix that can be used now, the one with the lowest metric; of equals the first.
-fn best_ways(builder: &mut Builder<'_>) -> Result<HashMap<IpNet, Way>, TablesError> {
-    let mut best: HashMap<IpNet, (u32, Way)> = HashMap::new();
-    for route in builder.routes {
-        let prefix = route.prefix.trunc();
-        let Some(way) = builder.way(route)? else { continue };
-        match best.get(&prefix) {
-            Some((metric, _)) if *metric <= route.metric => {}
-            Some(_) | None => {
-                best.insert(prefix, (route.metric, way));
+    /// Declares configured routes, all of which have to be usable in principle.
+    ///
+    /// # Errors
+    /// [`TablesError`] names the route that does not fit.
+    pub fn configure(&mut self, routes: &[Route]) -> Result<(), TablesError> {
+        for route in routes {
+            match self.insert(Origin::Configured, Placement::Last, route) {
+                // What leads to the gateway may come later.
+                Ok(()) | Err(TablesError::GatewayUnreachable { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
+        self.check_gateways()
     }
-    Ok(best.into_iter().map(|(prefix, (_, way))| (prefix, way)).collect())
-}
 
-#[derive(Default)]
-struct Builder<'a> {
-    ports: &'a [Port],
-    routes: &'a [Route],
-    rib: Rib,
-    targets: Vec<Target>,
-    known: HashMap<Target, u32>,
-    /// The answers of [`Builder::resolve`] for gateways without a port.
-    gateways: HashMap<IpAddr, Resolved>,
-}
+    /// The ports as they are now. Routes by a port that went down give way to others; those by one that came up are
+    /// used again. To be published with [`RouteTable::tables`].
+    ///
+    /// # Errors
+    /// [`TablesError`] names the port that does not fit; nothing is changed then. With [`TablesError::Full`] the change is
+    /// made in part.
+    pub fn set_ports(&mut self, configs: &[PortConfig]) -> Result<(), TablesError> {
+        check_ports(configs)?;
+        self.ports = ports(configs);
+        self.own4 = self.ports.iter().flat_map(|port| port.v4.iter().map(Ipv4Net::addr)).collect();
+        let before = std::mem::replace(&mut self.connected, connected::ways(&self.ports));
+        let numbers: Vec<u32> = self.kind_numbers.values().copied().collect();
+        let changed = self.resolve_again(numbers);
+        let changed_subnets = before
+            .iter()
+            .filter(|(prefix, way)| self.connected.get(*prefix) != Some(*way))
+            .map(|(prefix, _)| *prefix);
+        let new_subnets = self.connected.keys().filter(|prefix| !before.contains_key(*prefix)).copied();
+        let prefixes: Vec<IpNet> = changed_subnets.chain(new_subnets).collect();
+        prefixes.into_iter().try_for_each(|prefix| self.refresh(prefix))?;
+        self.refresh_users_of(&changed)
+    }
 
-/// What a gateway's address turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Resolved {
-    /// On this link, under this address.
-    Link(PortId, IpAddr),
-    /// Only behind links that are down.
-    Down,
-    /// On no link.
-    Nowhere,
-}
-
-impl Builder<'_> {
-    fn insert(&mut self, prefix: IpNet, way: Way) -> Result<(), TablesError> {
-        let prefix_len = if prefix.addr().is_ipv6() { prefix.prefix_len() } else { 0 };
-        let target = Target { way, prefix_len };
-        let full = |_| TablesError::Full { prefix };
-        let value = match self.known.get(&target) {
-            Some(value) => *value,
-            None => {
-                let value = u32::try_from(self.targets.len()).map_err(|_| TablesError::Full { prefix })?;
-                self.targets.push(target.clone());
-                self.known.insert(target, value);
-                value
+    /// Declares a route. One that is there already, equal in all, stays as it is.
+    ///
+    /// # Errors
+    /// [`TablesError::GatewayUnreachable`] when the gateway is on no link: the route is declared, and used as soon as it
+    /// can be. With any other error nothing is changed.
+    pub fn insert(&mut self, origin: Origin, placement: Placement, route: &Route) -> Result<(), TablesError> {
+        let prefix = route.prefix.trunc();
+        let kind = self.intern(route)?;
+        let entry = Entry { metric: route.metric, kind, origin };
+        let replaced = match placement {
+            Placement::Replace => self.declared.replace(prefix, entry),
+            Placement::First | Placement::Last => {
+                if self.declared.contains(prefix, entry) {
+                    self.release(kind);
+                    return self.stranded(route);
+                }
+                self.declared.add(prefix, entry, placement);
+                None
             }
         };
-        self.rib.insert(prefix, value).map_err(full)
+        if let Some(replaced) = replaced {
+            self.release(replaced.kind);
+        }
+        if let Err(full) = self.changed(prefix) {
+            self.declared.remove(prefix, entry);
+            self.release(kind);
+            self.changed(prefix)?;
+            return Err(full);
+        }
+        self.stranded(route)
     }
 
-    /// The subnets of ports that are up, their broadcast addresses, and the addresses of all ports.
-    fn connected(&mut self) -> Result<(), TablesError> {
-        let ports = self.ports;
-        for port in ports.iter().filter(|port| port.up) {
-            for net in &port.v4 {
-                self.insert(IpNet::V4(net.trunc()), Way::OnLink(port.id))?;
-            }
-            for net in &port.v6 {
-                self.insert(IpNet::V6(net.trunc()), Way::OnLink(port.id))?;
-            }
+    /// Takes a declared route back; false when there is none that is equal in all.
+    ///
+    /// # Errors
+    /// [`TablesError::Full`] when what takes its place does not fit.
+    pub fn remove(&mut self, origin: Origin, route: &Route) -> Result<bool, TablesError> {
+        let prefix = route.prefix.trunc();
+        let Some(kind) = self.kind_numbers.get(&route.kind).copied() else { return Ok(false) };
+        if !self.declared.remove(prefix, Entry { metric: route.metric, kind, origin }) {
+            return Ok(false);
         }
-        for net in ports.iter().filter(|port| port.up).flat_map(|port| &port.v4) {
-            // A /31 link and a /32 address have no broadcast address (RFC 3021).
-            if net.prefix_len() < 31 {
-                self.insert(IpNet::V4(host4(net.broadcast())), Way::Broadcast)?;
-            }
-        }
-        for port in ports {
-            for net in &port.v4 {
-                self.insert(IpNet::V4(host4(net.addr())), Way::Local)?;
-            }
-            for net in &port.v6 {
-                // The subnet-router anycast address (RFC 4291 section 2.6.1) is ours too.
-                if net.prefix_len() < 127 {
-                    self.insert(IpNet::V6(host6(net.network())), Way::Local)?;
-                }
-                self.insert(IpNet::V6(host6(net.addr())), Way::Local)?;
-            }
+        self.release(kind);
+        self.changed(prefix)?;
+        Ok(true)
+    }
+
+    /// Takes back the first route of this origin to the prefix with this metric, whatever it does.
+    ///
+    /// # Errors
+    /// [`TablesError::Full`] when what takes its place does not fit.
+    pub fn remove_first(&mut self, origin: Origin, prefix: IpNet, metric: u32) -> Result<bool, TablesError> {
+        let prefix = prefix.trunc();
+        let Some(entry) = self.declared.remove_first(prefix, metric, origin) else { return Ok(false) };
+        self.release(entry.kind);
+        self.changed(prefix)?;
+        Ok(true)
+    }
+
+    /// Takes back all routes of this origin that are not among `routes`.
+    ///
+    /// # Errors
+    /// [`TablesError::Full`] when what takes their place does not fit.
+    pub fn retain(&mut self, origin: Origin, routes: &[Route]) -> Result<(), TablesError> {
+        let keep: HashSet<(IpNet, Entry)> = routes
+            .iter()
+            .filter_map(|route| {
+                let kind = *self.kind_numbers.get(&route.kind)?;
+                Some((route.prefix.trunc(), Entry { metric: route.metric, kind, origin }))
+            })
+            .collect();
+        let gone: Vec<(IpNet, Entry)> = self
+            .declared
+            .iter()
+            .filter(|(prefix, entry)| entry.origin == origin && !keep.contains(&(*prefix, *entry)))
+            .collect();
+        for (prefix, entry) in gone {
+            self.declared.remove(prefix, entry);
+            self.release(entry.kind);
+            self.changed(prefix)?;
         }
         Ok(())
     }
 
-    /// Where the route leads, or `None` when all of its hops are behind links that are down.
-    fn way(&mut self, route: &Route) -> Result<Option<Way>, TablesError> {
-        let hops = match &route.kind {
-            RouteKind::Blackhole => return Ok(Some(Way::Reject(DropReason::Blackhole))),
-            RouteKind::Unreachable => return Ok(Some(Way::Reject(DropReason::Unreachable))),
-            RouteKind::Prohibit => return Ok(Some(Way::Reject(DropReason::Prohibited))),
-            RouteKind::Unicast(hops) => hops,
-        };
-        if hops.is_empty() {
-            return Err(TablesError::NoHop { prefix: route.prefix });
+    /// A snapshot for the workers, without neighbours. Everything is shared, so this costs the same whatever the
+    /// number of routes.
+    pub fn tables(&mut self) -> Tables {
+        if self.dead_targets > MOST_DEAD && self.dead_targets > self.target_numbers.len() / 2 {
+            self.forget_dead_targets();
         }
-        let mut usable = Vec::with_capacity(hops.len());
-        for hop in hops {
-            usable.extend(self.hop(route.prefix, hop)?);
+        let before = std::mem::take(&mut self.generation);
+        self.waiting.push_back((before, self.rib.take_retired()));
+        // In this order, for who has older tables may be inside of all that was removed later.
+        while let Some((generation, _)) = self.waiting.front_mut()
+            && Arc::get_mut(generation).is_some()
+            && let Some((_, retired)) = self.waiting.pop_front()
+        {
+            self.rib.reuse(retired);
         }
-        Ok(match usable.as_slice() {
-            [] => None,
-            [GroupHop { port, via: None, .. }] => Some(Way::OnLink(*port)),
-            [GroupHop { port, via: Some(via), .. }] => Some(Way::Via(*port, *via)),
-            _ => Some(Way::Group(Arc::new(HopGroup::new(usable)))),
-        })
-    }
-
-    fn hop(&mut self, prefix: IpNet, hop: &Hop) -> Result<Option<GroupHop>, TablesError> {
-        let weight = hop.weight;
-        if let Some(id) = hop.port {
-            let port = self.ports.get(id.index()).ok_or(TablesError::NoSuchPort { prefix, port: id })?;
-            return Ok(port.up.then_some(GroupHop { port: id, via: hop.via, weight }));
-        }
-        let Some(via) = hop.via else { return Err(TablesError::NoHop { prefix }) };
-        match self.resolve(via, MAX_RECURSION) {
-            Resolved::Link(port, via) => Ok(Some(GroupHop { port, via: Some(via), weight })),
-            Resolved::Down => Ok(None),
-            Resolved::Nowhere => Err(TablesError::GatewayUnreachable { prefix, via }),
+        Tables {
+            ports: Arc::clone(&self.ports),
+            fib: self.rib.fib(),
+            targets: Arc::clone(&self.targets),
+            own4: Arc::clone(&self.own4),
+            neighbours: Arc::default(),
+            settings: Arc::clone(&self.settings),
+            _generation: Arc::clone(&self.generation),
         }
     }
 
-    /// Finds the link of a gateway: on a port's own subnet, or by the longest declared route to it.
-    fn resolve(&mut self, via: IpAddr, depth: usize) -> Resolved {
-        if let Some(resolved) = self.gateways.get(&via) {
-            return *resolved;
+    /// Number of prefixes, those of our own subnets and addresses included.
+    pub fn prefixes(&self) -> usize {
+        self.rib.len()
+    }
+
+    /// Bytes of memory that lookups go through.
+    pub fn fib_memory_bytes(&self) -> usize {
+        self.rib.fib_memory_bytes()
+    }
+
+    /// The first route whose gateway is on no link, as an error.
+    ///
+    /// # Errors
+    /// [`TablesError::GatewayUnreachable`] if there is one.
+    fn check_gateways(&self) -> Result<(), TablesError> {
+        let unreachable = |number: u32| self.kind(number).and_then(|kind| kind.resolution.unreachable);
+        if !self.recursive.iter().any(|number| unreachable(*number).is_some()) {
+            return Ok(());
         }
-        let resolved = self.connected_to(via).unwrap_or_else(|| self.recurse(via, depth));
-        self.gateways.insert(via, resolved);
-        resolved
+        let first = self.declared.iter().find_map(|(prefix, entry)| Some((prefix, unreachable(entry.kind)?)));
+        first.map_or(Ok(()), |(prefix, via)| Err(TablesError::GatewayUnreachable { prefix, via }))
     }
 
-    fn connected_to(&self, via: IpAddr) -> Option<Resolved> {
-        let covers = |port: &Port| match via {
-            IpAddr::V4(via) => port.v4.iter().filter(|net| net.contains(&via)).map(Ipv4Net::prefix_len).max(),
-            IpAddr::V6(via) => port.v6.iter().filter(|net| net.contains(&via)).map(Ipv6Net::prefix_len).max(),
-        };
-        let on_link = self.ports.iter().filter_map(|port| Some((port.up, covers(port)?, port.id)));
-        // A link that is up before any that is down, then the narrowest subnet.
-        on_link
-            .max_by_key(|(up, length, _)| (*up, *length))
-            .map(|(up, _, id)| if up { Resolved::Link(id, via) } else { Resolved::Down })
+    fn kind(&self, number: u32) -> Option<&Kind> {
+        self.kinds.get(usize::try_from(number).ok()?)
     }
 
-    fn recurse(&mut self, via: IpAddr, depth: usize) -> Resolved {
-        let Some(depth) = depth.checked_sub(1) else { return Resolved::Nowhere };
-        let mut covering: Vec<&Route> =
-            self.routes.iter().filter(|route| route.prefix.contains(&via)).collect();
-        covering.sort_by_key(|route| (u8::MAX - route.prefix.prefix_len(), route.metric));
-        let mut answer = Resolved::Nowhere;
-        for route in covering {
-            let RouteKind::Unicast(hops) = &route.kind else { return answer };
-            for hop in hops {
-                let found = match (hop.port.and_then(|id| self.ports.get(id.index())), hop.via) {
-                    (Some(port), _) if !port.up => Resolved::Down,
-                    (Some(port), next) => Resolved::Link(port.id, next.unwrap_or(via)),
-                    (None, Some(next)) if next != via => self.resolve(next, depth),
-                    (None, _) => Resolved::Nowhere,
-                };
-                match found {
-                    Resolved::Link(..) => return found,
-                    Resolved::Down => answer = Resolved::Down,
-                    Resolved::Nowhere => {}
+    fn kind_mut(&mut self, number: u32) -> Option<&mut Kind> {
+        self.kinds.get_mut(usize::try_from(number).ok()?)
+    }
+
+    fn stranded(&self, route: &Route) -> Result<(), TablesError> {
+        if self.recursive.is_empty() {
+            return Ok(());
+        }
+        let number = self.kind_numbers.get(&route.kind);
+        match number.and_then(|number| self.kind(*number)?.resolution.unreachable) {
+            Some(via) => Err(TablesError::GatewayUnreachable { prefix: route.prefix, via }),
+            None => Ok(()),
+        }
+    }
+
+    /// The number of the route's kind, with one more route to it.
+    fn intern(&mut self, route: &Route) -> Result<u32, TablesError> {
+        if let Some(number) = self.kind_numbers.get(&route.kind).copied() {
+            if let Some(kind) = self.kind_mut(number) {
+                kind.routes += 1;
+            }
+            return Ok(number);
+        }
+        gateways::check(&self.ports, route)?;
+        let resolution = gateways::resolve(&self.ports, self, &route.kind);
+        let is_recursive = resolution.recursive;
+        let kind = Kind { kind: route.kind.clone(), routes: 1, resolution };
+        let number = match self.unused_kinds.pop() {
+            Some(number) => {
+                if let Some(unused) = self.kind_mut(number) {
+                    *unused = kind;
                 }
+                number
+            }
+            None => {
+                let full = TablesError::Full { prefix: route.prefix };
+                let number = u32::try_from(self.kinds.len()).map_err(|_| full)?;
+                self.kinds.push(kind);
+                number
+            }
+        };
+        if is_recursive {
+            self.recursive.insert(number);
+        }
+        self.kind_numbers.insert(route.kind.clone(), number);
+        Ok(number)
+    }
+
+    /// One route fewer has this kind.
+    fn release(&mut self, number: u32) {
+        let Some(kind) = self.kind_mut(number) else { return };
+        kind.routes -= 1;
+        if kind.routes == 0 {
+            let kind = kind.kind.clone();
+            self.kind_numbers.remove(&kind);
+            self.recursive.remove(&number);
+            self.unused_kinds.push(number);
+        }
+    }
+
+    /// Brings the forwarding table up to date after the declared routes to a prefix have changed.
+    fn changed(&mut self, prefix: IpNet) -> Result<(), TablesError> {
+        let decides = |number: &u32| {
+            let gateways = self.kind(*number).map(|kind| gateways::gateways(&kind.kind));
+            gateways.is_some_and(|mut gateways| gateways.any(|via| prefix.contains(&via)))
+        };
+        if self.recursive.iter().any(decides) {
+            let numbers = self.recursive.iter().copied().collect();
+            let changed = self.resolve_again(numbers);
+            self.refresh_users_of(&changed)?;
+        }
+        self.refresh(prefix)
+    }
+
+    /// Resolves kinds anew and returns those that came out otherwise.
+    fn resolve_again(&mut self, numbers: Vec<u32>) -> HashSet<u32> {
+        let mut changed = HashSet::new();
+        for number in numbers {
+            let Some(kind) = self.kind(number) else { continue };
+            let resolution = gateways::resolve(&self.ports, self, &kind.kind);
+            if resolution == kind.resolution {
+                continue;
+            }
+            if resolution.recursive {
+                self.recursive.insert(number);
+            } else {
+                self.recursive.remove(&number);
+            }
+            if let Some(kind) = self.kind_mut(number) {
+                kind.resolution = resolution;
+            }
+            changed.insert(number);
+        }
+        changed
+    }
+
+    fn refresh_users_of(&mut self, kinds: &HashSet<u32>) -> Result<(), TablesError> {
+        if kinds.is_empty() {
+            return Ok(());
+        }
+        let users: Vec<IpNet> = self
+            .declared
+            .iter()
+            .filter(|(_, entry)| kinds.contains(&entry.kind))
+            .map(|(prefix, _)| prefix)
+            .collect();
+        users.into_iter().try_for_each(|prefix| self.refresh(prefix))
+    }
+
+    /// Makes the forwarding table say about this prefix what ports and declared routes say: our own subnets first, then of
+    /// the routes that can be used now the one with the lowest metric, of equals the first.
+    fn refresh(&mut self, prefix: IpNet) -> Result<(), TablesError> {
+        let usable = |entry: &Entry| self.kind(entry.kind)?.resolution.way.clone();
+        let way = match self.connected.get(&prefix) {
+            Some(way) => Some(way.clone()),
+            None => self.declared.at(prefix).iter().find_map(usable),
+        };
+        let had = match way {
+            Some(way) => {
+                let full = |_| TablesError::Full { prefix };
+                let number = self.target(prefix, way)?;
+                let had = self.rib.insert(prefix, number).map_err(full)?;
+                if had == Some(number) {
+                    return Ok(());
+                }
+                self.use_target(number);
+                had
+            }
+            None => self.rib.remove(prefix),
+        };
+        if let Some(users) = had.and_then(|number| self.target_users.get_mut(usize::try_from(number).ok()?)) {
+            *users -= 1;
+            self.dead_targets += usize::from(*users == 0);
+        }
+        Ok(())
+    }
+
+    fn use_target(&mut self, number: u32) {
+        if let Some(users) = usize::try_from(number).ok().and_then(|at| self.target_users.get_mut(at)) {
+            self.dead_targets -= usize::from(*users == 0);
+            *users += 1;
+        }
+    }
+
+    /// The number of a target, which is there for readers before anything can lead to it.
+    fn target(&mut self, prefix: IpNet, way: Way) -> Result<u32, TablesError> {
+        let prefix_len = if prefix.addr().is_ipv6() { prefix.prefix_len() } else { 0 };
+        let target = Target { way, prefix_len };
+        if let Some(number) = self.target_numbers.get(&target) {
+            return Ok(*number);
+        }
+        let number = self.target_numbers.len();
+        self.targets.set(number, target.clone());
+        let number = u32::try_from(number).map_err(|_| TablesError::Full { prefix })?;
+        self.target_numbers.insert(target, number);
+        self.target_users.push(0);
+        self.dead_targets += 1;
+        Ok(number)
+    }
+
+    /// Begins numbers and forwarding table anew. Readers go on with the old ones until they take new tables.
+    fn forget_dead_targets(&mut self) {
+        let rib = std::mem::take(&mut self.rib);
+        let targets = std::mem::take(&mut self.targets);
+        self.target_numbers.clear();
+        self.target_users.clear();
+        self.dead_targets = 0;
+        self.waiting.clear();
+        for (prefix, number) in rib.iter() {
+            let target = usize::try_from(number).ok().and_then(|number| targets.get(number));
+            let Some(target) = target else { continue };
+            // What had room before has room now.
+            if let Ok(number) = self.target(prefix, target.way.clone())
+                && self.rib.insert(prefix, number).is_ok()
+            {
+                self.use_target(number);
             }
         }
-        answer
     }
 }
 
-fn host4(address: Ipv4Addr) -> Ipv4Net {
-    Ipv4Net::new_assert(address, 32)
+/// The declared routes that lead to an address, the longest prefix first, and of those by metric.
+impl gateways::Lookup for RouteTable {
+    fn kinds_to(&self, address: IpAddr) -> Vec<&RouteKind> {
+        let entries = self.declared.covering(address);
+        entries.into_iter().filter_map(|entry| Some(&self.kind(entry.kind)?.kind)).collect()
+    }
 }
 
-fn host6(address: Ipv6Addr) -> Ipv6Net {
-    Ipv6Net::new_assert(address, 128)
-}
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
-//! The read-only view that workers use: ports, routes, neighbours and settings, published as one snapshot.
+//! The read-only view that workers use: ports, neighbours and settings as of one moment, and the forwarding table,
+//! whose changes show in every snapshot at once.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -11,9 +12,10 @@ use nsrouter_wire::ipv6;
 use crate::config::{PortConfig, Route, Settings, TablesError};
 use crate::drop::DropReason;
 use crate::fib::Fib;
-use crate::multipath::HopGroup;
 use crate::neigh::NeighbourMap;
-use crate::routes;
+use crate::routes::RouteTable;
+use crate::targets::Targets;
+pub(crate) use crate::targets::{Target, Way};
 
 /// One port, ready for use.
 #[derive(Clone, Debug)]
@@ -77,42 +79,19 @@ impl Port {
     }
 }
 
-/// Where packets to a prefix go.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Way {
-    /// One of our own addresses.
-    Local,
-    /// The broadcast address of one of our subnets.
-    Broadcast,
-    /// A route that refuses, or no route.
-    Reject(DropReason),
-    /// The next hop is the destination itself.
-    OnLink(PortId),
-    /// A gateway.
-    Via(PortId, IpAddr),
-    /// One of several.
-    Group(Arc<HopGroup>),
-}
-
-/// What a value of the FIB stands for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Target {
-    pub(crate) way: Way,
-    /// Length of the route's prefix: Linux's `ICMPv6` rate limit depends on it. Always 0 for IPv4.
-    pub(crate) prefix_len: u8,
-}
-
 static NO_ROUTE: Target = Target { way: Way::Reject(DropReason::NoRoute), prefix_len: 0 };
 
 /// The snapshot. Cloning is cheap: everything behind it is shared.
 #[derive(Clone, Debug)]
 pub struct Tables {
-    ports: Arc<[Port]>,
-    fib: Arc<Fib>,
-    targets: Arc<[Target]>,
-    own4: Arc<[Ipv4Addr]>,
-    neighbours: Arc<NeighbourMap>,
-    settings: Arc<Settings>,
+    pub(crate) ports: Arc<[Port]>,
+    pub(crate) fib: Arc<Fib>,
+    pub(crate) targets: Arc<Targets>,
+    pub(crate) own4: Arc<[Ipv4Addr]>,
+    pub(crate) neighbours: Arc<NeighbourMap>,
+    pub(crate) settings: Arc<Settings>,
+    /// Says how old the oldest tables are that somebody still reads.
+    pub(crate) _generation: Arc<()>,
 }
 
 impl Tables {
@@ -121,18 +100,9 @@ impl Tables {
     /// # Errors
     /// [`TablesError`] names the port or route that does not fit.
     pub fn new(ports: &[PortConfig], routes: &[Route], settings: Settings) -> Result<Tables, TablesError> {
-        check_ports(ports)?;
-        let ports: Arc<[Port]> = (0..).zip(ports).map(|(id, config)| Port::new(PortId(id), config)).collect();
-        let routes::Built { fib, targets } = routes::build(&ports, routes)?;
-        let own4 = ports.iter().flat_map(|port| port.v4.iter().map(Ipv4Net::addr)).collect();
-        Ok(Tables {
-            ports,
-            fib,
-            targets: targets.into(),
-            own4,
-            neighbours: Arc::default(),
-            settings: Arc::new(settings),
-        })
+        let mut table = RouteTable::new(ports, settings)?;
+        table.configure(routes)?;
+        Ok(table.tables())
     }
 
     /// The same tables with other neighbours.
@@ -171,11 +141,6 @@ impl Tables {
     /// The port's link-local address, `None` for a port that is not there.
     pub fn port_link_local(&self, port: PortId) -> Option<Ipv6Addr> {
         self.port(port).map(|port| port.link_local)
-    }
-
-    /// Bytes of memory that the forwarding table uses.
-    pub fn fib_memory_bytes(&self) -> usize {
-        self.fib.memory_bytes()
     }
 
     #[inline]
@@ -232,7 +197,12 @@ impl Tables {
     }
 }
 
-fn check_ports(ports: &[PortConfig]) -> Result<(), TablesError> {
+/// The ports by number.
+pub(crate) fn ports(configs: &[PortConfig]) -> Arc<[Port]> {
+    (0..).zip(configs).map(|(id, config)| Port::new(PortId(id), config)).collect()
+}
+
+pub(crate) fn check_ports(ports: &[PortConfig]) -> Result<(), TablesError> {
     if ports.len() >= usize::from(u16::MAX) {
         return Err(TablesError::TooManyPorts(ports.len()));
     }

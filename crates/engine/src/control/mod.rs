@@ -6,7 +6,8 @@
 
 pub mod serve;
 
-mod monitor;
+pub(crate) mod monitor;
+mod routes;
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,11 +16,12 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TrySendError};
-use nsrouter_router::{Action, Event, Neighbours, Tables};
+use nsrouter_router::{Action, Event, Neighbours, Route, RouteTable, Tables, TablesError};
 use nsrouter_wire::frame::PortId;
 use tokio::net::unix::pipe;
 
-use crate::control::monitor::{Interfaces, KernelEvent, LinkState, Monitor};
+use crate::control::monitor::{KernelEvent, LinkState, Monitor};
+use crate::control::routes::Routes;
 use crate::status::NeighbourStatus;
 use crate::userspace::wake::Bell;
 use crate::userspace::worker::{Command, WorkerHandle};
@@ -28,8 +30,12 @@ use crate::userspace::{Plan, Shared, UserspaceError};
 /// How soon commands are offered again to a worker whose channel was full.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// How long after a change of routes or addresses they are asked for, in nanoseconds.
-const CONFIGURATION_PAUSE_NS: u64 = 10_000_000;
+/// How long after a change of addresses, or after messages were lost, the kernel is asked for what it has, in nanoseconds:
+/// such things come in swarms.
+const PAUSE_NS: u64 = 10_000_000;
+
+/// Changes of routes that are made before something else has its turn.
+const CHANGES_AT_ONCE: usize = 1024;
 
 /// What the control thread owns.
 #[derive(Debug)]
@@ -44,8 +50,9 @@ pub(crate) struct Control {
     neighbours: Neighbours,
     actions: Vec<Action>,
     tables: Arc<Tables>,
-    /// When the kernel's routes and addresses are to be asked for: a little after a change, for changes come in swarms.
-    configuration_due_ns: Option<u64>,
+    routes: Routes,
+    /// When the host port's addresses are to be asked for.
+    addresses_due_ns: Option<u64>,
 }
 
 impl Control {
@@ -55,6 +62,7 @@ impl Control {
         events: Receiver<Event>,
         bell: Bell,
         workers: Vec<WorkerHandle>,
+        table: RouteTable,
     ) -> Control {
         let tables = shared.tables.load_full();
         let neighbours = Neighbours::new(plan.neighbours.clone());
@@ -68,7 +76,8 @@ impl Control {
             neighbours,
             actions: Vec::new(),
             tables,
-            configuration_due_ns: None,
+            routes: Routes::new(table),
+            addresses_due_ns: None,
         }
     }
 
@@ -91,11 +100,12 @@ impl Control {
 
     fn prepare(&self) -> io::Result<(Monitor, pipe::Receiver)> {
         let bell = pipe::Receiver::from_owned_fd(self.bell.descriptor()?)?;
-        Ok((Monitor::new()?, bell))
+        Ok((Monitor::new(self.plan.interfaces())?, bell))
     }
 
     async fn serve(&mut self, mut monitor: Monitor, bell: pipe::Receiver) {
-        self.resynchronise(&monitor).await;
+        self.take_links(&monitor).await;
+        self.ask_for_all(0);
         while !self.shared.stop.load(Ordering::Acquire) {
             let pause = self.pause();
             tokio::select! {
@@ -104,19 +114,24 @@ impl Control {
                     while bell.try_read(&mut [0; 16]).is_ok() {}
                     self.bell.silence();
                 }
-                event = monitor.next() => match event {
-                    KernelEvent::Link(link) => self.link_changed(link),
-                    KernelEvent::Configuration => {
-                        let due = self.shared.clock.now_ns() + CONFIGURATION_PAUSE_NS;
-                        self.configuration_due_ns.get_or_insert(due);
+                event = monitor.next() => {
+                    let mut next = Some(event);
+                    for _ in 0..CHANGES_AT_ONCE {
+                        let Some(event) = next else { break };
+                        if self.take(event) {
+                            self.take_links(&monitor).await;
+                        }
+                        next = monitor.try_next();
                     }
-                    KernelEvent::Lost => self.resynchronise(&monitor).await,
-                },
+                }
+                routes = self.routes.asked() => self.take_routes(routes, &mut monitor),
                 () = tokio::time::sleep(pause) => {}
             }
-            if self.configuration_due_ns.is_some_and(|due| due <= self.shared.clock.now_ns()) {
-                self.take_configuration(&monitor).await;
+            let now = self.shared.clock.now_ns();
+            if self.addresses_due_ns.is_some_and(|due| due <= now) {
+                self.take_addresses(&monitor).await;
             }
+            self.routes.ask_if_due(now, || monitor.routes());
             self.advance();
         }
     }
@@ -127,7 +142,8 @@ impl Control {
             return RETRY;
         }
         let now = self.shared.clock.now_ns();
-        let deadline = self.neighbours.next_deadline().into_iter().chain(self.configuration_due_ns).min();
+        let deadline = self.neighbours.next_deadline().into_iter();
+        let deadline = deadline.chain(self.addresses_due_ns).chain(self.routes.due_ns()).min();
         let wait = deadline.map(|deadline| deadline.saturating_sub(now));
         // tokio's timers count milliseconds; one more so that the deadline has passed.
         wait.map_or(Duration::from_secs(3600), |wait_ns| {
@@ -146,9 +162,16 @@ impl Control {
             self.neighbours.event(&event, &self.tables, now, &mut self.actions);
         }
         self.neighbours.tick(&self.tables, now, &mut self.actions);
-        if let Some(map) = self.neighbours.map() {
-            self.publish(self.tables.with_neighbours(map));
-            self.list_neighbours();
+        let map = self.neighbours.map();
+        if map.is_some() || self.routes.take_changed() {
+            let is_new = map.is_some();
+            let map = map.unwrap_or_else(|| self.tables.neighbour_map());
+            // New tables tell the routes' memory how far the workers are.
+            let tables = self.routes.table.tables().with_neighbours(map);
+            self.publish(tables);
+            if is_new {
+                self.list_neighbours();
+            }
         }
         for action in std::mem::take(&mut self.actions) {
             match action {
@@ -161,6 +184,7 @@ impl Control {
     }
 
     fn publish(&mut self, tables: Tables) {
+        self.shared.routes.store(self.routes.table.prefixes(), Ordering::Relaxed);
         self.tables = Arc::new(tables);
         self.shared.tables.store(Arc::clone(&self.tables));
     }
@@ -210,39 +234,70 @@ impl Control {
         *self.shared.neighbours.lock().unwrap_or_else(PoisonError::into_inner) = list;
     }
 
-    /// Takes over the host port's addresses and the routes of the kernel's main table, where they have changed.
-    async fn take_configuration(&mut self, monitor: &Monitor) {
-        self.configuration_due_ns = None;
-        let mut is_changed = false;
-        if let Some(host) = self.plan.host_ifindex {
-            match monitor.addresses(host).await {
-                Ok(addresses) => {
-                    let taken = self.plan.take_addresses(&addresses);
-                    is_changed = taken.is_changed;
-                    for address in taken.homeless {
-                        self.shared.trouble(format!(
-                            "{address} is in no subnet that a port was started with, so it is the router's programs' alone"
-                        ));
-                    }
-                }
-                Err(error) => {
-                    self.shared.trouble(format!("the host port's addresses cannot be read: {error}"))
+    /// Does what the kernel tells of; true when it lost some of what it had to tell.
+    fn take(&mut self, event: KernelEvent) -> bool {
+        match event {
+            KernelEvent::Link(link) => self.link_changed(link),
+            KernelEvent::Addresses => self.ask_for_all(PAUSE_NS),
+            KernelEvent::Route(change) => {
+                let later = || self.shared.clock.now_ns() + PAUSE_NS;
+                if let Err(error) = self.routes.take(change, later) {
+                    self.tell_trouble(&error);
                 }
             }
+            KernelEvent::Lost => {
+                self.ask_for_all(PAUSE_NS);
+                return true;
+            }
         }
-        let routes = monitor.routes(&self.interfaces()).await;
-        if is_changed || routes != self.plan.learned {
-            self.plan.learned = routes;
-            self.rebuild();
+        false
+    }
+
+    /// Addresses and routes are asked for after this time. Of routes that go with an address or a link the kernel tells
+    /// nothing (`fib_sync_down_addr`, `fib_sync_down_dev`).
+    fn ask_for_all(&mut self, pause_ns: u64) {
+        let due = self.shared.clock.now_ns() + pause_ns;
+        self.addresses_due_ns.get_or_insert(due);
+        self.routes.ask_at(due);
+    }
+
+    fn tell_trouble(&self, error: &TablesError) {
+        self.shared.trouble(format!("the forwarding table lacks something: {error}"));
+    }
+
+    /// Takes over the host port's addresses, where they have changed.
+    async fn take_addresses(&mut self, monitor: &Monitor) {
+        self.addresses_due_ns = None;
+        let Some(host) = self.plan.host_ifindex else { return };
+        match monitor.addresses(host).await {
+            Ok(addresses) => {
+                let taken = self.plan.take_addresses(&addresses);
+                for address in taken.homeless {
+                    self.shared.trouble(format!(
+                        "{address} is in no subnet that a port was started with, so it is the router's programs' alone"
+                    ));
+                }
+                if taken.is_changed {
+                    self.ports_changed();
+                }
+            }
+            Err(error) => self.shared.trouble(format!("the host port's addresses cannot be read: {error}")),
         }
     }
 
-    fn interfaces(&self) -> Interfaces {
-        let ports = self.plan.ports.iter().map(|port| port.ifindex).collect();
-        Interfaces { host: self.plan.host_ifindex, ports }
+    /// Takes over the whole of the kernel's main table, or asks for it again if the answer broke off.
+    fn take_routes(&mut self, routes: Option<Vec<Route>>, monitor: &mut Monitor) {
+        // What was told while the table was read may be in it or not.
+        while let Some(event) = monitor.try_next() {
+            self.take(event);
+        }
+        self.routes.take_all(routes.as_deref()).iter().for_each(|error| self.tell_trouble(error));
+        if routes.is_none() {
+            self.routes.ask_at(self.shared.clock.now_ns() + PAUSE_NS);
+        }
     }
 
-    async fn resynchronise(&mut self, monitor: &Monitor) {
+    async fn take_links(&mut self, monitor: &Monitor) {
         let links = monitor.links().await;
         let gone: Vec<u32> = self
             .plan
@@ -253,12 +308,14 @@ impl Control {
             .collect();
         links.into_iter().for_each(|link| self.link_changed(link));
         gone.into_iter().for_each(|ifindex| self.link_changed(LinkState { ifindex, up: false, mtu: None }));
-        self.take_configuration(monitor).await;
     }
 
     /// A link that goes down takes its routes out at once; one that comes up brings them back. A new MTU
     /// holds from the next burst on.
     fn link_changed(&mut self, link: LinkState) {
+        if self.plan.host_ifindex == Some(link.ifindex) {
+            self.ask_for_all(PAUSE_NS);
+        }
         let Some(port) = self.plan.ports.iter_mut().find(|port| port.ifindex == link.ifindex) else { return };
         let mtu = link.mtu.unwrap_or(port.mtu);
         if (port.up, port.mtu) == (link.up, mtu) {
@@ -270,20 +327,16 @@ impl Control {
         }
         port.up = link.up;
         port.mtu = mtu;
-        self.rebuild();
+        self.ask_for_all(PAUSE_NS);
+        self.ports_changed();
     }
 
-    /// Makes the tables anew from ports and routes, and publishes them.
-    fn rebuild(&mut self) {
-        match self.plan.tables() {
-            Ok(tables) => {
-                let tables = match self.neighbours.map() {
-                    Some(map) => tables.with_neighbours(map),
-                    None => tables.with_neighbours(self.tables.neighbour_map()),
-                };
-                self.publish(tables);
-            }
-            Err(error) => self.shared.trouble(format!("the tables could not be rebuilt: {error}")),
+    /// Publishes the ports as they are now, and the routes that follow from them.
+    fn ports_changed(&mut self) {
+        if let Err(error) = self.routes.table.set_ports(&self.plan.port_configs()) {
+            self.tell_trouble(&error);
         }
+        let tables = self.routes.table.tables().with_neighbours(self.tables.neighbour_map());
+        self.publish(tables);
     }
 }

@@ -9,7 +9,7 @@ pub(crate) mod wake;
 pub(crate) mod worker;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -154,6 +154,8 @@ fn cpu_of(cpus: &[usize], worker: usize) -> Option<usize> {
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) tables: ArcSwap<Tables>,
+    /// Prefixes in the forwarding table.
+    pub(crate) routes: AtomicUsize,
     pub(crate) stop: AtomicBool,
     pub(crate) neighbours: Mutex<Vec<NeighbourStatus>>,
     /// By number.
@@ -237,9 +239,11 @@ impl Userspace {
         let host_ifindex = config.host.as_ref().ok().map(|host| host.ifindex);
         let ports = config.ports.iter().map(|open| open.port.clone()).collect();
         let plan = Plan::new(ports, config.routes, host_ifindex, settings, config.neighbours);
+        let mut table = plan.route_table()?;
         let shared = Arc::new(Shared {
             clock: Clock::new(),
-            tables: ArcSwap::from_pointee(plan.tables()?),
+            tables: ArcSwap::from_pointee(table.tables()),
+            routes: AtomicUsize::new(table.prefixes()),
             stop: AtomicBool::new(false),
             neighbours: Mutex::default(),
             workers: (0..workers)
@@ -296,7 +300,7 @@ impl Userspace {
             guards,
             cpus: config.cpus,
         };
-        let control = Control::new(plan, shared, event_rx, control_bell, handles);
+        let control = Control::new(plan, shared, event_rx, control_bell, handles, table);
         let (ready_tx, ready_rx) = crossbeam_channel::bounded(1);
         let farewell = Farewell(Arc::clone(&engine.shared));
         engine.spawn("nsr-control", move || {
@@ -381,6 +385,7 @@ impl Userspace {
             guard: self.guard.clone(),
             host_port: self.host.clone(),
             ports: ports.collect(),
+            routes: Some(self.shared.routes.load(Ordering::Relaxed)),
             totals: totals(&counters),
             drops: DropReason::ALL
                 .iter()

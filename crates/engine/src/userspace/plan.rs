@@ -1,17 +1,16 @@
 //! What the tables are made of, and how it follows what the kernel of the router's namespace is told.
 
 use ipnet::IpNet;
-use nsrouter_router::{NeighConfig, PortConfig, Route, Settings, Tables, TablesError};
+use nsrouter_router::{NeighConfig, PortConfig, Route, RouteTable, Settings, TablesError};
 
 use crate::Port;
+use crate::control::monitor::Interfaces;
 
-/// Ports, routes and settings: the control plane keeps it to make the tables anew when one of them changes.
+/// Ports, routes and settings: the control plane keeps it to change the tables when one of them changes.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) ports: Vec<Port>,
     pub(crate) routes: Vec<Route>,
-    /// Routes taken over from the kernel's main table.
-    pub(crate) learned: Vec<Route>,
     /// The host port's interface index, by which the kernel knows the lab.
     pub(crate) host_ifindex: Option<u32>,
     pub(crate) settings: Settings,
@@ -40,12 +39,11 @@ impl Plan {
         let homes = ports.iter().enumerate();
         let homes =
             homes.flat_map(|(index, port)| port.addresses.iter().map(move |net| (index, *net))).collect();
-        Plan { ports, routes, learned: Vec::new(), host_ifindex, settings, neighbours, homes }
+        Plan { ports, routes, host_ifindex, settings, neighbours, homes }
     }
 
-    pub(crate) fn tables(&self) -> Result<Tables, TablesError> {
-        let ports: Vec<PortConfig> = self
-            .ports
+    pub(crate) fn port_configs(&self) -> Vec<PortConfig> {
+        self.ports
             .iter()
             .map(|port| PortConfig {
                 name: port.name.clone(),
@@ -54,9 +52,20 @@ impl Plan {
                 addresses: port.addresses.clone(),
                 up: port.up,
             })
-            .collect();
-        let routes: Vec<Route> = self.routes.iter().chain(&self.learned).cloned().collect();
-        Tables::new(&ports, &routes, self.settings.clone())
+            .collect()
+    }
+
+    /// The configured routes between the ports.
+    pub(crate) fn route_table(&self) -> Result<RouteTable, TablesError> {
+        let mut table = RouteTable::new(&self.port_configs(), self.settings.clone())?;
+        table.configure(&self.routes)?;
+        Ok(table)
+    }
+
+    /// What the kernel calls the ways out that are ours.
+    pub(crate) fn interfaces(&self) -> Interfaces {
+        let ports = self.ports.iter().map(|port| port.ifindex).collect();
+        Interfaces { host: self.host_ifindex, ports }
     }
 
     /// Gives every address of the host port to the port whose subnet it is in, and takes away what is no longer there.

@@ -1,50 +1,54 @@
 //! The forwarding table: prefixes of both families to values, kept whole (for the writer) and as tries (for readers).
 
+mod arena;
+mod prefixes;
 mod trie;
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+pub(crate) use prefixes::Prefixes;
 pub use trie::{MAX_VALUE, TrieFull};
-use trie::{Trie, Writer};
+use trie::{Root, Trie, Writer};
 
 /// The readers' side. What a value means is the business of whoever wrote it.
 #[derive(Debug, Default)]
 pub struct Fib {
-    v4: Trie<4>,
-    v6: Trie<16>,
+    trie: Trie,
 }
 
 impl Fib {
     /// The value of the longest prefix that covers `address`.
     #[inline]
     pub fn lookup4(&self, address: Ipv4Addr) -> Option<u32> {
-        self.v4.lookup(address.octets())
+        self.trie.lookup4(u32::from(address))
     }
 
     /// The value of the longest prefix that covers `address`.
     #[inline]
     pub fn lookup6(&self, address: Ipv6Addr) -> Option<u32> {
-        self.v6.lookup(address.octets())
-    }
-
-    /// Bytes of memory in use.
-    pub fn memory_bytes(&self) -> usize {
-        self.v4.memory_bytes() + self.v6.memory_bytes()
+        self.trie.lookup6(u128::from(address))
     }
 }
+
+/// Nodes that no lookup can find any more, though one that has begun may still be inside.
+#[derive(Debug, Default)]
+pub(crate) struct Retired(Vec<usize>);
 
 /// The writer's side: every prefix with its value, and the [`Fib`] kept equal to that, in place.
 #[derive(Debug, Default)]
 pub struct Rib {
     fib: Arc<Fib>,
-    writer4: Writer,
-    writer6: Writer,
-    v4: BTreeMap<(Ipv4Addr, u8), u32>,
-    v6: BTreeMap<(Ipv6Addr, u8), u32>,
+    writer: Writer,
+    v4: Prefixes<u32, u32>,
+    v6: Prefixes<u128, u32>,
+}
+
+/// An IPv4 address as the first bits of a key.
+fn key4(address: u32) -> u128 {
+    u128::from(address) << 96
 }
 
 impl Rib {
@@ -63,61 +67,94 @@ impl Rib {
         self.v4.len() + self.v6.len()
     }
 
-    /// Gives `prefix` a value (at most [`MAX_VALUE`]), in place of any that it had. Readers see it at once.
+    /// Bytes of memory that readers go through.
+    pub fn fib_memory_bytes(&self) -> usize {
+        self.writer.memory_bytes()
+    }
+
+    /// The value of exactly this prefix.
+    pub fn get(&self, prefix: IpNet) -> Option<u32> {
+        let length = prefix.prefix_len();
+        match prefix {
+            IpNet::V4(net) => self.v4.get(u32::from(net.network()), length).copied(),
+            IpNet::V6(net) => self.v6.get(u128::from(net.network()), length).copied(),
+        }
+    }
+
+    /// Every prefix with its value.
+    pub fn iter(&self) -> impl Iterator<Item = (IpNet, u32)> {
+        let v4 = self.v4.iter().map(|(address, length, value)| (net4(address, length), *value));
+        v4.chain(self.v6.iter().map(|(address, length, value)| (net6(address, length), *value)))
+    }
+
+    /// Gives `prefix` a value (at most [`MAX_VALUE`]) and returns the one that it had. Readers see it at once.
     ///
     /// # Errors
     /// [`TrieFull`] when the value is larger than that, or no memory of the table's is left; nothing changed then.
-    pub fn insert(&mut self, prefix: IpNet, value: u32) -> Result<(), TrieFull> {
+    pub fn insert(&mut self, prefix: IpNet, value: u32) -> Result<Option<u32>, TrieFull> {
         if value > MAX_VALUE {
             return Err(TrieFull);
         }
+        let length = prefix.prefix_len();
+        let had = self.get(prefix);
+        let trie = &self.fib.trie;
         match prefix {
             IpNet::V4(net) => {
-                let key = (net.network(), net.prefix_len());
-                let is_new = !self.v4.contains_key(&key);
-                self.writer4.insert(&self.fib.v4, key.0.octets(), key.1, value, is_new)?;
-                self.v4.insert(key, value);
+                let address = u32::from(net.network());
+                self.writer.insert(trie, Root::V4, key4(address), length, value, had.is_none())?;
+                self.v4.insert(address, length, value);
             }
             IpNet::V6(net) => {
-                let key = (net.network(), net.prefix_len());
-                let is_new = !self.v6.contains_key(&key);
-                self.writer6.insert(&self.fib.v6, key.0.octets(), key.1, value, is_new)?;
-                self.v6.insert(key, value);
+                let address = u128::from(net.network());
+                self.writer.insert(trie, Root::V6, address, length, value, had.is_none())?;
+                self.v6.insert(address, length, value);
             }
         }
-        Ok(())
+        Ok(had)
     }
 
     /// Takes `prefix` out and returns the value that it had. Readers see it at once.
     pub fn remove(&mut self, prefix: IpNet) -> Option<u32> {
+        let length = prefix.prefix_len();
+        let trie = &self.fib.trie;
         match prefix {
             IpNet::V4(net) => {
-                let value = self.v4.remove(&(net.network(), net.prefix_len()))?;
-                let cover = (0..net.prefix_len()).rev().find_map(|length| {
-                    let shorter = Ipv4Net::new_assert(net.network(), length).network();
-                    Some((length, *self.v4.get(&(shorter, length))?))
-                });
-                self.writer4.remove(&self.fib.v4, net.network().octets(), net.prefix_len(), cover);
+                let address = u32::from(net.network());
+                let value = self.v4.remove(address, length)?;
+                let cover = self.v4.cover(address, length).map(|(_, length, value)| (length, *value));
+                self.writer.remove(trie, Root::V4, key4(address), length, cover);
                 Some(value)
             }
             IpNet::V6(net) => {
-                let value = self.v6.remove(&(net.network(), net.prefix_len()))?;
-                let cover = (0..net.prefix_len()).rev().find_map(|length| {
-                    let shorter = Ipv6Net::new_assert(net.network(), length).network();
-                    Some((length, *self.v6.get(&(shorter, length))?))
-                });
-                self.writer6.remove(&self.fib.v6, net.network().octets(), net.prefix_len(), cover);
+                let address = u128::from(net.network());
+                let value = self.v6.remove(address, length)?;
+                let cover = self.v6.cover(address, length).map(|(_, length, value)| (length, *value));
+                self.writer.remove(trie, Root::V6, address, length, cover);
                 Some(value)
             }
         }
     }
 
-    /// Lets the memory of removed prefixes be used again; only when every reader has finished
-    /// the lookups that it had begun before the removals, that is once all workers have gone through a round.
-    pub fn reclaim(&mut self) {
-        self.writer4.reclaim();
-        self.writer6.reclaim();
+    /// The memory of what was removed since last asked.
+    pub(crate) fn take_retired(&mut self) -> Retired {
+        Retired(self.writer.take_retired())
     }
+
+    /// Lets that memory be used again; only when every reader has finished the lookups that it had begun before it
+    /// was taken.
+    pub(crate) fn reuse(&mut self, retired: Retired) {
+        self.writer.reuse(&self.fib.trie, retired.0);
+    }
+}
+
+/// The prefix of these numbers; a length that is too long is cut.
+pub(crate) fn net4(address: u32, length: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from(address), length.min(32)))
+}
+
+/// The prefix of these numbers; a length that is too long is cut.
+pub(crate) fn net6(address: u128, length: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::from(address), length.min(128)))
 }
 
 #[cfg(test)]
@@ -155,7 +192,8 @@ mod tests {
                     }
                     None => prop_assert_eq!(rib.remove(IpNet::V4(*net)), oracle.remove(net)),
                 }
-                rib.reclaim();
+                let retired = rib.take_retired();
+                rib.reuse(retired);
                 for probe in probes.iter().chain([net]) {
                     for address in [probe.network(), probe.broadcast()] {
                         let expected = oracle.get_lpm(&address.into()).map(|(_, value)| *value);
@@ -181,7 +219,8 @@ mod tests {
                     }
                     None => prop_assert_eq!(rib.remove(IpNet::V6(*net)), oracle.remove(net)),
                 }
-                rib.reclaim();
+                let retired = rib.take_retired();
+                rib.reuse(retired);
             }
             for (probe, _) in &steps {
                 for address in [probe.network(), probe.broadcast()] {
@@ -218,6 +257,6 @@ mod tests {
         assert_eq!(rib.len(), 0);
         assert_eq!(fib.lookup4([10, 10, 251, 2].into()), None);
         assert_eq!(fib.lookup6("fd00:251::2".parse().unwrap()), None);
-        assert!(fib.memory_bytes() < 4 << 20, "{} bytes", fib.memory_bytes());
+        assert!(rib.fib_memory_bytes() < 4 << 20, "{} bytes", rib.fib_memory_bytes());
     }
 }

@@ -1,282 +1,411 @@
-//! Longest-prefix match by direct indexing: 16 bits at the root, then 8 bits a level, in cells that one writer changes
-//! in place while any number of readers look up.
+//! Longest-prefix match by direct indexing, in cells that one writer changes in place while any number of readers look up.
 //!
-//! A cell is empty, a value with the length of the prefix that put it there, or a link to a group of 256 cells one
-//! level down. A prefix is written only at the level in which its length falls; a lookup that ends in an empty cell
-//! falls back to what the cell above would have held (a group remembers that as its default). So one insertion writes
-//! at most 65,536 cells (a default route), and usually one.
+//! An address is 128 bits, an IPv4 address the first 32 of them. The root takes 16 bits, the levels below it 8 up to bit 32 (as
+//! IPv4 wants it, where a level is full) and 4 from there on (as IPv6 wants it, where it is nearly empty). A cell is empty,
+//! a value with the length of the prefix that put it there, or a link to a node further down; a link may skip levels in
+//! which there is nothing to decide, and then the node's key says what has to stand in the bits between.
 //!
-//! Readers see each cell before or after its change, never between: a lookup during an update gives the old or the new
-//! answer.
+//! Each cell holds what the longest prefix covering it says, shorter ones included, so that exactly one cell, read once,
+//! decides a lookup: readers get the answer of before or after a change, and there is no way for them to miss a shorter
+//! prefix while a longer one goes. The price is the writer's: a change of a short prefix rewrites all cells under it which
+//! no longer one covers.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use crate::fib::arena::{Arena, UNIT_CELLS};
 
-/// Set in a cell that links to a group.
+/// Set in a cell that links to a node, whose first unit the low bits number.
 const LINK: u32 = 1 << 31;
-/// Where the length within the level (0 to 16) is kept in a cell with a value.
-const LENGTH_SHIFT: u32 = 26;
+/// Set in a link that skips levels.
+const SKIP: u32 = 1 << 30;
+/// Where the prefix length (0 to 128) is kept in a cell with a value.
+const LENGTH_SHIFT: u32 = 23;
 const VALUE_MASK: u32 = (1 << LENGTH_SHIFT) - 1;
 
 /// The largest value that a prefix can have.
 pub const MAX_VALUE: u32 = VALUE_MASK - 1;
 
 const ROOT_BITS: u32 = 16;
-const GROUP_CELLS: usize = 256;
-/// Groups are allocated this many at a time: 256 KiB, so that a small table stays small.
-const CHUNK_GROUPS: usize = 256;
-/// Room for a million groups, 1 GiB; the chunks beyond those in use cost 24 bytes each.
-const MAX_CHUNKS: usize = 4096;
+const ROOT_CELLS: usize = 1 << ROOT_BITS;
+/// Where levels become narrow.
+const WIDE_BITS: u32 = 32;
 
-fn cells(count: usize) -> Box<[AtomicU32]> {
-    (0..count).map(|_| AtomicU32::new(0)).collect()
+/// A node begins with a unit of its own: four cells of key, then these.
+const AT: usize = 4;
+const DEFAULT: usize = 5;
+const PREFIXES: usize = 6;
+const CHILDREN: usize = 7;
+
+/// A family's root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Root {
+    V4,
+    V6,
 }
 
-fn value_cell(value: u32, length: u32) -> u32 {
-    length << LENGTH_SHIFT | (value + 1)
-}
-
-fn length_of(cell: u32) -> u32 {
-    cell >> LENGTH_SHIFT
-}
-
-/// Index of a group in the arena.
-fn group_of(cell: u32) -> usize {
-    // 31 bits: fits a usize wherever this crate is used.
-    (cell & !LINK) as usize
-}
-
-#[derive(Debug)]
-struct Chunk {
-    cells: Box<[AtomicU32]>,
-    /// What a group's empty cells fall back to: the value of the cell above, had it no group.
-    defaults: Box<[AtomicU32]>,
-}
-
-/// The table for addresses of `N` bytes: readers' side, and the writer's through [`Writer`].
-#[derive(Debug)]
-pub(crate) struct Trie<const N: usize> {
-    root: Box<[AtomicU32]>,
-    chunks: Box<[OnceLock<Chunk>]>,
-}
-
-impl<const N: usize> Default for Trie<N> {
-    fn default() -> Self {
-        let chunks = (0..MAX_CHUNKS).map(|_| OnceLock::new()).collect();
-        Trie { root: cells(1 << ROOT_BITS), chunks }
+impl Root {
+    /// Its first cell.
+    const fn cell(self) -> usize {
+        match self {
+            Root::V4 => 0,
+            Root::V6 => ROOT_CELLS,
+        }
     }
 }
 
-impl<const N: usize> Trie<N> {
-    /// The value of the longest prefix that covers `address`.
+/// The number of index bits of the level that begins at bit `at`.
+#[inline]
+const fn stride(at: u32) -> u32 {
+    if at < WIDE_BITS { 8 } else { 4 }
+}
+
+/// The first bit of the level that bit number `bit` belongs to; 0 for the root's.
+const fn level_of(bit: u32) -> u32 {
+    match bit {
+        0..16 => 0,
+        16..24 => 16,
+        24..32 => 24,
+        _ => bit / 4 * 4,
+    }
+}
+
+/// The first bit of the level in which a prefix of this length ends.
+const fn level_of_prefix(length: u32) -> u32 {
+    if length == 0 { 0 } else { level_of(length - 1) }
+}
+
+const fn value_cell(value: u32, length: u32) -> u32 {
+    length << LENGTH_SHIFT | (value + 1)
+}
+
+const fn length_of(cell: u32) -> u32 {
+    cell >> LENGTH_SHIFT
+}
+
+/// Whether a prefix of `length` bits decides over what the cell holds: nothing, or a prefix that is no longer.
+const fn gives_way(cell: u32, length: u32) -> bool {
+    cell == 0 || length_of(cell) <= length
+}
+
+/// The first cell of the node that a link leads to.
+#[inline]
+const fn node_of(link: u32) -> usize {
+    // 30 bits: they fit a usize wherever this crate is used.
+    (link & (SKIP - 1)) as usize * UNIT_CELLS
+}
+
+/// The first `bits` of the key, the others zero.
+const fn masked(key: u128, bits: u32) -> u128 {
+    if bits == 0 { 0 } else { key & u128::MAX << (128 - bits) }
+}
+
+/// The `bits` bits of the key that begin at bit `at`, as an index.
+fn index(key: u128, at: u32, bits: u32) -> usize {
+    // At most 16 bits: they fit.
+    usize::try_from(key << at >> (128 - bits)).unwrap_or(0)
+}
+
+/// The readers' side.
+#[derive(Debug, Default)]
+pub(super) struct Trie {
+    arena: Arena,
+}
+
+impl Trie {
+    /// The value of the longest IPv4 prefix that covers the address.
     #[inline]
-    pub(crate) fn lookup(&self, address: [u8; N]) -> Option<u32> {
-        let mut cell =
-            self.root[usize::from(u16::from_be_bytes([address[0], address[1]]))].load(Ordering::Acquire);
-        if cell & LINK != 0 {
-            let mut path = [0u32; N];
-            let mut depth = 0;
-            for octet in &address[2..] {
-                path[depth] = cell;
-                depth += 1;
-                let group = group_of(cell);
-                let chunk = self.chunks[group / CHUNK_GROUPS].get()?;
-                let at = group % CHUNK_GROUPS * GROUP_CELLS + usize::from(*octet);
-                cell = chunk.cells[at].load(Ordering::Acquire);
-                if cell & LINK == 0 {
+    pub(super) fn lookup4(&self, address: u32) -> Option<u32> {
+        self.lookup::<32>(Root::V4, u64::from(address) << 32, 0)
+    }
+
+    /// The value of the longest IPv6 prefix that covers the address.
+    #[inline]
+    pub(super) fn lookup6(&self, address: u128) -> Option<u32> {
+        #[allow(clippy::cast_possible_truncation)] // the two halves
+        let (high, low) = ((address >> 64) as u64, address as u64);
+        self.lookup::<128>(Root::V6, high, low)
+    }
+
+    /// `BITS` is the family's address length; what lies beyond is compiled away.
+    #[inline(always)]
+    fn lookup<const BITS: u32>(&self, root: Root, high: u64, low: u64) -> Option<u32> {
+        // Masked to at most 16 bits: they fit a usize.
+        let mut cell = self.arena.load(root.cell() + (high >> (64 - ROOT_BITS)) as usize);
+        let mut at = ROOT_BITS;
+        while cell & LINK != 0 && at < BITS {
+            let node = node_of(cell);
+            if cell & SKIP != 0 {
+                at = self.arena.load(node + AT);
+                if !self.key_matches::<BITS>(node, at, high, low) {
+                    cell = self.arena.load(node + DEFAULT);
                     break;
                 }
             }
-            // Rare in a full table: no prefix of this level covers the address, so a level above decides.
-            while cell == 0 && depth > 0 {
-                depth -= 1;
-                cell = self.default_of(group_of(path[depth])).load(Ordering::Acquire);
-            }
+            let bits = stride(at);
+            let word = if BITS <= 64 || at < 64 { high } else { low };
+            #[allow(clippy::cast_possible_truncation)] // 8 bits at most
+            let index = (word << (at % 64) >> (64 - bits)) as usize;
+            cell = self.arena.load(node + UNIT_CELLS + index);
+            at += bits;
         }
         (cell & VALUE_MASK).checked_sub(1)
     }
 
-    fn default_of(&self, group: usize) -> &AtomicU32 {
-        static NONE: AtomicU32 = AtomicU32::new(0);
-        match self.chunks[group / CHUNK_GROUPS].get() {
-            Some(chunk) => &chunk.defaults[group % CHUNK_GROUPS],
-            None => &NONE,
+    /// Whether the address begins with the first `at` bits of the node's key; `at` is 24 to 128.
+    #[inline(always)]
+    fn key_matches<const BITS: u32>(&self, node: usize, at: u32, high: u64, low: u64) -> bool {
+        let word = |first: usize| {
+            u64::from(self.arena.load(node + first)) << 32 | u64::from(self.arena.load(node + first + 1))
+        };
+        let differs = high ^ word(0);
+        if BITS <= 64 || at <= 64 {
+            return differs >> (64 - at.min(64)) == 0;
         }
+        (differs | (low ^ word(2)) >> (128 - at)) == 0
     }
 
-    fn group(&self, group: usize) -> &[AtomicU32] {
-        match self.chunks[group / CHUNK_GROUPS].get() {
-            Some(chunk) => &chunk.cells[group % CHUNK_GROUPS * GROUP_CELLS..][..GROUP_CELLS],
-            None => &[],
-        }
+    fn key(&self, node: usize) -> u128 {
+        (0..AT).fold(0, |key, cell| key << 32 | u128::from(self.arena.load(node + cell)))
     }
 
-    /// Bytes of memory in use.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        let chunks = self.chunks.iter().filter(|chunk| chunk.get().is_some()).count();
-        let cells = self.root.len() + chunks * CHUNK_GROUPS * (GROUP_CELLS + 1);
-        cells * size_of::<AtomicU32>() + self.chunks.len() * size_of::<OnceLock<Chunk>>()
+    fn at(&self, node: usize) -> u32 {
+        self.arena.load(node + AT)
+    }
+
+    /// The node's cells: their number, and where they begin.
+    fn cells(&self, node: usize) -> std::ops::Range<usize> {
+        let first = node + UNIT_CELLS;
+        first..first + (1 << stride(self.at(node)))
+    }
+
+    fn adjust(&self, counter: usize, by: i32) {
+        self.arena.store(counter, self.arena.load(counter).wrapping_add_signed(by));
+    }
+
+    /// Stores `new` in every cell of `cells` and below that gives way to a prefix of this length.
+    fn spread(&self, cells: std::ops::Range<usize>, length: u32, new: u32) {
+        for at in cells {
+            let seen = self.arena.load(at);
+            if seen & LINK == 0 {
+                if gives_way(seen, length) {
+                    self.arena.store(at, new);
+                }
+                continue;
+            }
+            let node = node_of(seen);
+            // What the whole node lies in: if that is longer, so is everything inside.
+            if gives_way(self.arena.load(node + DEFAULT), length) {
+                self.arena.store(node + DEFAULT, new);
+                self.spread(self.cells(node), length, new);
+            }
+        }
     }
 }
 
-/// The table is full: no group is left for a prefix.
+/// The table is full: no node is left for a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the forwarding table is full")]
 pub struct TrieFull;
 
-/// The one writer's own notes about a [`Trie`]: which groups are in use, and by how many prefixes.
-#[derive(Debug, Default)]
-pub(crate) struct Writer {
-    users: Vec<u32>,
-    free: Vec<usize>,
+/// The one writer's own notes about a [`Trie`]: which units are in use.
+#[derive(Debug)]
+pub(super) struct Writer {
+    next_unit: usize,
+    /// Unused nodes, by whether they are wide.
+    free: [Vec<usize>; 2],
     /// Unlinked, but a reader that began before may still be inside.
     retired: Vec<usize>,
 }
 
-/// The level of a prefix: how many whole groups lie above its cells, and its length within them.
-fn level(length: u8) -> (usize, u32) {
-    let length = u32::from(length);
-    if length <= ROOT_BITS {
-        return (0, length);
+impl Default for Writer {
+    fn default() -> Self {
+        Writer { next_unit: 2 * ROOT_CELLS / UNIT_CELLS, free: Default::default(), retired: Vec::new() }
     }
-    let below = length - ROOT_BITS;
-    ((below.div_ceil(8)) as usize, (below - 1) % 8 + 1)
+}
+
+/// A step on the way down: the cell that was followed, and the node that it links to.
+#[derive(Clone, Copy)]
+struct Step {
+    cell: usize,
+    node: usize,
+}
+
+/// Units of a node: its first one, and its cells.
+const fn units(wide: bool) -> usize {
+    if wide { 17 } else { 2 }
 }
 
 impl Writer {
-    /// Gives `prefix` a value, in place of any that it had; `is_new` when it had none.
-    pub(crate) fn insert<const N: usize>(
+    /// Bytes of memory in use.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.next_unit * UNIT_CELLS * size_of::<u32>()
+    }
+
+    /// Gives the first `length` bits of `key` a value, in place of any that they had; `is_new` when they had none.
+    pub(super) fn insert(
         &mut self,
-        trie: &Trie<N>,
-        prefix: [u8; N],
+        trie: &Trie,
+        root: Root,
+        key: u128,
         length: u8,
         value: u32,
         is_new: bool,
     ) -> Result<(), TrieFull> {
-        let (depth, within) = level(length);
-        if self.free.len() < depth && self.users.len() + depth > MAX_CHUNKS * CHUNK_GROUPS {
+        let length = u32::from(length);
+        // At most two nodes: one where ways part, and the prefix's own.
+        if self.next_unit + 2 * units(true) > trie.arena.units() {
             return Err(TrieFull);
         }
-        let mut group = None;
-        for step in 0..depth {
-            let cell = Self::cell(trie, group, prefix, step);
-            let link = cell.load(Ordering::Relaxed);
-            let next = if link & LINK != 0 {
-                group_of(link)
-            } else {
-                let next = self.allocate(trie);
-                trie.default_of(next).store(link, Ordering::Relaxed);
-                let index = u32::try_from(next).map_err(|_| TrieFull)?;
-                // Whoever sees the link also sees the group's default and its empty cells.
-                cell.store(LINK | index, Ordering::Release);
-                next
-            };
-            self.users[next] += u32::from(is_new);
-            group = Some(next);
-        }
-        let new = value_cell(value, within);
-        Self::each_cell(trie, group, prefix, depth, within, |old| {
-            (old == 0 || length_of(old) <= within).then_some(new)
-        });
+        let level = level_of_prefix(length);
+        let cells = if level == 0 {
+            covered(root.cell(), key, 0, ROOT_BITS, length)
+        } else {
+            let node = self.reach(trie, root, key, level);
+            if is_new {
+                trie.adjust(node + PREFIXES, 1);
+            }
+            covered(node + UNIT_CELLS, key, level, stride(level), length)
+        };
+        trie.spread(cells, length, value_cell(value, length));
         Ok(())
     }
 
-    /// Takes `prefix` out; `replacement` is the longest shorter prefix with its value that covers it.
-    pub(crate) fn remove<const N: usize>(
+    /// Takes a prefix out that is there; `cover` is the longest shorter one that covers it, with its value.
+    pub(super) fn remove(
         &mut self,
-        trie: &Trie<N>,
-        prefix: [u8; N],
+        trie: &Trie,
+        root: Root,
+        key: u128,
         length: u8,
-        replacement: Option<(u8, u32)>,
+        cover: Option<(u8, u32)>,
     ) {
-        let (depth, within) = level(length);
-        let mut path = [0; N];
-        let mut group = None;
-        for (step, slot) in path.iter_mut().enumerate().take(depth) {
-            let link = Self::cell(trie, group, prefix, step).load(Ordering::Relaxed);
+        let length = u32::from(length);
+        let new = cover.map_or(0, |(length, value)| value_cell(value, u32::from(length)));
+        let level = level_of_prefix(length);
+        if level == 0 {
+            return trie.spread(covered(root.cell(), key, 0, ROOT_BITS, length), length, new);
+        }
+        let mut path = Vec::with_capacity(28);
+        let mut cell = root.cell() + index(key, 0, ROOT_BITS);
+        loop {
+            let link = trie.arena.load(cell);
             if link & LINK == 0 {
                 return;
             }
-            *slot = group_of(link);
-            group = Some(*slot);
+            let node = node_of(link);
+            path.push(Step { cell, node });
+            let at = trie.at(node);
+            if at >= level {
+                break;
+            }
+            cell = node + UNIT_CELLS + index(key, at, stride(at));
         }
-        // A shorter prefix of another level is found by falling back, so the cells become empty.
-        let new = match replacement.map(|(length, value)| (level(length), value)) {
-            Some(((its_depth, its_within), value)) if its_depth == depth => value_cell(value, its_within),
-            _ => 0,
-        };
-        Self::each_cell(trie, group, prefix, depth, within, |old| {
-            (old != 0 && length_of(old) == within).then_some(new)
-        });
-        for step in (0..depth).rev() {
-            let used = path[step];
-            self.users[used] -= 1;
-            if self.users[used] == 0 {
-                let above = if step == 0 { None } else { Some(path[step - 1]) };
-                let default = trie.default_of(used).load(Ordering::Relaxed);
-                Self::cell(trie, above, prefix, step).store(default, Ordering::Release);
-                self.retired.push(used);
+        let Some(Step { node, .. }) = path.last().copied() else { return };
+        trie.spread(covered(node + UNIT_CELLS, key, level, stride(level), length), length, new);
+        trie.adjust(node + PREFIXES, -1);
+        self.prune(trie, &mut path);
+    }
+
+    /// Unlinks the last nodes of the path as long as they decide nothing.
+    fn prune(&mut self, trie: &Trie, path: &mut Vec<Step>) {
+        while let Some(Step { cell, node }) = path.pop() {
+            if trie.arena.load(node + PREFIXES) > 0 {
+                return;
+            }
+            let links = trie.arena.load(node + CHILDREN);
+            if links > 1 {
+                return;
+            }
+            let child = trie.cells(node).map(|cell| trie.arena.load(cell)).find(|cell| cell & LINK != 0);
+            // What its cells hold beside a link is what the node as a whole lies in.
+            trie.arena.store(cell, child.map_or(trie.arena.load(node + DEFAULT), |link| link | SKIP));
+            self.retired.push(node);
+            match path.last() {
+                Some(above) if child.is_none() => trie.adjust(above.node + CHILDREN, -1),
+                Some(_) | None => return,
             }
         }
     }
 
-    /// Makes groups that were unlinked usable again. Only when every reader has finished the lookups that it had begun
-    /// before: once all workers have gone through a round.
-    pub(crate) fn reclaim(&mut self) {
-        self.free.append(&mut self.retired);
-    }
-
-    /// The cell that `prefix` goes through at `step`: in the root, or in `group`.
-    fn cell<const N: usize>(
-        trie: &Trie<N>,
-        group: Option<usize>,
-        prefix: [u8; N],
-        step: usize,
-    ) -> &AtomicU32 {
-        match group {
-            None => &trie.root[usize::from(u16::from_be_bytes([prefix[0], prefix[1]]))],
-            Some(group) => &trie.group(group)[usize::from(prefix[step + 1])],
+    /// The node in which prefixes end that begin with `key` and belong to the level at bit `level`.
+    fn reach(&mut self, trie: &Trie, root: Root, key: u128, level: u32) -> usize {
+        let mut above = None;
+        let mut cell = root.cell() + index(key, 0, ROOT_BITS);
+        let mut end = ROOT_BITS;
+        loop {
+            let seen = trie.arena.load(cell);
+            let mut parts = level;
+            if seen & LINK != 0 {
+                let node = node_of(seen);
+                let at = trie.at(node);
+                let common = (trie.key(node) ^ key).leading_zeros();
+                if at <= level && common >= at {
+                    if at == level {
+                        return node;
+                    }
+                    above = Some(node);
+                    end = at + stride(at);
+                    cell = node + UNIT_CELLS + index(key, at, stride(at));
+                    continue;
+                }
+                parts = level_of(common).min(level);
+            }
+            // A new node, where the ways part or where the prefix ends, goes between the cell and what it holds.
+            let node = self.allocate(parts);
+            let (key, default) = (
+                masked(key, parts),
+                match seen & LINK {
+                    0 => seen,
+                    _ => trie.arena.load(node_of(seen) + DEFAULT),
+                },
+            );
+            for (word, at) in (node..node + AT).enumerate() {
+                // The 32 bits of the key's word.
+                trie.arena.store(at, u32::try_from(key << (32 * word) >> 96).unwrap_or(0));
+            }
+            trie.arena.store(node + AT, parts);
+            trie.arena.store(node + DEFAULT, default);
+            trie.arena.store(node + PREFIXES, 0);
+            trie.arena.store(node + CHILDREN, 0);
+            trie.cells(node).for_each(|cell| trie.arena.store(cell, default));
+            if seen & LINK != 0 {
+                let below = trie.key(node_of(seen));
+                trie.arena.store(node + UNIT_CELLS + index(below, parts, stride(parts)), seen | SKIP);
+                trie.arena.store(node + CHILDREN, 1);
+            } else if let Some(above) = above {
+                trie.adjust(above + CHILDREN, 1);
+            }
+            let skip = if parts == end { 0 } else { SKIP };
+            // Whoever sees the link also sees the node.
+            let unit = u32::try_from(node / UNIT_CELLS).unwrap_or(0);
+            trie.arena.store(cell, LINK | skip | unit);
         }
     }
 
-    fn allocate<const N: usize>(&mut self, trie: &Trie<N>) -> usize {
-        if let Some(group) = self.free.pop() {
-            for cell in trie.group(group) {
-                cell.store(0, Ordering::Relaxed);
-            }
-            return group;
+    fn allocate(&mut self, at: u32) -> usize {
+        let wide = stride(at) == 8;
+        if let Some(node) = self.free[usize::from(wide)].pop() {
+            return node;
         }
-        let group = self.users.len();
-        trie.chunks[group / CHUNK_GROUPS].get_or_init(|| Chunk {
-            cells: cells(CHUNK_GROUPS * GROUP_CELLS),
-            defaults: cells(CHUNK_GROUPS),
-        });
-        self.users.push(0);
-        group
+        let node = self.next_unit * UNIT_CELLS;
+        self.next_unit += units(wide);
+        node
     }
 
-    /// Changes every cell that the prefix covers at its level, or the default of the group that it links to.
-    fn each_cell<const N: usize>(
-        trie: &Trie<N>,
-        group: Option<usize>,
-        prefix: [u8; N],
-        depth: usize,
-        within: u32,
-        change: impl Fn(u32) -> Option<u32>,
-    ) {
-        let (cells, first, count) = match group {
-            None => {
-                let first = usize::from(u16::from_be_bytes([prefix[0], prefix[1]]));
-                (&trie.root[..], first, 1 << (ROOT_BITS - within))
-            }
-            Some(group) => (trie.group(group), usize::from(prefix[depth + 1]), 1 << (8 - within)),
-        };
-        for cell in &cells[first..first + count] {
-            let seen = cell.load(Ordering::Relaxed);
-            let target = if seen & LINK != 0 { trie.default_of(group_of(seen)) } else { cell };
-            if let Some(new) = change(target.load(Ordering::Relaxed)) {
-                target.store(new, Ordering::Release);
-            }
+    /// The nodes that were unlinked since last asked. They may be used again when every reader has finished the lookups
+    /// that it had begun before.
+    pub(super) fn take_retired(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.retired)
+    }
+
+    /// Makes nodes usable again that were unlinked.
+    pub(super) fn reuse(&mut self, trie: &Trie, nodes: Vec<usize>) {
+        for node in nodes {
+            self.free[usize::from(stride(trie.at(node)) == 8)].push(node);
         }
     }
+}
+
+/// The cells that a prefix covers at its level, which begins at bit `at` and has its cells from `first` on.
+fn covered(first: usize, key: u128, at: u32, bits: u32, length: u32) -> std::ops::Range<usize> {
+    let first = first + index(key, at, bits);
+    first..first + (1 << (at + bits - length))
 }

@@ -1,0 +1,102 @@
+//! What the values of the forwarding table stand for.
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+use nsrouter_wire::frame::PortId;
+
+use crate::drop::DropReason;
+use crate::multipath::HopGroup;
+
+/// Where packets to a prefix go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Way {
+    /// One of our own addresses.
+    Local,
+    /// The broadcast address of one of our subnets.
+    Broadcast,
+    /// A route that refuses, or no route.
+    Reject(DropReason),
+    /// The next hop is the destination itself.
+    OnLink(PortId),
+    /// A gateway.
+    Via(PortId, IpAddr),
+    /// One of several.
+    Group(Arc<HopGroup>),
+}
+
+/// What a value of the FIB stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Target {
+    pub(crate) way: Way,
+    /// Length of the route's prefix: Linux's `ICMPv6` rate limit depends on it. Always 0 for IPv4.
+    pub(crate) prefix_len: u8,
+}
+
+/// Slots in the first part of [`Targets`]; each further part doubles their number.
+const FIRST_SLOTS: usize = 256;
+
+/// Targets by number. A slot is filled before its number gets into the FIB and never changed again, so whoever reads
+/// a number from there finds its target here, however old the tables are that they came from.
+#[derive(Debug)]
+pub(crate) struct Targets {
+    slots: Box<[OnceLock<Target>]>,
+    more: OnceLock<Box<Targets>>,
+}
+
+impl Default for Targets {
+    fn default() -> Self {
+        Targets::with_slots(FIRST_SLOTS)
+    }
+}
+
+impl Targets {
+    fn with_slots(slots: usize) -> Self {
+        Targets { slots: (0..slots).map(|_| OnceLock::new()).collect(), more: OnceLock::new() }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, number: usize) -> Option<&Target> {
+        match self.slots.get(number) {
+            Some(slot) => slot.get(),
+            None => self.get_beyond(number),
+        }
+    }
+
+    #[cold]
+    fn get_beyond(&self, mut number: usize) -> Option<&Target> {
+        let mut part = self;
+        while number >= part.slots.len() {
+            number -= part.slots.len();
+            part = part.more.get()?;
+        }
+        part.slots[number].get()
+    }
+
+    /// Fills a slot that is empty.
+    pub(crate) fn set(&self, mut number: usize, target: Target) {
+        let mut part = self;
+        while number >= part.slots.len() {
+            number -= part.slots.len();
+            part = part.more.get_or_init(|| Box::new(Targets::with_slots(2 * part.slots.len())));
+        }
+        part.slots[number].get_or_init(|| target);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_added_and_numbers_stay() {
+        let targets = Targets::default();
+        let target = |number: usize| Target { way: Way::OnLink(PortId(number as u16)), prefix_len: 0 };
+        for number in 0..10_000 {
+            assert_eq!(targets.get(number), None);
+            targets.set(number, target(number));
+        }
+        assert!((0..10_000).all(|number| targets.get(number) == Some(&target(number))));
+        assert_eq!(targets.get(1_000_000), None);
+    }
+}
