@@ -5,6 +5,8 @@ mod common;
 #[path = "common/schema.rs"]
 mod schema;
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 const CASES: &[Case] = &[
+    Case { name: "bench_counts_what_the_kernel_counts", modes: BOTH, programs: &[], body: generator_counts },
     Case { name: "check_names_what_fails", modes: &["kernel"], programs: &["sh"], body: check_fails },
     Case {
         name: "check_sees_answers_that_come_twice",
@@ -30,6 +33,11 @@ fn main() -> ExitCode {
             trial("doctor_tries_and_tells".into(), &[], doctor),
             trial("bench_measures_with_the_builtin_generator".into(), &[], || bench("builtin")),
             trial("bench_measures_with_iperf3".into(), &["iperf3"], || bench("iperf3")),
+            trial("bench_measures_with_iperf".into(), &["iperf"], || bench("iperf")),
+            trial("bench_runs_any_forwarder".into(), &[], any_forwarder),
+            trial("bench_loads_routes".into(), &["ip"], routes),
+            trial("bench_finds_the_highest_rate_without_loss".into(), &[], no_loss),
+            trial("bench_builtin_tcp_is_as_fast_as_iperf3".into(), &["iperf3"], builtin_tcp),
             trial("bench_ends_at_once_when_interrupted".into(), &[], interrupted),
             trial("bench_fails_on_a_regression".into(), &[], regression),
             trial("bench_says_what_is_wrong_in_one_sentence".into(), &[], wrong_bench),
@@ -133,9 +141,11 @@ fn bench(traffic: &str) {
     let results = report["results"].as_array().unwrap();
     for scenario in scenarios.split(',') {
         let metrics: &[&str] = match scenario {
-            "udp-64" => &["forwarded", "delivered", "offered", "loss"],
+            "udp-64" => &["forwarded", "delivered", "offered", "loss", "router_loss", "cpu_per_mpkt"],
             "latency-idle" => &["latency_p50", "latency_p99"],
-            _ => &["throughput", "retransmits"],
+            // iperf 2 does not tell in its CSV.
+            _ if traffic == "iperf" => &["throughput", "cpu_per_gb"],
+            _ => &["throughput", "retransmits", "cpu_per_gb"],
         };
         for mode in ["kernel", "userspace:packet"] {
             for metric in metrics {
@@ -144,11 +154,18 @@ fn bench(traffic: &str) {
                 });
                 let row = row.unwrap_or_else(|| panic!("no {metric} of {scenario} in {mode}: {report:#}"));
                 let value = row["median"].as_f64().unwrap();
-                assert!(value > 0.0 || matches!(*metric, "retransmits" | "loss"), "{row:#}");
+                assert!(value > 0.0 || matches!(*metric, "retransmits" | "loss" | "router_loss"), "{row:#}");
                 assert_eq!(row["samples"].as_array().unwrap().len(), 1);
             }
         }
     }
+    let own = |mode: &str| row_of(&report, "tcp-1", "router_cpu_per_gb", mode).is_some();
+    assert!(own("userspace:packet") && !own("kernel"), "the kernel's forwarding has no threads of its own");
+    let lab = &report["environment"]["labs"]["kernel"];
+    let offloads = lab["offloads"]["t1 t1-eth0"].as_array().unwrap();
+    assert!(offloads.contains(&Value::from("tx-tcp-segmentation")), "{lab:#}");
+    assert_eq!(lab["sysctls"]["router"]["net.ipv4.ip_forward"], "1");
+    assert_eq!(report["distributions"].as_array().unwrap().len(), 2, "latency-idle in two modes");
     let ratios = report["ratios"].as_array().unwrap();
     let ratio =
         ratios.iter().find(|row| row["scenario"] == "tcp-1" && row["metric"] == "throughput").unwrap();
@@ -158,6 +175,151 @@ fn bench(traffic: &str) {
     assert_eq!(files, ["report.html", "results.csv", "results.json"], "these, and nothing half written");
     let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
     assert!(page.ends_with("</html>\n") && page.contains("Round trip, latency-idle"), "{page}");
+}
+
+fn row_of<'a>(report: &'a Value, scenario: &str, metric: &str, mode: &str) -> Option<&'a Value> {
+    let rows = report["results"].as_array().unwrap();
+    rows.iter().find(|row| row["scenario"] == scenario && row["metric"] == metric && row["mode"] == mode)
+}
+
+/// A short run of one round, and its results.json.
+fn measured(arguments: &[&str]) -> (Output, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("results.json");
+    let fixed =
+        ["bench", "--rounds", "1", "--seconds", "1", "--warm-up", "0", "--json", file.to_str().unwrap()];
+    let output = run(&[&fixed, arguments].concat());
+    let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(against_the_schema(&report), [""; 0]);
+    (output, report)
+}
+
+fn median(report: &Value, scenario: &str, metric: &str, mode: &str) -> f64 {
+    let row = row_of(report, scenario, metric, mode);
+    row.unwrap_or_else(|| panic!("no {metric} of {scenario} in {mode}: {report:#}"))["median"]
+        .as_f64()
+        .unwrap()
+}
+
+/// A program with that text, and the mode that runs it.
+fn script(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    format!("cmd:{}", path.display())
+}
+
+fn any_forwarder() {
+    let folder = tempfile::tempdir().unwrap();
+    // Whatever it does not find as promised it says, and nothing is forwarded.
+    let promised = "\
+        test \"$(cat /proc/sys/net/ipv4/ip_forward)\" = 0 || { echo the kernel forwards >&2; exit 1; }\n\
+        test \"$(cat /sys/class/net/$NSROUTER_PORT_1/address)\" = $NSROUTER_PORT_MAC_1 || { echo wrong MAC >&2; exit 1; }\n\
+        test $NSROUTER_PEER_IP4_2 = 10.10.252.1 && test $NSROUTER_HOST_OFFLOADS = off || { echo $NSROUTER_PEER_IP4_2 >&2; exit 1; }\n\
+        echo 1 > /proc/sys/net/ipv4/ip_forward; while :; do :; done";
+    let good = script(folder.path(), "good.sh", promised) + ":no-offload";
+    let skipped = script(folder.path(), "skipped.sh", "echo it is not installed >&2; exit 3");
+    let modes = format!("kernel:no-offload,{good},{skipped}");
+    let (output, report) = measured(&["--scenarios", "udp-64-at-20000", "--modes", &modes]);
+    assert!(output.status.success(), "{}", describe(&output));
+    assert!(median(&report, "udp-64-at-20000", "forwarded", &good) > 10_000.0);
+    assert!(median(&report, "udp-64-at-20000", "router_cpu_per_mpkt", &good) > 0.0, "it is busy");
+    assert_eq!(report["skipped"][0]["mode"], skipped);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("was left out: it is not installed"), "{said}");
+
+    let dies = script(folder.path(), "dies.sh", "echo no such driver >&2; exit 7");
+    let (output, report) = measured(&["--scenarios", "tcp-1", "--modes", &dies]);
+    assert_eq!(output.status.code(), Some(1), "{}", describe(&output));
+    let message = report["failures"][0]["message"].as_str().unwrap();
+    for part in ["dies.sh ended by itself", "exit status: 7", "no such driver"] {
+        assert!(message.contains(part), "{part} is not in: {message}");
+    }
+}
+
+fn routes() {
+    let (output, report) =
+        measured(&["--scenarios", "udp-64-at-20000-1k,tcp-1-v6-1k", "--modes", "kernel,userspace:packet"]);
+    assert!(output.status.success(), "{}", describe(&output));
+    for mode in ["kernel", "userspace:packet"] {
+        let (sent, received) = (
+            median(&report, "udp-64-at-20000-1k", "sent", mode),
+            median(&report, "udp-64-at-20000-1k", "received", mode),
+        );
+        assert!(sent > 10_000.0 && received > sent * 0.99, "{mode}: {received} of {sent}");
+        assert!(median(&report, "tcp-1-v6-1k", "throughput", mode) > 1e6);
+    }
+}
+
+fn no_loss() {
+    let (output, report) =
+        measured(&["--scenarios", "ndr-64,udp-64-at-own10,udp-imix", "--modes", "userspace:packet"]);
+    assert!(output.status.success(), "{}", describe(&output));
+    let value = |scenario: &str, metric: &str| median(&report, scenario, metric, "userspace:packet");
+    let found = value("ndr-64", "no_loss_rate");
+    assert!(found > 1_000.0 && found <= value("ndr-64", "offered"), "{found}");
+    assert!(value("ndr-64", "resolution") > 0.0 && value("ndr-64", "trials") >= 1.0);
+    let tenth = value("udp-64-at-own10", "offered");
+    assert!((0.05..0.12).contains(&(tenth / found)), "{tenth} is a tenth of {found}");
+    assert!(value("udp-imix", "delivered") > 1_000.0);
+}
+
+/// The built-in generator's TCP is within 15% of iperf3's: a ratio of medians of rounds that take turns, and more rounds where
+/// the first ones do not show it.
+fn builtin_tcp() {
+    let throughput = |traffic: &str| {
+        let (output, report) = measured(&["--scenarios", "tcp-1", "--modes", "kernel", "--traffic", traffic]);
+        assert!(output.status.success(), "{}", describe(&output));
+        median(&report, "tcp-1", "throughput", "kernel")
+    };
+    let middle = |values: &mut Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let (mut ours, mut theirs, mut ratio) = (Vec::new(), Vec::new(), 0.0);
+    for _ in 0..3 {
+        for _ in 0..5 {
+            ours.push(throughput("builtin"));
+            theirs.push(throughput("iperf3"));
+        }
+        ratio = middle(&mut ours) / middle(&mut theirs);
+        if (0.85..=1.15).contains(&ratio) {
+            return;
+        }
+    }
+    panic!("{ratio} times iperf3's: {ours:?} against {theirs:?}");
+}
+
+/// What the raw generator says that it sent and received is what the kernel's counters say.
+fn generator_counts(lab: &Lab) {
+    let counters = || {
+        let sent = ["tx_packets", "tx_dropped"].map(|name| lab.interface_counter("t1", "t1-eth0", name));
+        let table = lab.succeed("t2", &["cat", "/proc/net/snmp"]);
+        let values: Vec<&str> = table.lines().filter(|line| line.starts_with("Udp:")).collect();
+        let at = values[0].split(' ').position(|name| name == "InDatagrams").unwrap();
+        (sent.iter().sum::<u64>(), values[1].split(' ').nth(at).unwrap().parse::<u64>().unwrap())
+    };
+    let (sent_before, read_before) = counters();
+    let mut arguments = vec!["bench-agent", "--scenario", "udp-64", "--traffic", "builtin", "--seconds", "1"];
+    arguments.extend([
+        "--warm-up",
+        "0",
+        "--forwarder",
+        if lab.is_userspace() { "userspace" } else { "kernel" },
+    ]);
+    let output = run(&arguments);
+    assert!(output.status.success(), "{}", describe(&output));
+    let (sent, read) = counters();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let value = |metric: &str| {
+        let mut samples = report["samples"].as_array().unwrap().iter();
+        samples.find(|sample| sample["metric"] == metric).unwrap()["value"].as_f64().unwrap()
+    };
+    assert_eq!(value("received"), (read - read_before) as f64);
+    // An echo, the neighbours' questions and the hosts' own chatter left the interface too.
+    let others = (sent - sent_before) as f64 - value("sent");
+    assert!((0.0..=50.0).contains(&others), "{others} frames more than the {} sent", value("sent"));
+    assert!(value("sent") > 10_000.0);
 }
 
 /// The processes of the lab that a benchmark of that process id starts.
@@ -224,6 +386,11 @@ fn wrong_bench() {
     assert!(nowhere.contains("cannot make the folder /proc/nonexistent"), "{nowhere}");
     let nothing = said(&["bench", "--baseline", "/nonexistent/results.json"], 1);
     assert!(nothing.contains("cannot read the baseline /nonexistent/results.json"), "{nothing}");
+    let no_script = said(&["bench", "--modes", "cmd:/nonexistent/peer.sh"], 1);
+    assert!(no_script.contains("/nonexistent/peer.sh is no program that can be run"), "{no_script}");
+    let alone = said(&["bench", "--scenarios", "udp-64-at-kernel70"], 2);
+    assert!(alone.contains("is a share of what `ndr-64` gives"), "{alone}");
+    assert!(said(&["bench", "--cpus", "0-x"], 2).contains("no list of processors"));
     let unknown = ["bench", "--modes", "userspace:nosuch", "--scenarios", "latency-idle", "--rounds", "1"];
     assert!(said(&unknown, 2).contains("the mode userspace:nosuch cannot be measured here"));
     let output =

@@ -1,49 +1,65 @@
 //! `nsrouter bench`: the forwarding modes compared by measurement, each in private labs of its own.
 
 use std::io::IsTerminal;
-use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::str::FromStr;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::error::ErrorKind;
 use indicatif::{ProgressBar, ProgressStyle};
-use nsrouter_bench::agent::{self, AgentOptions, Host};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::{Pid, getppid};
+use nsrouter_bench::agent::{self, AgentError, AgentOptions};
 use nsrouter_bench::baseline::{self, Baseline, Verdict};
 use nsrouter_bench::cell::{Binary, Cancel};
 use nsrouter_bench::environment::Environment;
+use nsrouter_bench::host::{Host, Lab, Port};
 use nsrouter_bench::output::{self, OutputError};
-use nsrouter_bench::plan::{Mode, Plan, Scenario};
+use nsrouter_bench::plan::{Forwarder, Mode, Plan, Scenario, Scenarios};
 use nsrouter_bench::report::Report;
 use nsrouter_bench::run::{self, Event, Outcome, Refusal};
-use nsrouter_bench::traffic::{Generator, Iperf3Error, TrafficChoice};
+use nsrouter_bench::speed;
+use nsrouter_bench::traffic::{Generator, GeneratorError, Iperf3Error, IperfError, TrafficChoice};
 use nsrouter_lab::enter::{self, Entered};
-use nsrouter_lab::state::{NodeState, State};
+use nsrouter_lab::state::{NodeState, PortInfo, State};
 use nsrouter_lab::{Error, NETNS_DIR, Role};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::failure::Cannot;
+use crate::failure::{self, Cannot};
 use crate::status::LAB_VARIABLE;
 
 /// What `bench --quick` measures.
-const QUICK_SCENARIOS: [&str; 3] = ["tcp-1", "udp-64", "latency-idle"];
+const QUICK: &str = "quick";
+/// The scenarios whose table of aims is about every backend.
+const SPEED: &str = "speed";
+/// Modes where none are named.
+const MODES: &str = "kernel,userspace:packet";
+/// The same for the table of aims.
+const SPEED_MODES: &str =
+    "kernel,kernel:no-offload,userspace:packet,userspace:packet:spin,userspace:tap,userspace:xdp";
 
 /// What `bench` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Who forwards: kernel, userspace:BACKEND. Ratios are to kernel.
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "kernel,userspace:packet")]
-    modes: Vec<Mode>,
-    /// What is sent: tcp-N, tcp-N-reverse, tcp-bidir, udp-SIZE (frame with FCS), latency-idle,
-    /// latency-load, connections, each also with -v6.
+    /// Who forwards: kernel, userspace:BACKEND, cmd:SCRIPT (any other forwarder, see tools/peers), each with options after
+    /// colons: no-offload (the hosts complete checksums and cut segments), spin or spin=TIME, workers=N. Ratios are to kernel,
+    /// and of modes without host offloads to kernel:no-offload too. [default: kernel,userspace:packet]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    modes: Option<Vec<Mode>>,
+    /// What is sent: tcp-N, tcp-N-reverse, tcp-bidir, udp-SIZE (frame with FCS), udp-imix, udp-SIZE-at-RATE (frames a second,
+    /// or kernel70, own70: percent of the no-loss rate), ndr-SIZE (the highest rate without loss), latency-idle, latency-load,
+    /// connections, each also with -v6, and then with -1k or -1m for that many routes. The sets quick, speed and full name
+    /// several; speed prints a table of aims for every backend.
     #[arg(
         long,
         value_name = "LIST",
         value_delimiter = ',',
         default_value = "tcp-1,tcp-4,udp-64,latency-idle"
     )]
-    scenarios: Vec<Scenario>,
+    scenarios: Vec<Scenarios>,
     /// A first look, in under a minute.
     #[arg(long, conflicts_with_all = ["scenarios", "rounds", "seconds", "warm_up"])]
     quick: bool,
@@ -56,9 +72,12 @@ pub(crate) struct Args {
     /// Time of the same load before that, not counted.
     #[arg(long, value_name = "S", default_value_t = 1)]
     warm_up: u32,
-    /// What makes the traffic: iperf3, builtin, or auto for the first that is there.
+    /// What makes TCP and plain UDP: iperf3, iperf (2), builtin, or auto for iperf3 where it is there. The rest is built in.
     #[arg(long, value_name = "WHAT", default_value = "auto")]
     traffic: TrafficChoice,
+    /// Processors that hosts, generators and router share, as in 0,2-3; in every mode. Without it all that there are.
+    #[arg(long, value_name = "LIST")]
+    cpus: Option<Cpus>,
     /// Decides the order of the samples and the resampling; recorded with the results.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
@@ -100,6 +119,10 @@ pub(crate) struct AgentArgs {
     #[arg(long)]
     scenario: Scenario,
     #[arg(long)]
+    forwarder: Mode,
+    #[arg(long)]
+    rate: Option<f64>,
+    #[arg(long)]
     seconds: u32,
     #[arg(long)]
     warm_up: u32,
@@ -109,16 +132,24 @@ pub(crate) struct AgentArgs {
 
 /// Measures, and prints the comparison. Success only where every cell was measured and none is worse than the baseline's.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (scenarios, rounds, seconds, warm_up_seconds) = if args.quick {
-        let scenarios = QUICK_SCENARIOS.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+    let sets = if args.quick { vec![QUICK.parse()?] } else { args.scenarios.clone() };
+    let is_speed = sets.iter().any(|set| Ok(set) == SPEED.parse().as_ref());
+    let (rounds, seconds, warm_up_seconds) = if args.quick {
         // Five rounds, because fewer tell nothing apart.
-        (scenarios, 5, 1, 0)
+        (5, 1, 0)
     } else {
-        (args.scenarios, args.rounds, args.seconds, args.warm_up)
+        (args.rounds, args.seconds, args.warm_up)
+    };
+    let modes = match args.modes {
+        Some(modes) => modes,
+        None => {
+            let names = if is_speed { SPEED_MODES } else { MODES };
+            names.split(',').map(str::parse).collect::<Result<_, _>>()?
+        }
     };
     let plan = Plan {
-        modes: args.modes,
-        scenarios,
+        modes,
+        scenarios: sets.into_iter().flat_map(|Scenarios(scenarios)| scenarios).collect(),
         rounds,
         seconds,
         warm_up_seconds,
@@ -128,14 +159,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Err(error) = plan.validate() {
         clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")).exit();
     }
-    let generator = match Generator::choose(plan.traffic) {
-        Ok(generator) => generator,
-        Err(error @ Iperf3Error::Missing) => {
-            let hint = "apt-get install iperf3, or use --traffic builtin".into();
-            return Err(Cannot { what: error.to_string(), hint }.into());
-        }
-        Err(error) => return Err(error.into()),
-    };
+    plan.modes.iter().try_for_each(can_be_run)?;
+    if let Some(cpus) = &args.cpus {
+        // Whatever is started from here on inherits it.
+        cpus.use_only()?;
+    }
+    let generator = Generator::choose(plan.traffic).map_err(|error| {
+        let package = match &error {
+            GeneratorError::Iperf3(Iperf3Error::Missing) => "iperf3",
+            GeneratorError::Iperf(IperfError::Missing) => "iperf",
+            _ => return anyhow::Error::from(error),
+        };
+        let hint = format!("apt-get install {package}, or use --traffic builtin");
+        Cannot { what: error.to_string(), hint }.into()
+    })?;
     let binary = Binary {
         path: std::env::current_exe().context("cannot find this program's own file")?,
         agent_subcommand: "bench-agent".into(),
@@ -157,6 +194,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     for note in report.notes() {
         println!("{note}");
+    }
+    if let Some(aims) = speed::table(&plan, &report) {
+        println!("{aims}");
     }
     let mut worse = false;
     if let Some(baseline) = baseline {
@@ -189,7 +229,7 @@ fn measure(
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let mut work = tokio::task::spawn_blocking(move || {
-            let progress = Progress::new(&plan);
+            let mut progress = Progress::new(&plan);
             run::run(&binary, &plan, &worker_cancel, |event| {
                 progress.show(&plan, &event);
                 if let Event::Round { so_far } = &event
@@ -213,6 +253,8 @@ fn measure(
 struct Progress {
     bar: ProgressBar,
     terminal: bool,
+    begun: Instant,
+    done: u32,
 }
 
 impl Progress {
@@ -223,17 +265,21 @@ impl Progress {
         bar.set_style(
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
-        Progress { bar, terminal }
+        Progress { bar, terminal, begun: Instant::now(), done: 0 }
     }
 
     fn line(&self, text: &str) {
         if self.terminal { self.bar.println(text) } else { eprintln!("{text}") }
     }
 
-    fn show(&self, plan: &Plan, event: &Event<'_>) {
+    fn show(&mut self, plan: &Plan, event: &Event<'_>) {
         match event {
             Event::Begin { cell } => self.bar.set_message(format!("{} {}", cell.scenario, cell.mode)),
-            Event::Done => self.bar.inc(1),
+            Event::Done => {
+                self.done += 1;
+                self.bar.inc(1);
+            }
+            Event::Skipped(refusal) => self.line(&format!("{} is left out: {}", refusal.mode, refusal.said)),
             Event::Failed(failure) => {
                 let cell = &failure.cell;
                 self.line(&format!(
@@ -247,7 +293,10 @@ impl Progress {
             }
             Event::Round { so_far } if !self.terminal => {
                 let rounds = so_far.measurements.last().map_or(0, |m| m.cell.round + 1);
-                self.line(&format!("round {rounds} of {} measured", plan.rounds));
+                let whole = u32::try_from(plan.schedule().len()).unwrap_or(u32::MAX);
+                let left = self.begun.elapsed() / self.done.max(1) * whole.saturating_sub(self.done);
+                let minutes = left.as_secs_f64() / 60.0;
+                self.line(&format!("round {rounds} of {} measured, {minutes:.1} minutes left", plan.rounds));
             }
             Event::Round { .. } => {}
         }
@@ -270,40 +319,96 @@ pub(crate) fn run_agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
         (Entered::Done(code), _) => return Ok(ExitCode::from(code)),
         (Entered::Here, state) => state.ok_or(Error::NoLabs)?,
     };
-    let (client, server) = ends(&state)?;
+    let lab = lab_of(&state)?;
     let options = AgentOptions {
         scenario: args.scenario,
+        mode: args.forwarder,
         seconds: args.seconds,
         warm_up_seconds: args.warm_up,
         traffic: args.traffic,
+        rate: args.rate,
     };
-    let report = agent::measure(&client, &server, &options)?;
+    let report = match agent::measure(&lab, &options) {
+        // With this exit code the run goes on without the mode, and these are the reason that it gives.
+        Err(AgentError::ScriptCannot { path, said }) => {
+            eprintln!(
+                "{}",
+                if said.is_empty() { format!("{} cannot work here", path.display()) } else { said }
+            );
+            return Ok(ExitCode::from(failure::CANNOT));
+        }
+        outcome => outcome?,
+    };
     println!("{}", serde_json::to_string(&report)?);
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first two hosts of the topology: the client and the server.
-fn ends(state: &State) -> anyhow::Result<(Host, Host)> {
+/// The first two hosts of the topology and its first router.
+fn lab_of(state: &State) -> anyhow::Result<Lab> {
     let mut hosts = state.nodes.iter().filter(|node| node.role == Role::Host).map(host);
     let mut next = || hosts.next().context("the lab needs two hosts to measure between")?;
-    Ok((next()?, next()?))
+    let (client, server) = (next()?, next()?);
+    let router =
+        state.nodes.iter().find(|node| node.role == Role::Router).context("the lab has no router")?;
+    Ok(Lab { client, server, router: host(router)?, keeper: getppid().as_raw() })
 }
 
 fn host(node: &NodeState) -> anyhow::Result<Host> {
-    let addresses = || node.ports.iter().flat_map(|port| &port.addresses).map(|net| net.addr());
-    let v4 = addresses().find_map(|address| match address {
-        IpAddr::V4(v4) => Some(v4),
-        IpAddr::V6(_) => None,
-    });
-    let v6 = addresses().find_map(|address| match address {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(v6) => Some(v6),
-    });
-    let lacks = |what: &str| format!("{} has no {what}", node.name);
-    let namespace = node.namespace.as_ref().with_context(|| lacks("namespace of its own"))?;
+    let lacks = || format!("{} has no namespace of its own", node.name);
+    let namespace = node.namespace.as_ref().with_context(lacks)?;
+    let port = |port: &PortInfo| Port {
+        ifname: port.ifname.clone(),
+        mac: port.mac.0,
+        mtu: port.mtu,
+        addresses: port.addresses.iter().map(|net| (net.addr(), net.prefix_len())).collect(),
+    };
     Ok(Host {
+        name: node.name.clone(),
         netns: Path::new(NETNS_DIR).join(namespace),
-        v4: v4.with_context(|| lacks("IPv4 address"))?,
-        v6: v6.with_context(|| lacks("IPv6 address"))?,
+        ports: node.ports.iter().map(port).collect(),
     })
+}
+
+/// A forwarder of somebody else's must be there before an hour's run is begun.
+fn can_be_run(mode: &Mode) -> anyhow::Result<()> {
+    let Forwarder::Script { path } = &mode.forwarder else { return Ok(()) };
+    let runs =
+        std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
+    anyhow::ensure!(
+        runs,
+        "the forwarder {path} is no program that can be run: give the path of an executable file"
+    );
+    Ok(())
+}
+
+/// Processors by number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cpus(Vec<usize>);
+
+impl FromStr for Cpus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Cpus, String> {
+        let wrong = || format!("`{text}` is no list of processors; 0,2-3 is one");
+        let mut cpus = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last): (usize, usize) =
+                (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?);
+            if first > last || last >= CpuSet::count() {
+                return Err(wrong());
+            }
+            cpus.extend(first..=last);
+        }
+        Ok(Cpus(cpus))
+    }
+}
+
+impl Cpus {
+    /// Confines this thread, and all threads and processes that come from it, to them.
+    fn use_only(&self) -> anyhow::Result<()> {
+        let mut set = CpuSet::new();
+        self.0.iter().try_for_each(|&cpu| set.set(cpu))?;
+        sched_setaffinity(Pid::from_raw(0), &set).context("these processors cannot be used")
+    }
 }

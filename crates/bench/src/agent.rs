@@ -1,80 +1,51 @@
 //! The measuring end: runs inside a lab, makes one scenario's traffic between two of its hosts, and reports samples.
 
-use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
-use std::thread;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Family, Load, Scenario};
-use crate::stats::quantile;
+use crate::histogram::Histogram;
+use crate::host::Lab;
+use crate::latency;
+use crate::meter::{Meter, Owner};
+use crate::plan::{Direction, Forwarder, Frames, Load, Mode, Rate, Scenario};
+use crate::routes;
+use crate::script::{self, Script};
+use crate::setting::Setting;
 use crate::traffic::builtin::{self, Window};
-use crate::traffic::interface::Frames;
+use crate::traffic::iperf::{self, IperfError};
 use crate::traffic::iperf3::{self, Iperf3Error};
-use crate::traffic::{EchoOptions, Generator, Sample, TrafficChoice, echo};
+use crate::traffic::udp::{self, Flow};
+use crate::traffic::{EchoOptions, Generator, GeneratorError, Sample, TrafficChoice, echo};
 
 /// iperf3's own default, and nobody else's in a fresh lab.
 const PORT: u16 = 5201;
-/// Every wait for something to be ready.
+/// Every wait for something to be ready that is not a script or a million routes.
 const READY_WITHIN: Duration = Duration::from_secs(5);
-/// From one echo request to the next: long enough that the path is idle in between.
-const ECHO_INTERVAL: Duration = Duration::from_millis(1);
-/// Round trips not counted, per second of warm-up.
-const WARM_UP_ECHOES_A_SECOND: u32 = 100;
-
-/// A host of the lab: where its namespace is, and its addresses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host {
-    /// What `setns` takes: `/run/netns/t1`, for one.
-    pub netns: PathBuf,
-    /// Its IPv4 address.
-    pub v4: Ipv4Addr,
-    /// Its global or unique local IPv6 address.
-    pub v6: Ipv6Addr,
-}
-
-impl Host {
-    fn address(&self, family: Family) -> IpAddr {
-        match family {
-            Family::V4 => self.v4.into(),
-            Family::V6 => self.v6.into(),
-        }
-    }
-
-    /// Runs `work` on a thread inside the host's namespace.
-    pub(crate) fn run<T: Send>(
-        &self,
-        work: impl FnOnce() -> Result<T, AgentError> + Send,
-    ) -> Result<T, AgentError> {
-        let enter = || -> io::Result<()> {
-            setns(File::open(&self.netns)?, CloneFlags::CLONE_NEWNET)?;
-            Ok(())
-        };
-        thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                enter().map_err(|source| AgentError::Enter { netns: self.netns.clone(), source })?;
-                work()
-            });
-            thread.join().unwrap_or(Err(AgentError::Panicked))
-        })
-    }
-}
+/// How long a real client's processes take until they send: what is metered begins after it and ends before it.
+const CLIENT_START: Duration = Duration::from_millis(100);
+/// Until it ends: no scenario takes an hour.
+const ALL_OF_IT: Duration = Duration::from_secs(3600);
 
 /// What to measure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AgentOptions {
     /// The row.
     pub scenario: Scenario,
+    /// The column: a script is started here, the rest was done by whoever built the lab.
+    pub mode: Mode,
     /// Measured time.
     pub seconds: u32,
     /// Time of the same load before it counts.
     pub warm_up_seconds: u32,
     /// Who generates.
     pub traffic: TrafficChoice,
+    /// Frames a second, where the scenario's rate is a share of another's result.
+    pub rate: Option<f64>,
 }
 
 impl AgentOptions {
@@ -91,6 +62,12 @@ pub struct AgentReport {
     pub samples: Vec<Sample>,
     /// What made the traffic: `iperf 3.12`, for one.
     pub traffic: String,
+    /// All round trips, where those were measured.
+    #[serde(default)]
+    pub round_trips: Option<Histogram>,
+    /// What the lab was.
+    #[serde(default)]
+    pub setting: Option<Setting>,
 }
 
 /// Why there is no sample.
@@ -104,11 +81,53 @@ pub enum AgentError {
         /// Why.
         source: io::Error,
     },
+    /// The lab is not what a benchmark needs.
+    #[error("{node} has no {what}")]
+    Lacks {
+        /// The node.
+        node: String,
+        /// What it should have.
+        what: &'static str,
+    },
     /// The server's host did not answer an echo in time: nothing forwards.
     #[error("{target} answers no echo from the client's host: nothing is forwarded")]
     NoPath {
         /// Whom the client asked.
         target: IpAddr,
+    },
+    /// A forwarder of somebody else's could not be started.
+    #[error("the forwarder {} could not be started", path.display())]
+    ScriptStart {
+        /// The program.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It ended before it was told to.
+    #[error("the forwarder {} ended by itself, {status}{}", path.display(), if .said.is_empty() { String::new() } else { format!(": {}", .said) })]
+    ScriptEnded {
+        /// The program.
+        path: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last that it said.
+        said: String,
+    },
+    /// It says that it cannot work here.
+    #[error("{said}")]
+    ScriptCannot {
+        /// The program.
+        path: PathBuf,
+        /// Why.
+        said: String,
+    },
+    /// `ip` did not do it.
+    #[error("`{command}`: {said}")]
+    Routes {
+        /// What was run.
+        command: String,
+        /// What it said.
+        said: String,
     },
     /// Too much was lost for a latency to mean anything.
     #[error("of {sent} echo requests only {answered} were answered")]
@@ -121,18 +140,30 @@ pub enum AgentError {
     /// The raw socket.
     #[error("echo")]
     Echo(#[source] io::Error),
+    /// iperf3 or iperf cannot be had.
+    #[error(transparent)]
+    Choice(#[from] GeneratorError),
     /// iperf3.
     #[error(transparent)]
     Iperf3(#[from] Iperf3Error),
+    /// iperf 2.
+    #[error(transparent)]
+    Iperf(#[from] IperfError),
     /// The built-in generator's sockets.
     #[error("the built-in generator")]
     Generator(#[source] io::Error),
+    /// The kernel's counters.
+    #[error("the kernel's counters cannot be read")]
+    Meter(#[source] io::Error),
     /// The load was sent, and nothing of it came.
     #[error("nothing of what was sent arrived")]
     NothingArrived,
     /// The frame size holds no datagram of this family. A scenario that was parsed never has one.
     #[error("the scenario's frames hold no datagram")]
     FrameSize,
+    /// The scenario's rate is a share, and it was not said of what.
+    #[error("the scenario's rate is a share of a rate that is not known")]
+    NoRate,
     /// A bug.
     #[error("a measuring thread panicked")]
     Panicked,
@@ -142,65 +173,55 @@ pub enum AgentError {
 ///
 /// # Errors
 /// See [`AgentError`].
-pub fn measure(client: &Host, server: &Host, options: &AgentOptions) -> Result<AgentReport, AgentError> {
-    let family = options.scenario.family;
-    let target = server.address(family);
-    client.run(|| await_path(target))?;
-    match options.scenario.load {
-        Load::Tcp { streams, direction } => generate(client, server, options, 0, || {
-            builtin::tcp(client, server, target, streams, direction, options.window())
-        }),
-        Load::Udp { frame_bytes } => {
-            let payload = Scenario::udp_payload(frame_bytes, family).ok_or(AgentError::FrameSize)?;
-            generate(client, server, options, payload, || {
-                builtin::udp(client, server, target, payload, options.window())
-            })
+pub fn measure(lab: &Lab, options: &AgentOptions) -> Result<AgentReport, AgentError> {
+    let scenario = options.scenario;
+    let mut script = match &options.mode.forwarder {
+        Forwarder::Script { path } => {
+            Some(Script::start(lab, Path::new(path), options.mode.host_offloads())?)
         }
-        Load::LatencyIdle => client.run(|| latency(target, options)),
-        Load::LatencyLoad => {
-            builtin::beside_bulk(client, server, target, || client.run(|| latency(target, options)))
-        }
-        Load::Connections => {
-            let samples = builtin::connections(client, server, target, options.window())?;
-            Ok(AgentReport { samples, traffic: Generator::Builtin.to_string() })
-        }
-    }
-}
-
-/// Makes bulk traffic with iperf3, or with `builtin` where that is the choice.
-fn generate(
-    client: &Host,
-    server: &Host,
-    options: &AgentOptions,
-    payload_bytes: u16,
-    builtin: impl FnOnce() -> Result<Vec<Sample>, AgentError>,
-) -> Result<AgentReport, AgentError> {
-    let generator = Generator::choose(options.traffic)?;
-    let before = frames_between(client, server)?;
-    let mut samples = match &generator {
-        Generator::Iperf3 { .. } => with_iperf3(client, server, options, payload_bytes)?,
-        Generator::Builtin => builtin()?,
+        Forwarder::Kernel | Forwarder::Userspace { .. } => None,
     };
-    let after = frames_between(client, server)?;
-    if let Some(at) = samples.iter().position(|sample| sample.metric == "offered") {
-        // Over all that was sent, the warm-up included; as a rate of what was offered in the measured time.
-        let share = (after.1 - before.1) as f64 / ((after.0 - before.0) as f64).max(1.0);
-        let forwarded = Sample::new("forwarded", "packet/s", samples[at].value * share.min(1.0));
-        samples.insert(at, forwarded);
+    let (targets, patience) = if scenario.routes > 0 {
+        routes::load(lab, scenario.family, scenario.routes)?;
+        (routes::destinations(scenario.family, scenario.routes), routes::IN_EFFECT_WITHIN)
+    } else {
+        let patience = if script.is_some() { script::READY_WITHIN } else { READY_WITHIN };
+        (vec![lab.server.address(scenario.family)?], patience)
+    };
+    // The route that was loaded last is in effect when all are.
+    let last = routes::destination(scenario.family, scenario.routes.saturating_sub(1));
+    let first = targets.first().copied().ok_or(AgentError::NothingArrived)?;
+    for target in if scenario.routes > 0 { vec![last, first] } else { vec![first] } {
+        await_path(lab, target, patience, script.as_mut())?;
     }
-    Ok(AgentReport { samples, traffic: generator.to_string() })
-}
-
-/// Frames that left the client's host and frames that reached the server's, until now.
-fn frames_between(client: &Host, server: &Host) -> Result<(u64, u64), AgentError> {
-    let of = |host: &Host| host.run(|| Frames::now().map_err(AgentError::Generator));
-    Ok((of(client)?.sent, of(server)?.received))
+    let owner = match (&options.mode.forwarder, &script) {
+        (Forwarder::Userspace { .. }, _) => Owner::Process(lab.keeper),
+        (_, Some(script)) => Owner::Tree(script.pid()),
+        (Forwarder::Kernel | Forwarder::Script { .. }, None) => Owner::Kernel,
+    };
+    let measuring =
+        Measuring { lab, options, meter: Meter::new(lab, owner)?, targets: &targets, target: first };
+    let setting = Setting::of(lab)?;
+    let report = measuring.run();
+    if let Some(script) = &mut script {
+        // That it ended explains whatever went wrong, and what it did until then is no measurement.
+        script.check()?;
+    }
+    Ok(AgentReport { setting: Some(setting), ..report? })
 }
 
 /// Waits until the server's host answers an echo. It resolves the neighbours on the way too.
-fn await_path(target: IpAddr) -> Result<(), AgentError> {
-    let deadline = Instant::now() + READY_WITHIN;
+fn await_path(
+    lab: &Lab,
+    target: IpAddr,
+    patience: Duration,
+    mut script: Option<&mut Script>,
+) -> Result<(), AgentError> {
+    let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
+        if let Some(script) = &mut script {
+            script.check()?;
+        }
         let options = EchoOptions {
             count: 1,
             payload_bytes: 56,
@@ -209,67 +230,178 @@ fn await_path(target: IpAddr) -> Result<(), AgentError> {
             linger: Duration::ZERO,
             deadline,
         };
-        if echo(target, &options).map_err(AgentError::Echo)?.answered == 1 {
+        if lab.client.run(|| echo(target, &options).map_err(AgentError::Echo))?.answered == 1 {
             return Ok(());
         }
     }
     Err(AgentError::NoPath { target })
 }
 
-fn with_iperf3(
-    client: &Host,
-    server: &Host,
-    options: &AgentOptions,
-    payload_bytes: u16,
-) -> Result<Vec<Sample>, AgentError> {
-    let running = server.run(|| Ok(iperf3::Server::start(PORT, READY_WITHIN)?))?;
-    let client_options = iperf3::ClientOptions {
-        server: server.address(options.scenario.family),
-        port: PORT,
-        load: options.scenario.load,
-        payload_bytes,
-        seconds: options.seconds,
-        warm_up_seconds: options.warm_up_seconds,
-    };
-    let samples = client.run(|| Ok(iperf3::client(&client_options)?))?;
-    drop(running);
-    Ok(samples)
+/// One scenario, ready to be measured.
+struct Measuring<'a> {
+    lab: &'a Lab,
+    options: &'a AgentOptions,
+    meter: Meter,
+    /// Where datagrams go, and where everything else goes.
+    targets: &'a [IpAddr],
+    target: IpAddr,
 }
 
-fn latency(target: IpAddr, options: &AgentOptions) -> Result<AgentReport, AgentError> {
-    let a_second = u32::try_from(Duration::from_secs(1).as_millis() / ECHO_INTERVAL.as_millis()).unwrap_or(1);
-    let warm_up = options.warm_up_seconds * WARM_UP_ECHOES_A_SECOND;
-    let count = (options.seconds * a_second + warm_up).min(u32::from(u16::MAX));
-    let patience = Duration::from_secs(1);
-    let report = echo(
-        target,
-        &EchoOptions {
-            count,
-            payload_bytes: 56,
-            interval: ECHO_INTERVAL,
-            patience,
-            linger: Duration::ZERO,
-            // Slow paths make fewer round trips in three times the time, rather than a run without an end.
-            deadline: Instant::now() + Duration::from_secs(u64::from(options.seconds) * 3 + 2),
-        },
-    )
-    .map_err(AgentError::Echo)?;
-    let skipped = usize::try_from(warm_up).unwrap_or(usize::MAX);
-    let mut round_trips: Vec<f64> =
-        report.round_trips.iter().skip(skipped).map(Duration::as_secs_f64).collect();
-    round_trips.sort_by(f64::total_cmp);
-    let lossy = AgentError::Lossy { sent: report.sent, answered: report.answered };
-    if round_trips.is_empty() || report.answered < report.sent / 2 {
-        return Err(lossy);
+impl Measuring<'_> {
+    fn run(&self) -> Result<AgentReport, AgentError> {
+        let Lab { client, server, .. } = self.lab;
+        match self.options.scenario.load {
+            Load::Tcp { streams, direction } => self.tcp(streams, direction),
+            Load::Udp { frames, rate } => self.udp(frames, rate),
+            Load::Ndr { frames } => {
+                let work = || udp::no_loss(&self.flow(frames), &self.meter, self.options.seconds);
+                let (mut samples, cost) = self.meter.beside(Duration::ZERO, ALL_OF_IT, work)?;
+                samples.extend(cost.samples());
+                Ok(report(samples, RAW))
+            }
+            Load::LatencyIdle => self.latency(|echoes| echoes()),
+            Load::LatencyLoad => {
+                self.latency(|echoes| builtin::beside_bulk(client, server, self.target, echoes))
+            }
+            Load::Connections => {
+                let window = self.options.window();
+                let work = || builtin::connections(client, server, self.target, window);
+                let (mut samples, cost) = self.meter.beside(window.warm_up, window.length, work)?;
+                samples.extend(cost.samples());
+                Ok(report(samples, &Generator::Builtin.to_string()))
+            }
+        }
     }
-    let quantiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999), ("max", 1.0)];
-    let mut samples: Vec<Sample> = quantiles
-        .iter()
-        .filter_map(|(name, q)| {
-            Some(Sample::new(&format!("latency_{name}"), "s", quantile(&round_trips, *q)?))
-        })
-        .collect();
-    samples.push(Sample::new("round_trips", "1", f64::from(report.answered) - f64::from(warm_up)));
-    samples.push(Sample::new("loss", "1", 1.0 - f64::from(report.answered) / f64::from(report.sent)));
-    Ok(AgentReport { samples, traffic: "built-in echo".into() })
+
+    /// Echoes from the client's host, with whatever is to be beside them.
+    fn latency(
+        &self,
+        beside: impl FnOnce(
+            &mut dyn FnMut() -> Result<AgentReport, AgentError>,
+        ) -> Result<AgentReport, AgentError>,
+    ) -> Result<AgentReport, AgentError> {
+        let AgentOptions { seconds, warm_up_seconds, .. } = *self.options;
+        let mut echoes = || self.lab.client.run(|| latency::measure(self.target, seconds, warm_up_seconds));
+        let (mut report, cost) = self.meter.beside(Duration::ZERO, ALL_OF_IT, || beside(&mut echoes))?;
+        report.samples.extend(cost.samples());
+        Ok(report)
+    }
+
+    fn tcp(&self, streams: u16, direction: Direction) -> Result<AgentReport, AgentError> {
+        let Lab { client, server, .. } = self.lab;
+        let window = self.options.window();
+        let generator = Generator::choose(self.options.traffic)?;
+        let ((mut samples, cost), name) = match &generator {
+            Generator::Builtin => {
+                let work = || builtin::tcp(client, server, self.target, streams, direction, window);
+                (self.meter.beside(window.warm_up, window.length, work)?, generator.to_string())
+            }
+            Generator::Iperf3 { version } => (self.beside_client(|| self.iperf3(0))?, version.clone()),
+            Generator::Iperf { version } => (self.beside_client(|| self.iperf(0))?, version.clone()),
+        };
+        samples.extend(cost.samples());
+        Ok(report(samples, &name))
+    }
+
+    fn udp(&self, frames: Frames, rate: Rate) -> Result<AgentReport, AgentError> {
+        let rate = match rate {
+            Rate::Full => None,
+            Rate::PerSecond(rate) => Some(f64::from(rate)),
+            Rate::OfKernel(_) | Rate::OfOwn(_) => Some(self.options.rate.ok_or(AgentError::NoRate)?),
+        };
+        let window = self.options.window();
+        let before = self.meter.read()?;
+        let ((mut samples, cost), name) = match (Generator::choose(self.options.traffic)?, frames) {
+            // Real clients send one size to one address, as fast as they can.
+            (Generator::Iperf3 { version }, Frames::Size(size))
+                if rate.is_none() && self.targets.len() == 1 =>
+            {
+                (self.beside_client(|| self.iperf3(self.payload(size)?))?, version)
+            }
+            (Generator::Iperf { version }, Frames::Size(size))
+                if rate.is_none() && self.targets.len() == 1 =>
+            {
+                (self.beside_client(|| self.iperf(self.payload(size)?))?, version)
+            }
+            _ => {
+                let work = || udp::fixed(&self.flow(frames), rate, window);
+                (self.meter.beside(window.warm_up, window.length, work)?, RAW.to_owned())
+            }
+        };
+        let after = self.meter.drained()?;
+        if let Some(at) = samples.iter().position(|sample| sample.metric == "offered") {
+            // A real client's seconds are not quite the meter's.
+            let forwarded = cost.forwarded().min(samples[at].value);
+            samples.insert(at, Sample::new("forwarded", "packet/s", forwarded));
+        }
+        // Over all that was sent, the warm-up included, when all of it has arrived: exact.
+        let sent = after.client.offered() - before.client.offered();
+        let arrived = after.server.received_frames - before.server.received_frames;
+        let share = arrived as f64 / (sent as f64).max(1.0);
+        samples.push(Sample::new("router_loss", "1", (1.0 - share).max(0.0)));
+        samples.extend(cost.samples());
+        Ok(report(samples, &name))
+    }
+
+    fn payload(&self, frame_bytes: u16) -> Result<u16, AgentError> {
+        Scenario::udp_payload(frame_bytes, self.options.scenario.family).ok_or(AgentError::FrameSize)
+    }
+
+    fn flow(&self, frames: Frames) -> Flow<'_> {
+        let family = self.options.scenario.family;
+        Flow { lab: self.lab, family, frames, destinations: self.targets }
+    }
+
+    /// Meters what a real client does between its start and its end.
+    fn beside_client(
+        &self,
+        work: impl FnOnce() -> Result<Vec<Sample>, AgentError>,
+    ) -> Result<(Vec<Sample>, crate::meter::Cost), AgentError> {
+        let window = self.options.window();
+        let length = window.length.saturating_sub(2 * CLIENT_START);
+        self.meter.beside(window.warm_up + CLIENT_START, length, work)
+    }
+
+    fn iperf3(&self, payload_bytes: u16) -> Result<Vec<Sample>, AgentError> {
+        let running = self.lab.server.run(|| Ok(iperf3::Server::start(PORT, READY_WITHIN)?))?;
+        let client_options = iperf3::ClientOptions {
+            server: self.target,
+            port: PORT,
+            load: self.options.scenario.load,
+            payload_bytes,
+            seconds: self.options.seconds,
+            warm_up_seconds: self.options.warm_up_seconds,
+        };
+        let samples = self.lab.client.run(|| Ok(iperf3::client(&client_options)?))?;
+        drop(running);
+        Ok(samples)
+    }
+
+    fn iperf(&self, payload_bytes: u16) -> Result<Vec<Sample>, AgentError> {
+        let Lab { client, server, .. } = self.lab;
+        let AgentOptions { scenario, seconds, warm_up_seconds, .. } = *self.options;
+        let is_udp = matches!(scenario.load, Load::Udp { .. });
+        let running = server.run(|| Ok(iperf::Server::start(self.target, is_udp, READY_WITHIN)?))?;
+        let (sent, read) = (self.meter.read()?, udp::datagrams_read(server, scenario.family)?);
+        let load = scenario.load;
+        let mut samples =
+            client.run(|| Ok(iperf::client(self.target, load, payload_bytes, seconds, warm_up_seconds)?))?;
+        if is_udp {
+            let sent = self.meter.drained()?.client.offered() - sent.client.offered();
+            let read = udp::datagrams_read(server, scenario.family)? - read;
+            let share = (read as f64 / (sent as f64).max(1.0)).min(1.0);
+            let offered = samples.first().map_or(0.0, |sample| sample.value);
+            samples.insert(0, Sample::new("delivered", "packet/s", offered * share));
+            samples.push(Sample::new("loss", "1", 1.0 - share));
+        }
+        drop(running);
+        Ok(samples)
+    }
+}
+
+/// What the raw generator is called.
+const RAW: &str = "the built-in raw generator";
+
+fn report(samples: Vec<Sample>, traffic: &str) -> AgentReport {
+    AgentReport { samples, traffic: traffic.into(), round_trips: None, setting: None }
 }

@@ -175,8 +175,9 @@ impl Baseline {
 /// retransmissions, the one slowest round trip, and loss, which `delivered` and `forwarded` tell as a rate.
 fn more_is_better(metric: &str) -> Option<bool> {
     match metric {
-        "throughput" | "forwarded" | "delivered" | "connections" => Some(true),
+        "throughput" | "forwarded" | "delivered" | "connections" | "no_loss_rate" => Some(true),
         "latency_p50" | "latency_p90" | "latency_p99" | "latency_p99_9" => Some(false),
+        "cpu_per_gb" | "cpu_per_mpkt" | "router_cpu_per_gb" | "router_cpu_per_mpkt" => Some(false),
         _ => None,
     }
 }

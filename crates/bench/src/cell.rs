@@ -14,7 +14,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::agent::AgentReport;
-use crate::plan::{Cell, Plan};
+use crate::plan::{Cell, Load, Mode, Plan};
+use crate::routes;
+use crate::traffic::ndr;
 
 /// Building and taking down a lab, the traffic's own waits included.
 const OVERHEAD: Duration = Duration::from_secs(30);
@@ -83,30 +85,64 @@ pub enum CellError {
         /// The last that it said.
         said: String,
     },
+    /// Its rate is a share of a result that there is not.
+    #[error("no result of {scenario} in {mode}, of which this is a share")]
+    NoRate {
+        /// Whose result.
+        scenario: String,
+        /// In which mode.
+        mode: Mode,
+    },
     /// Someone pressed Ctrl-C.
     #[error("interrupted")]
     Cancelled,
 }
 
 /// The agent's options as arguments: what [`crate::agent::AgentOptions`] is parsed from again inside the lab.
-pub fn agent_arguments(plan: &Plan, cell: &Cell) -> Vec<String> {
-    vec![
+pub fn agent_arguments(plan: &Plan, cell: &Cell, rate: Option<f64>) -> Vec<String> {
+    let mut arguments = vec![
         "--scenario".into(),
         cell.scenario.to_string(),
+        "--forwarder".into(),
+        cell.mode.to_string(),
         "--seconds".into(),
         plan.seconds.to_string(),
         "--warm-up".into(),
         plan.warm_up_seconds.to_string(),
         "--traffic".into(),
         plan.traffic.to_string(),
-    ]
+    ];
+    if let Some(rate) = rate {
+        arguments.extend(["--rate".into(), rate.to_string()]);
+    }
+    arguments
 }
 
-/// Measures one cell.
+/// How long a cell may take.
+fn patience(plan: &Plan, cell: &Cell) -> Duration {
+    let mut patience =
+        Duration::from_secs(u64::from(plan.seconds) * 3 + u64::from(plan.warm_up_seconds)) + OVERHEAD;
+    if let Load::Ndr { .. } = cell.scenario.load {
+        // As long again for what is between the trials.
+        patience += ndr::trial_length(plan.seconds) * ndr::trials_at_most() * 2;
+    }
+    if cell.scenario.routes > 0 {
+        patience += 2 * routes::IN_EFFECT_WITHIN;
+    }
+    patience
+}
+
+/// Measures one cell, at `rate` frames a second where the scenario's is a share of another's result.
 ///
 /// # Errors
 /// See [`CellError`]. The child has ended in every case.
-pub fn measure(binary: &Binary, plan: &Plan, cell: &Cell, cancel: &Cancel) -> Result<AgentReport, CellError> {
+pub fn measure(
+    binary: &Binary,
+    plan: &Plan,
+    cell: &Cell,
+    rate: Option<f64>,
+    cancel: &Cancel,
+) -> Result<AgentReport, CellError> {
     let mut command = Command::new(&binary.path);
     command
         .args(cell.mode.arguments())
@@ -114,10 +150,8 @@ pub fn measure(binary: &Binary, plan: &Plan, cell: &Cell, cancel: &Cancel) -> Re
         .args(["--name", &format!("bench-{}", std::process::id()), "--private", "--"])
         .arg(&binary.path)
         .arg(&binary.agent_subcommand)
-        .args(agent_arguments(plan, cell));
-    let patience =
-        Duration::from_secs(u64::from(plan.seconds) * 3 + u64::from(plan.warm_up_seconds)) + OVERHEAD;
-    report_of(command, &binary.path, patience, cancel)
+        .args(agent_arguments(plan, cell, rate));
+    report_of(command, &binary.path, patience(plan, cell), cancel)
 }
 
 /// Runs the command to its end and picks the agent's line from what it prints.

@@ -7,7 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use crate::plan::Plan;
-use crate::traffic::Generator;
+use crate::run::{Measurement, Outcome};
+use crate::setting::Setting;
+use crate::traffic::{Generator, ndr};
 
 /// Sysctls that move results. All are of the machine's own namespace; a lab's namespaces start from them or from the kernel's
 /// defaults.
@@ -21,6 +23,15 @@ const SYSCTLS: [&str; 9] = [
     "net/ipv4/tcp_congestion_control",
     "net/ipv4/tcp_rmem",
     "net/ipv4/tcp_wmem",
+];
+
+/// What people call the offloads.
+const SHORT_NAMES: [(&str, &str); 5] = [
+    ("tx-checksum-ip-generic", "checksum"),
+    ("tx-tcp-segmentation", "TSO"),
+    ("tx-udp-segmentation", "USO"),
+    ("rx-gro", "GRO"),
+    ("rx-lro", "LRO"),
 ];
 
 /// The machine, the software and the method of a run.
@@ -50,10 +61,16 @@ pub struct Environment {
     pub sysctls: BTreeMap<String, String>,
     /// What made the traffic.
     pub traffic: String,
+    /// What made it, by scenario: not every generator makes every load.
+    pub generators: BTreeMap<String, String>,
     /// Which processors who may use: the same for every mode.
     pub cpu_placement: String,
-    /// Offloads of the lab's links.
+    /// Offloads of the hosts' links, summed up; [`Self::labs`] has all of them.
     pub offloads: String,
+    /// What the labs were, by mode.
+    pub labs: BTreeMap<String, Setting>,
+    /// How the highest rate without loss is searched.
+    pub no_loss_method: String,
     /// What decides the order of the cells and the resampling.
     pub seed: u64,
     /// Samples asked of every cell.
@@ -98,17 +115,90 @@ impl Environment {
             load_average: read("/proc/loadavg").and_then(|text| text.split(' ').next()?.parse().ok()),
             sysctls: sysctls.collect(),
             traffic: traffic.to_string(),
-            cpu_placement: format!(
-                "left to the scheduler: all of {cpus} for traffic and router alike, in every mode"
-            ),
-            offloads: "as the kernel makes veth links: checksum, scatter-gather, TSO and GRO as by default"
-                .into(),
+            generators: BTreeMap::new(),
+            cpu_placement: "no lab has been looked at".into(),
+            offloads: "no lab has been looked at".into(),
+            labs: BTreeMap::new(),
+            no_loss_method: no_loss_method(plan),
             seed: plan.seed,
             rounds: plan.rounds,
             seconds: plan.seconds,
             warm_up_seconds: plan.warm_up_seconds,
         }
     }
+}
+
+impl Environment {
+    /// Takes over what the labs of a run said of themselves.
+    pub(crate) fn add(&mut self, outcome: &Outcome) {
+        for Measurement { cell, report } in &outcome.measurements {
+            self.generators.entry(cell.scenario.to_string()).or_insert_with(|| report.traffic.clone());
+            // The rounds of a mode have labs alike; routes that a scenario loads are told by its name.
+            if let Some(setting) = &report.setting {
+                self.labs.entry(cell.mode.to_string()).or_insert_with(|| setting.clone());
+            }
+        }
+        if !self.labs.is_empty() {
+            self.offloads = offloads(&self.labs);
+            self.cpu_placement = placement(&self.labs);
+        }
+    }
+}
+
+/// Which offloads the hosts have in which modes.
+fn offloads(labs: &BTreeMap<String, Setting>) -> String {
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for (mode, setting) in labs {
+        // The router's ports are told in full elsewhere: what senders leave to their links is the hosts' affair.
+        let of_hosts = || {
+            setting.offloads.iter().filter(|(port, _)| !port.starts_with("router ")).flat_map(|(_, on)| on)
+        };
+        let short: Vec<&str> = SHORT_NAMES
+            .iter()
+            .filter(|(name, _)| of_hosts().any(|on| on == name))
+            .map(|(_, short)| *short)
+            .collect();
+        let short = if short.is_empty() { "no offloads".into() } else { short.join(", ") };
+        match groups.iter_mut().find(|(of, _)| *of == short) {
+            Some((_, modes)) => modes.push(mode),
+            None => groups.push((short, vec![mode])),
+        }
+    }
+    let groups: Vec<String> =
+        groups.iter().map(|(short, modes)| format!("{short} in {}", modes.join(", "))).collect();
+    format!("hosts have {}", groups.join("; "))
+}
+
+fn placement(labs: &BTreeMap<String, Setting>) -> String {
+    let mut lists: Vec<String> = labs
+        .values()
+        .map(|setting| {
+            if setting.cpus == setting.router_cpus || setting.router_cpus.is_empty() {
+                format!("processors {} for hosts, generators and router alike", setting.cpus)
+            } else {
+                format!(
+                    "processors {} for hosts and generators, {} for the router",
+                    setting.cpus, setting.router_cpus
+                )
+            }
+        })
+        .collect();
+    lists.sort();
+    lists.dedup();
+    match &lists[..] {
+        [same] => format!("{same}, placed by the scheduler in every mode"),
+        _ => format!("NOT the same in every mode: {}", lists.join("; ")),
+    }
+}
+
+fn no_loss_method(plan: &Plan) -> String {
+    format!(
+        "no loss rate: binary search (RFC 2544 section 26.1) with trials of {} s, to 1/{:.0} of the rate of the first; a rate passes \
+         with one of {} trials without a lost frame",
+        ndr::trial_length(plan.seconds).as_secs_f64(),
+        ndr::RESOLUTION.recip(),
+        ndr::TRIES
+    )
 }
 
 /// RFC 3339 with seconds: `2026-11-23T20:20:54Z`. Before 1970 is 1970.

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::plot::{self, Line, Scale};
-use crate::report::{Report, ResultRow, with_interval};
+use crate::report::{Report, ResultRow};
+use crate::table::with_interval;
 
 /// Each scheme has its own six colours; modes beyond the sixth repeat them.
 const STYLE: &str = "

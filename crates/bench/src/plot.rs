@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::html::escape;
-use crate::report::{ResultRow, scaled, with_interval};
+use crate::report::ResultRow;
 use crate::stats::Estimate;
+use crate::table::{scaled, with_interval};
 
 /// Colours in the page's style.
 const COLOURS: usize = 6;

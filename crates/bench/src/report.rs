@@ -1,20 +1,18 @@
-//! Results with their intervals, as data for JSON and as a table for people.
+//! Results with their intervals, as data for JSON.
 
 use std::collections::BTreeMap;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::environment::Environment;
+use crate::histogram::Histogram;
 use crate::plan::{Mode, Plan};
 use crate::run::Outcome;
-use crate::stats::{self, Estimate, ROUNDS_FOR_A_VERDICT, Ratio};
+use crate::stats::{self, Estimate, Ratio};
+use crate::warnings::warnings;
 
 /// Of the JSON that [`Report`] serializes to. Raised by every change that a reader could stumble over.
 pub const SCHEMA: u32 = 1;
-
-/// An interval wider than this share of its median makes a warning.
-const WIDE: f64 = 0.3;
 
 /// Everything that a run found out.
 #[derive(Debug, Clone, Serialize)]
@@ -27,8 +25,12 @@ pub struct Report {
     pub modes: Vec<String>,
     /// One entry for every scenario, mode and metric.
     pub results: Vec<ResultRow>,
-    /// One entry for every scenario, metric and mode but the kernel.
+    /// One entry for every scenario, metric, mode and kernel that the mode is held against.
     pub ratios: Vec<RatioRow>,
+    /// All round trips of a scenario in a mode, the rounds together.
+    pub distributions: Vec<DistributionRow>,
+    /// Modes that were left out, because the forwarder says that it cannot work here.
+    pub skipped: Vec<SkippedRow>,
     /// Attempts that gave nothing.
     pub failures: Vec<FailureRow>,
     /// Whether every cell that was planned was tried.
@@ -57,7 +59,7 @@ pub struct ResultRow {
     pub estimate: Estimate,
 }
 
-/// A mode compared with the kernel.
+/// A mode compared with a kernel.
 #[derive(Debug, Clone, Serialize)]
 pub struct RatioRow {
     /// Name of the scenario.
@@ -88,9 +90,32 @@ pub struct FailureRow {
     pub message: String,
 }
 
+/// How often round trips took how long.
+#[derive(Debug, Clone, Serialize)]
+pub struct DistributionRow {
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Name of the mode.
+    pub mode: String,
+    /// Unit of the classes' ends.
+    pub unit: &'static str,
+    /// The upper end of each class, ascending, and how many round trips are in it.
+    pub classes: Vec<(f64, u64)>,
+}
+
+/// A mode that was left out.
+#[derive(Debug, Clone, Serialize)]
+pub struct SkippedRow {
+    /// Name of the mode.
+    pub mode: String,
+    /// What the forwarder said.
+    pub reason: String,
+}
+
 impl Report {
     /// Puts together what a run gave, in the order of the plan.
-    pub fn new(plan: &Plan, environment: Environment, outcome: &Outcome) -> Report {
+    pub fn new(plan: &Plan, mut environment: Environment, outcome: &Outcome) -> Report {
+        environment.add(outcome);
         let results = results(plan, outcome);
         let ratios = ratios(plan, &results);
         let failures = outcome.failures.iter().map(|failure| FailureRow {
@@ -100,6 +125,10 @@ impl Report {
             attempt: failure.attempt,
             message: failure.message.clone(),
         });
+        let skipped = outcome
+            .skipped
+            .iter()
+            .map(|refusal| SkippedRow { mode: refusal.mode.to_string(), reason: refusal.said.clone() });
         let warnings = warnings(plan, &environment, &results, outcome);
         Report {
             schema: SCHEMA,
@@ -107,86 +136,24 @@ impl Report {
             modes: plan.modes.iter().map(ToString::to_string).collect(),
             results,
             ratios,
+            distributions: distributions(plan, outcome),
+            skipped: skipped.collect(),
             failures: failures.collect(),
             complete: !outcome.interrupted && outcome.refused.is_none(),
             warnings,
         }
     }
 
-    /// The comparison for a terminal: a row a metric, a column a mode, then the ratios to the kernel.
-    pub fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
-        let others: Vec<&String> =
-            self.modes.iter().filter(|mode| **mode != Mode::Kernel.to_string()).collect();
-        let compared: Vec<&String> =
-            others.into_iter().filter(|mode| self.ratios.iter().any(|ratio| ratio.mode == **mode)).collect();
-        let mut header = vec!["scenario".to_owned(), "metric".into()];
-        header.extend(self.modes.iter().cloned());
-        header.extend(compared.iter().map(|mode| format!("{mode} / kernel")));
-        table.set_header(header);
-
-        let mut rows: Vec<(&str, &str)> = Vec::new();
-        for result in &self.results {
-            let row = (result.scenario.as_str(), result.metric.as_str());
-            if shown(&result.metric) && !rows.contains(&row) {
-                rows.push(row);
-            }
-        }
-        for (scenario, metric) in rows {
-            let mut cells = vec![scenario.to_owned(), metric.replace('_', " ")];
-            for mode in &self.modes {
-                let of = self
-                    .results
-                    .iter()
-                    .find(|r| r.scenario == scenario && r.metric == metric && r.mode == *mode);
-                cells.push(of.map_or("-".into(), |result| with_interval(&result.estimate, &result.unit)));
-            }
-            for mode in &compared {
-                let of = self
-                    .ratios
-                    .iter()
-                    .find(|r| r.scenario == scenario && r.metric == metric && r.mode == **mode);
-                cells.push(of.map_or("-".into(), |row| {
-                    let [low, high] = row.ratio.estimate.ci95;
-                    let verdict = self.environment.rounds as usize >= ROUNDS_FOR_A_VERDICT;
-                    let told_apart = if row.ratio.differs || !verdict { "" } else { " ~" };
-                    format!("{:.2} [{low:.2}, {high:.2}]{told_apart}", row.ratio.estimate.median)
-                }));
-            }
-            table.add_row(cells);
-        }
-        for column in table.column_iter_mut().skip(2) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        table.to_string()
+    /// The samples of a metric.
+    pub fn result(&self, scenario: &str, metric: &str, mode: &str) -> Option<&ResultRow> {
+        self.results.iter().find(|r| r.scenario == scenario && r.metric == metric && r.mode == mode)
     }
 
-    /// What to know about the table: what its marks mean, and the warnings.
-    pub fn notes(&self) -> Vec<String> {
-        let rounds = self.environment.rounds;
-        let mut notes = vec![format!(
-            "medians of {rounds} round{} with 95% bootstrap intervals; traffic by {}",
-            if rounds == 1 { "" } else { "s" },
-            self.environment.traffic
-        )];
-        if rounds as usize >= ROUNDS_FOR_A_VERDICT {
-            notes.push("~ marks a ratio that is not told apart from 1".into());
-        }
-        if self.results.iter().any(|row| row.metric == "forwarded") {
-            notes.push(
-                "UDP: offered by the sender, forwarded to the receiver's interface, delivered to its program"
-                    .into(),
-            );
-        }
-        notes.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
-        notes
+    /// The ratio of a metric to that of another mode.
+    pub fn ratio(&self, scenario: &str, metric: &str, mode: &str, to: &str) -> Option<&RatioRow> {
+        let is = |r: &&RatioRow| r.scenario == scenario && r.metric == metric && r.mode == mode && r.to == to;
+        self.ratios.iter().find(is)
     }
-}
-
-/// Metrics that are in the JSON and would only fill the table.
-fn shown(metric: &str) -> bool {
-    !matches!(metric, "latency_p90" | "latency_p99_9" | "latency_max" | "round_trips")
 }
 
 fn results(plan: &Plan, outcome: &Outcome) -> Vec<ResultRow> {
@@ -231,106 +198,44 @@ fn results(plan: &Plan, outcome: &Outcome) -> Vec<ResultRow> {
 }
 
 fn ratios(plan: &Plan, results: &[ResultRow]) -> Vec<RatioRow> {
-    let kernel = Mode::Kernel.to_string();
     let pairs =
         |row: &ResultRow| row.rounds.iter().copied().zip(row.samples.iter().copied()).collect::<Vec<_>>();
-    let of_row = |row: &ResultRow| {
-        let to = results
-            .iter()
-            .find(|k| k.mode == kernel && k.scenario == row.scenario && k.metric == row.metric)?;
-        Some(RatioRow {
-            scenario: row.scenario.clone(),
-            metric: row.metric.clone(),
-            mode: row.mode.clone(),
-            to: kernel.clone(),
-            ratio: stats::bootstrap_ratio(&pairs(row), &pairs(to), plan.seed)?,
-        })
-    };
+    let mut ratios = Vec::new();
     // A share of a share says nothing: loss stands beside what was delivered.
-    results.iter().filter(|row| row.mode != kernel && row.unit != "1").filter_map(of_row).collect()
+    for row in results.iter().filter(|row| row.unit != "1") {
+        let references = plan.modes.iter().find(|mode| mode.to_string() == row.mode).map(Mode::references);
+        for to in references.unwrap_or_default().iter().map(ToString::to_string) {
+            let is_it = |k: &&ResultRow| k.mode == to && k.scenario == row.scenario && k.metric == row.metric;
+            let Some(reference) = results.iter().find(is_it) else { continue };
+            let ratio = stats::bootstrap_ratio(&pairs(row), &pairs(reference), plan.seed);
+            ratios.extend(ratio.map(|ratio| RatioRow {
+                scenario: row.scenario.clone(),
+                metric: row.metric.clone(),
+                mode: row.mode.clone(),
+                to,
+                ratio,
+            }));
+        }
+    }
+    ratios
 }
 
-fn warnings(plan: &Plan, environment: &Environment, results: &[ResultRow], outcome: &Outcome) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if outcome.interrupted {
-        warnings.push("the run was stopped early: what is here is what had been measured".into());
+fn distributions(plan: &Plan, outcome: &Outcome) -> Vec<DistributionRow> {
+    let mut rows = Vec::new();
+    for scenario in &plan.scenarios {
+        for mode in &plan.modes {
+            let of =
+                outcome.measurements.iter().filter(|m| m.cell.scenario == *scenario && m.cell.mode == *mode);
+            let mut all = Histogram::default();
+            of.filter_map(|m| m.report.round_trips.as_ref()).for_each(|one| all.add(one));
+            let classes: Vec<(f64, u64)> = all.classes().collect();
+            if !classes.is_empty() {
+                let (scenario, mode) = (scenario.to_string(), mode.to_string());
+                rows.push(DistributionRow { scenario, mode, unit: "s", classes });
+            }
+        }
     }
-    for lost in outcome.lost_cells() {
-        let Cell { scenario, mode, round } = Cell::of(lost);
-        warnings.push(format!("{scenario} in {mode}, round {}: failed twice ({})", round + 1, lost.message));
-    }
-    if environment.cpus < 4 {
-        warnings.push(format!(
-            "{} CPU{} for a sender, a receiver and a router: they take time from each other, which favours the mode that \
-             needs least; compare ratios, on a machine with 4 or more where it matters",
-            environment.cpus,
-            if environment.cpus == 1 { "" } else { "s" }
-        ));
-    }
-    if environment.load_average.is_some_and(|load| load > environment.cpus as f64 / 2.0) {
-        warnings.push(
-            "the machine was busy before the run began: stop what else runs, or expect wide intervals".into(),
-        );
-    }
-    if (plan.rounds as usize) < ROUNDS_FOR_A_VERDICT {
-        warnings.push(format!(
-            "fewer than {ROUNDS_FOR_A_VERDICT} rounds: intervals are too narrow to tell modes apart; use --rounds {ROUNDS_FOR_A_VERDICT} or more"
-        ));
-    }
-    let wide: Vec<String> = results
-        .iter()
-        .filter(|row| matches!(row.metric.as_str(), "throughput" | "forwarded" | "latency_p50"))
-        .filter(|row| row.estimate.ci95[1] - row.estimate.ci95[0] > WIDE * row.estimate.median)
-        .map(|row| format!("{} in {}", row.scenario, row.mode))
-        .collect();
-    if !wide.is_empty() {
-        warnings.push(format!("wide intervals ({}): more --rounds or longer --seconds", wide.join(", ")));
-    }
-    warnings
-}
-
-/// Names of a failed cell.
-struct Cell {
-    scenario: String,
-    mode: String,
-    round: u32,
-}
-
-impl Cell {
-    fn of(failure: &crate::run::Failure) -> Cell {
-        let cell = &failure.cell;
-        Cell { scenario: cell.scenario.to_string(), mode: cell.mode.to_string(), round: cell.round }
-    }
-}
-
-/// A median with its interval, in a unit that suits its size.
-pub(crate) fn with_interval(estimate: &Estimate, unit: &str) -> String {
-    let (scale, unit, decimals) = scaled(estimate.median, unit);
-    let value = |x: f64| format!("{:.decimals$}", x * scale);
-    let [low, high] = estimate.ci95.map(value);
-    format!("{} {unit} [{low}, {high}]", value(estimate.median)).replace("  ", " ")
-}
-
-/// A factor, the unit after it, and how many decimals leave three digits or so.
-pub(crate) fn scaled(value: f64, unit: &str) -> (f64, &'static str, usize) {
-    let (scale, unit) = match unit {
-        "bit/s" if value >= 1e9 => (1e-9, "Gb/s"),
-        "bit/s" => (1e-6, "Mb/s"),
-        "packet/s" if value >= 1e6 => (1e-6, "Mpps"),
-        "packet/s" => (1e-3, "kpps"),
-        "s" if value >= 1e-3 => (1e3, "ms"),
-        "s" => (1e6, "us"),
-        "1" => (1e2, "%"),
-        _ => (1.0, ""),
-    };
-    let shown = value * scale;
-    let decimals = match unit {
-        "" => 0,
-        _ if shown >= 100.0 => 0,
-        _ if shown >= 10.0 => 1,
-        _ => 2,
-    };
-    (scale, unit, decimals)
+    rows
 }
 
 #[cfg(test)]
@@ -339,12 +244,13 @@ pub(crate) mod tests {
     use super::*;
     use crate::agent::AgentReport;
     use crate::plan;
-    use crate::run::{Failure, Measurement};
+    use crate::run::{Failure, Measurement, Refusal};
+    use crate::setting::Setting;
     use crate::traffic::{Generator, Sample, TrafficChoice};
 
     pub(crate) fn example() -> (Plan, Outcome) {
         let plan = Plan {
-            modes: vec![Mode::Kernel, "userspace:packet".parse().unwrap()],
+            modes: vec![Mode::kernel(), "userspace:packet".parse().unwrap()],
             scenarios: vec!["tcp-1".parse().unwrap(), "udp-64".parse().unwrap()],
             rounds: 5,
             seconds: 1,
@@ -354,7 +260,7 @@ pub(crate) mod tests {
         };
         let mut outcome = Outcome::default();
         for (n, cell) in plan.schedule().into_iter().enumerate() {
-            let half = if cell.mode == Mode::Kernel { 1.0 } else { 0.5 };
+            let half = if cell.mode == Mode::kernel() { 1.0 } else { 0.5 };
             let noise = 1.0 + 0.01 * f64::from(cell.round);
             let samples = match cell.scenario.load {
                 plan::Load::Tcp { .. } => vec![
@@ -370,10 +276,26 @@ pub(crate) mod tests {
             if n == 7 {
                 outcome.failures.push(Failure { cell: cell.clone(), attempt: 1, message: "no route".into() });
             }
-            let report = AgentReport { samples, traffic: "test".into() };
+            let report = AgentReport {
+                samples,
+                traffic: "test".into(),
+                round_trips: None,
+                setting: Some(setting(&cell)),
+            };
             outcome.measurements.push(Measurement { cell, report });
         }
         (plan, outcome)
+    }
+
+    /// A lab whose host has the offloads of a veth, or only what is left without them.
+    fn setting(cell: &plan::Cell) -> Setting {
+        let on: &[&str] = if cell.mode.host_offloads() {
+            &["tx-checksum-ip-generic", "tx-tcp-segmentation", "rx-gro"]
+        } else {
+            &["rx-gro"]
+        };
+        let on = on.iter().map(|&name| name.to_owned()).collect();
+        Setting { offloads: [("t1 t1-eth0".to_owned(), on)].into(), cpus: "0-1".into(), ..Setting::default() }
     }
 
     pub(crate) fn report() -> Report {
@@ -407,31 +329,61 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_table_shows_medians_ratios_and_what_belongs_together() {
-        let table = report().table();
-        let line = |start: &str| table.lines().find(|line| line.contains(start)).unwrap().to_owned();
-        let throughput = line("throughput");
-        assert!(
-            throughput.contains("16.3 Gb/s [16.0, 16.6]") && throughput.contains("0.50 [0.50, 0.50]"),
-            "{throughput}"
+    fn modes_without_offloads_are_held_against_both_kernels() {
+        let (mut plan, _) = example();
+        plan.modes = ["kernel", "kernel:no-offload", "userspace:packet", "userspace:xdp"]
+            .map(|mode| mode.parse().unwrap())
+            .into();
+        let mut outcome = Outcome::default();
+        for cell in plan.schedule() {
+            let samples = vec![Sample::new("throughput", "bit/s", 1e9)];
+            let report = AgentReport { samples, traffic: "test".into(), round_trips: None, setting: None };
+            outcome.measurements.push(Measurement { cell, report });
+        }
+        let report = Report::new(&plan, Environment::look(&plan, &Generator::Builtin, "0.0.0"), &outcome);
+        let pairs: Vec<(&str, &str)> = report
+            .ratios
+            .iter()
+            .filter(|row| row.scenario == "tcp-1")
+            .map(|row| (row.mode.as_str(), row.to.as_str()))
+            .collect();
+        assert_eq!(
+            pairs,
+            [
+                ("kernel:no-offload", "kernel"),
+                ("userspace:packet", "kernel"),
+                ("userspace:xdp", "kernel"),
+                ("userspace:xdp", "kernel:no-offload")
+            ]
         );
-        let delivered = line("delivered");
-        assert!(delivered.contains("612 kpps") && delivered.contains("1.00 [1.00, 1.00] ~"), "{delivered}");
-        assert!(line("loss").contains("1.60 % [1.60, 1.60]"));
     }
 
     #[test]
-    fn warnings_say_what_to_do() {
-        let (mut plan, mut outcome) = example();
-        plan.rounds = 3;
-        let cell = outcome.measurements[0].cell.clone();
-        outcome.failures.push(Failure { cell, attempt: 2, message: "it stalled".into() });
-        outcome.interrupted = true;
-        let report = Report::new(&plan, Environment::look(&plan, &Generator::Builtin, "0.0.0"), &outcome);
-        let warnings = report.warnings.join("\n");
-        for part in ["stopped early", "failed twice (it stalled)", "--rounds 5"] {
-            assert!(warnings.contains(part), "{part} is not in: {warnings}");
+    fn what_the_labs_were_is_kept_and_summed_up() {
+        let environment = report().environment;
+        assert_eq!(environment.labs.len(), 2);
+        assert_eq!(environment.offloads, "hosts have checksum, TSO, GRO in kernel, userspace:packet");
+        assert!(
+            environment.cpu_placement.starts_with("processors 0-1 for "),
+            "{}",
+            environment.cpu_placement
+        );
+        assert_eq!(environment.generators["tcp-1"], "test");
+    }
+
+    #[test]
+    fn round_trips_of_all_rounds_are_one_distribution_and_skipped_modes_have_a_reason() {
+        let (plan, mut outcome) = example();
+        for measurement in &mut outcome.measurements {
+            let mut one = Histogram::default();
+            one.record(20e-6);
+            measurement.report.round_trips = Some(one);
         }
-        assert!(!report.complete);
+        let mode: Mode = "cmd:./peer.sh".parse().unwrap();
+        outcome.skipped.push(Refusal { mode, code: 3, said: "it is not installed".into() });
+        let report = Report::new(&plan, Environment::look(&plan, &Generator::Builtin, "0.0.0"), &outcome);
+        let first = &report.distributions[0];
+        assert_eq!((report.distributions.len(), first.classes.len(), first.classes[0].1), (4, 1, 5));
+        assert_eq!(report.skipped[0].reason, "it is not installed");
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::agent::AgentReport;
 use crate::cell::{self, Binary, Cancel, CellError};
-use crate::plan::{Cell, Mode, Plan};
+use crate::plan::{Cell, Forwarder, Load, Mode, Plan, Rate};
+use crate::script;
+use crate::stats;
 
 /// Attempts at a cell.
 const ATTEMPTS: u32 = 2;
@@ -39,6 +41,8 @@ pub struct Outcome {
     /// The binary will not run a mode here: what it said. Ends the run, because a comparison without one of its modes is not
     /// the one that was asked for.
     pub refused: Option<Refusal>,
+    /// Modes of somebody else's forwarders that say that they cannot work here.
+    pub skipped: Vec<Refusal>,
 }
 
 /// A mode that the binary will not run.
@@ -71,6 +75,8 @@ pub enum Event<'a> {
     Done,
     /// An attempt failed.
     Failed(&'a Failure),
+    /// A mode cannot be measured here, and is left out.
+    Skipped(&'a Refusal),
     /// A round is complete.
     Round {
         /// Everything until now.
@@ -80,26 +86,31 @@ pub enum Event<'a> {
 
 /// Measures every cell of the plan. Failures do not end it, [`Cancel`] does.
 pub fn run(binary: &Binary, plan: &Plan, cancel: &Cancel, observe: impl FnMut(Event<'_>)) -> Outcome {
-    run_with(plan, cancel, observe, |cell| cell::measure(binary, plan, cell, cancel))
+    run_with(plan, cancel, observe, |cell, rate| cell::measure(binary, plan, cell, rate, cancel))
 }
 
 fn run_with(
     plan: &Plan,
     cancel: &Cancel,
     mut observe: impl FnMut(Event<'_>),
-    mut measure: impl FnMut(&Cell) -> Result<AgentReport, CellError>,
+    mut measure: impl FnMut(&Cell, Option<f64>) -> Result<AgentReport, CellError>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
     let schedule = plan.schedule();
     let mut cells = schedule.iter().peekable();
     while let Some(cell) = cells.next() {
         observe(Event::Begin { cell });
-        for attempt in 1..=ATTEMPTS {
+        let skipped = outcome.skipped.iter().any(|refusal| refusal.mode == cell.mode);
+        for attempt in 1..=(if skipped { 0 } else { ATTEMPTS }) {
             if cancel.is_cancelled() {
                 outcome.interrupted = true;
                 return outcome;
             }
-            match measure(cell) {
+            let measured = match rate(cell, &outcome) {
+                Ok(rate) => measure(cell, rate),
+                Err(error) => Err(error),
+            };
+            match measured {
                 Ok(report) => {
                     outcome.measurements.push(Measurement { cell: cell.clone(), report });
                     break;
@@ -109,7 +120,14 @@ fn run_with(
                     return outcome;
                 }
                 Err(CellError::Refused { code, said }) => {
-                    outcome.refused = Some(Refusal { mode: cell.mode.clone(), code, said });
+                    let refusal = Refusal { mode: cell.mode.clone(), code, said };
+                    // Somebody else's forwarder that is not installed is no reason not to compare the others.
+                    if code == script::CANNOT && matches!(cell.mode.forwarder, Forwarder::Script { .. }) {
+                        observe(Event::Skipped(&refusal));
+                        outcome.skipped.push(refusal);
+                        break;
+                    }
+                    outcome.refused = Some(refusal);
                     return outcome;
                 }
                 Err(error) => {
@@ -125,6 +143,23 @@ fn run_with(
         }
     }
     outcome
+}
+
+/// The rate of a cell whose scenario's is a share of another's result: of the median of what that gave until now.
+fn rate(cell: &Cell, outcome: &Outcome) -> Result<Option<f64>, CellError> {
+    let (mode, percent) = match cell.scenario.load {
+        Load::Udp { rate: Rate::OfKernel(percent), .. } => (Mode::kernel(), percent),
+        Load::Udp { rate: Rate::OfOwn(percent), .. } => (cell.mode.clone(), percent),
+        _ => return Ok(None),
+    };
+    let of = cell.scenario.depends_on();
+    let measured = outcome.measurements.iter().filter(|m| Some(m.cell.scenario) == of && m.cell.mode == mode);
+    let samples = measured.flat_map(|m| &m.report.samples);
+    let rates: Vec<f64> = samples.filter(|s| s.metric == "no_loss_rate").map(|s| s.value).collect();
+    match stats::median(&rates) {
+        Some(median) if median > 0.0 => Ok(Some(median * f64::from(percent) / 100.0)),
+        _ => Err(CellError::NoRate { scenario: of.map_or_else(String::new, |of| of.to_string()), mode }),
+    }
 }
 
 /// An error and what caused it, in one line.
@@ -147,7 +182,7 @@ mod tests {
 
     fn plan() -> Plan {
         Plan {
-            modes: vec![Mode::Kernel, "userspace".parse().unwrap()],
+            modes: vec![Mode::kernel(), "userspace".parse().unwrap()],
             scenarios: vec!["tcp-1".parse().unwrap()],
             rounds: 3,
             seconds: 1,
@@ -158,7 +193,8 @@ mod tests {
     }
 
     fn good() -> AgentReport {
-        AgentReport { samples: vec![Sample::new("throughput", "bit/s", 1.0)], traffic: String::new() }
+        let samples = vec![Sample::new("throughput", "bit/s", 1.0)];
+        AgentReport { samples, traffic: String::new(), round_trips: None, setting: None }
     }
 
     fn bad() -> CellError {
@@ -172,9 +208,9 @@ mod tests {
         let observe = |event: Event<'_>| match event {
             Event::Round { .. } => rounds += 1,
             Event::Failed(_) => told += 1,
-            Event::Begin { .. } | Event::Done => {}
+            Event::Begin { .. } | Event::Done | Event::Skipped(_) => {}
         };
-        let outcome = run_with(&plan(), &Cancel::default(), observe, |_| {
+        let outcome = run_with(&plan(), &Cancel::default(), observe, |_, _| {
             calls += 1;
             if calls == 2 { Err(bad()) } else { Ok(good()) }
         });
@@ -190,10 +226,7 @@ mod tests {
             &plan(),
             &Cancel::default(),
             |_| {},
-            |cell| match cell.mode {
-                Mode::Kernel => Ok(good()),
-                Mode::Userspace { .. } => Err(bad()),
-            },
+            |cell, _| if cell.mode == Mode::kernel() { Ok(good()) } else { Err(bad()) },
         );
         assert_eq!((outcome.measurements.len(), outcome.failures.len()), (3, 6));
         assert_eq!(outcome.lost_cells().count(), 3);
@@ -206,7 +239,7 @@ mod tests {
             &plan(),
             &Cancel::default(),
             |_| {},
-            |_| {
+            |_, _| {
                 calls += 1;
                 Err(CellError::Refused { code: 2, said: "no such backend".into() })
             },
@@ -222,7 +255,7 @@ mod tests {
             &plan(),
             &cancel,
             |_| {},
-            |cell| {
+            |cell, _| {
                 if cell.round == 1 {
                     cancel.cancel();
                     return Err(CellError::Cancelled);
@@ -232,5 +265,68 @@ mod tests {
         );
         assert!(outcome.interrupted);
         assert_eq!((outcome.measurements.len(), outcome.failures.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_script_that_cannot_is_skipped_and_the_others_go_on() {
+        let mut plan = plan();
+        plan.modes.push("cmd:./peer.sh".parse().unwrap());
+        let mut tries = 0;
+        let outcome = run_with(
+            &plan,
+            &Cancel::default(),
+            |_| {},
+            |cell, _| match cell.mode.forwarder {
+                Forwarder::Script { .. } => {
+                    tries += 1;
+                    Err(CellError::Refused { code: script::CANNOT, said: "it is not installed".into() })
+                }
+                Forwarder::Kernel | Forwarder::Userspace { .. } => Ok(good()),
+            },
+        );
+        assert_eq!((tries, outcome.measurements.len(), outcome.refused), (1, 6, None));
+        assert_eq!(outcome.skipped[0].said, "it is not installed");
+    }
+
+    #[test]
+    fn a_share_is_of_what_was_found_so_far() {
+        let mut plan = plan();
+        plan.scenarios =
+            ["ndr-64", "udp-64-at-kernel70", "udp-64-at-own50"].map(|s| s.parse().unwrap()).into();
+        let mut rates = Vec::new();
+        run_with(
+            &plan,
+            &Cancel::default(),
+            |_| {},
+            |cell, rate| {
+                rates.extend(rate.map(|rate| (cell.mode.to_string(), cell.scenario.to_string(), rate)));
+                let value = if cell.mode == Mode::kernel() { 1000.0 } else { 2000.0 };
+                let samples = vec![Sample::new("no_loss_rate", "packet/s", value)];
+                Ok(AgentReport { samples, ..good() })
+            },
+        );
+        assert_eq!(rates.len(), 3 * 4);
+        for (mode, scenario, rate) in rates {
+            let expect = match (mode.as_str(), scenario.as_str()) {
+                (_, "udp-64-at-kernel70") => 700.0,
+                ("kernel", _) => 500.0,
+                _ => 1000.0,
+            };
+            assert!((rate - expect).abs() < 1e-9, "{mode} {scenario}: {rate}");
+        }
+    }
+
+    #[test]
+    fn a_share_of_nothing_is_a_failure_that_says_so() {
+        let mut plan = plan();
+        plan.scenarios = ["ndr-64", "udp-64-at-own70"].map(|s| s.parse().unwrap()).into();
+        let outcome = run_with(
+            &plan,
+            &Cancel::default(),
+            |_| {},
+            |cell, _| if cell.scenario.depends_on().is_none() { Err(bad()) } else { Ok(good()) },
+        );
+        assert_eq!(outcome.measurements.len(), 0);
+        assert!(outcome.failures.iter().any(|f| f.message.contains("no result of ndr-64")));
     }
 }

@@ -1,10 +1,10 @@
-//! The built-in generator: TCP bulk and UDP as fast as it goes, where no iperf3 is installed.
+//! The built-in generator of TCP: bulk and connections, where no iperf3 is installed. UDP is [`super::raw`]'s.
 //!
 //! A window is cut out of the running load by reading counters at its beginning and end, so what happens before, the warm-up,
 //! and after it does not matter.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,8 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::Sample;
-use crate::agent::{AgentError, Host};
+use crate::agent::AgentError;
+use crate::host::Host;
 use crate::plan::Direction;
 
 /// Read and written at a time, as iperf3 does by default.
@@ -25,8 +26,6 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const CONNECTORS: usize = 4;
 /// How often a receiver that gets nothing looks whether it is over.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// Asked for a UDP receiver's buffer; the machine's rmem_max may allow less.
-const UDP_BUFFER_BYTES: usize = 4 << 20;
 
 /// When the counting begins and for how long it goes on.
 #[derive(Debug, Clone, Copy)]
@@ -36,14 +35,14 @@ pub(crate) struct Window {
 }
 
 /// Something counted at two moments, a window apart.
-struct Counted<const N: usize> {
-    counts: [u64; N],
-    elapsed: Duration,
+pub(crate) struct Counted<const N: usize> {
+    pub(crate) counts: [u64; N],
+    pub(crate) elapsed: Duration,
 }
 
 impl Window {
     /// Waits for the window to pass, and says by how much the counters grew meanwhile.
-    fn count<const N: usize>(self, read: impl Fn() -> [u64; N]) -> Counted<N> {
+    pub(crate) fn count<const N: usize>(self, read: impl Fn() -> [u64; N]) -> Counted<N> {
         thread::sleep(self.warm_up);
         let (start, before) = (Instant::now(), read());
         thread::sleep(self.length);
@@ -234,82 +233,17 @@ fn retransmitted(host: &Host) -> Result<u64, AgentError> {
 }
 
 /// A value of /proc/net/snmp: a line of names, then a line of values.
-fn snmp(table: &str, group: &str, name: &str) -> Option<u64> {
+pub(crate) fn snmp(table: &str, group: &str, name: &str) -> Option<u64> {
     let mut lines = table.lines().filter(|line| line.starts_with(group));
     let (names, values) = (lines.next()?, lines.next()?);
     let at = names.split_whitespace().position(|word| word == name)?;
     values.split_whitespace().nth(at)?.parse().ok()
 }
 
-/// UDP from the client's host to the server's, datagrams of `payload_bytes` as fast as one thread sends.
-pub(crate) fn udp(
-    client: &Host,
-    server: &Host,
-    target: IpAddr,
-    payload_bytes: u16,
-    window: Window,
-) -> Result<Vec<Sample>, AgentError> {
-    let receiver = server.run(|| open_receiver(target).map_err(AgentError::Generator))?;
-    let address = receiver.local_addr().map_err(AgentError::Generator)?;
-    let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let sender = client.run(|| {
-        let socket = UdpSocket::bind(any).and_then(|socket| socket.connect(address).map(|()| socket));
-        socket.map_err(AgentError::Generator)
-    })?;
-    let Counted { counts: [offered, delivered], elapsed } =
-        udp_over(&sender, &receiver, payload_bytes, window);
-    if delivered == 0 {
-        return Err(AgentError::NothingArrived);
-    }
-    let (offered, delivered, seconds) = (offered as f64, delivered as f64, elapsed.as_secs_f64());
-    Ok(vec![
-        Sample::new("delivered", "packet/s", delivered / seconds),
-        Sample::new("offered", "packet/s", offered / seconds),
-        // What waits in buffers at the window's ends can make it a little less than nothing.
-        Sample::new("loss", "1", (1.0 - delivered / offered).max(0.0)),
-    ])
-}
-
-/// Sends and receives for the window: how many datagrams left, and how many came.
-fn udp_over(sender: &UdpSocket, receiver: &UdpSocket, payload_bytes: u16, window: Window) -> Counted<2> {
-    let (sent, received, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let payload = vec![0x6e; usize::from(payload_bytes)];
-            while !over.load(Ordering::Relaxed) {
-                // ENOBUFS, or the ICMP error that an earlier datagram drew: it did not leave.
-                if sender.send(&payload).is_ok() {
-                    sent.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        });
-        scope.spawn(|| {
-            let mut buffer = [0; 2048];
-            while !over.load(Ordering::Relaxed) {
-                // A timeout only looks again whether it is over.
-                if receiver.recv(&mut buffer).is_ok() {
-                    received.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        });
-        let counted = window.count(|| [sent.load(Ordering::Relaxed), received.load(Ordering::Relaxed)]);
-        over.store(true, Ordering::Relaxed);
-        counted
-    })
-}
-
-fn open_receiver(target: IpAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(SocketAddr::new(target, 0))?;
-    setsockopt(&socket, sockopt::RcvBuf, &UDP_BUFFER_BYTES)?;
-    socket.set_read_timeout(Some(LOOK_AGAIN))?;
-    Ok(socket)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::net::Ipv4Addr;
 
     const SHORT: Window = Window { warm_up: Duration::from_millis(20), length: Duration::from_millis(100) };
 
@@ -338,14 +272,5 @@ mod tests {
         };
         let counted = tcp_over(&[flow(), flow()], SHORT);
         assert!(counted.counts[0] > 100_000, "{:?}", counted.counts);
-    }
-
-    #[test]
-    fn udp_over_loopback_counts_both_ends() {
-        let receiver = open_receiver(Ipv4Addr::LOCALHOST.into()).unwrap();
-        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-        sender.connect(receiver.local_addr().unwrap()).unwrap();
-        let [sent, received] = udp_over(&sender, &receiver, 18, SHORT).counts;
-        assert!(sent > 100 && received > 100, "{sent} {received}");
     }
 }

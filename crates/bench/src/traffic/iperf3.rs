@@ -83,7 +83,7 @@ impl Server {
         let deadline = Instant::now() + patience;
         // Connecting to see whether it listens would use up its one test. The kernel's table of sockets of this thread's
         // namespace tells without touching it.
-        while !listens(port) {
+        while !listens(port, false) {
             if let Ok(Some(status)) = server.child.try_wait() {
                 return Err(Iperf3Error::Server(format!("it ended with {status}")));
             }
@@ -104,19 +104,20 @@ impl Drop for Server {
     }
 }
 
-/// Whether a TCP socket listens on `port` in the calling thread's namespace.
-fn listens(port: u16) -> bool {
+/// Whether a TCP socket listens on `port` in the calling thread's namespace, or a UDP socket is bound to it.
+pub(super) fn listens(port: u16, udp: bool) -> bool {
+    // States of include/net/tcp_states.h: TCP_LISTEN, and TCP_CLOSE, which is that of an unconnected UDP socket.
+    let (tables, state) = if udp { (["udp6", "udp"], "07") } else { (["tcp6", "tcp"], "0A") };
     let in_table = |table: String| {
         table.lines().skip(1).any(|line| {
             let mut words = line.split_whitespace().skip(1);
             let local_port = words.next().and_then(|address| address.rsplit(':').next());
-            // State 0A is TCP_LISTEN (include/net/tcp_states.h).
-            local_port == Some(&format!("{port:04X}")) && words.nth(1) == Some("0A")
+            local_port == Some(&format!("{port:04X}")) && words.nth(1) == Some(state)
         })
     };
-    ["/proc/thread-self/net/tcp6", "/proc/thread-self/net/tcp"]
+    tables
         .iter()
-        .any(|table| std::fs::read_to_string(table).is_ok_and(in_table))
+        .any(|table| std::fs::read_to_string(format!("/proc/thread-self/net/{table}")).is_ok_and(in_table))
 }
 
 /// One run of the client.
@@ -156,7 +157,9 @@ pub fn client(options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error> {
         Load::Udp { .. } => {
             command.args(["--udp", "--bitrate", "0", "--length", &options.payload_bytes.to_string()]);
         }
-        Load::LatencyIdle | Load::LatencyLoad | Load::Connections => return Err(Iperf3Error::Load),
+        Load::Ndr { .. } | Load::LatencyIdle | Load::LatencyLoad | Load::Connections => {
+            return Err(Iperf3Error::Load);
+        }
     }
     let mut child = command
         .stdin(Stdio::null())
@@ -251,7 +254,9 @@ fn parse(text: &str, options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error
                 Sample::new("loss", "1", loss),
             ])
         }
-        Load::LatencyIdle | Load::LatencyLoad | Load::Connections => Err(Iperf3Error::Load),
+        Load::Ndr { .. } | Load::LatencyIdle | Load::LatencyLoad | Load::Connections => {
+            Err(Iperf3Error::Load)
+        }
     }
 }
 
@@ -264,6 +269,7 @@ fn count(n: u64) -> f64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::plan::{Frames, Rate};
     use std::net::Ipv4Addr;
 
     fn read(text: &str, load: Load, payload_bytes: u16) -> Result<Vec<Sample>, Iperf3Error> {
@@ -278,6 +284,8 @@ mod tests {
     fn values(samples: &[Sample]) -> Vec<(&str, f64)> {
         samples.iter().map(|s| (s.metric.as_str(), s.value.round())).collect()
     }
+
+    const UDP: Load = Load::Udp { frames: Frames::Size(64), rate: Rate::Full };
 
     fn tcp(streams: u16, direction: Direction) -> Load {
         Load::Tcp { streams, direction }
@@ -304,8 +312,7 @@ mod tests {
 
     #[test]
     fn udp_offered_delivered_and_lost_belong_together() {
-        let udp =
-            read(include_str!("../../tests/data/udp-64.json"), Load::Udp { frame_bytes: 64 }, 18).unwrap();
+        let udp = read(include_str!("../../tests/data/udp-64.json"), UDP, 18).unwrap();
         let by_name = |name: &str| udp.iter().find(|s| s.metric == name).unwrap().value;
         let delivered = 10_580_814.0 / 18.0;
         assert!((by_name("offered") - 600_630.0 / 1.000_033).abs() < 1e-6);
@@ -316,7 +323,7 @@ mod tests {
     #[test]
     fn losses_of_the_warm_up_are_not_counted() {
         let text = include_str!("../../tests/data/udp-64-omit.json");
-        let udp = read(text, Load::Udp { frame_bytes: 64 }, 18).unwrap();
+        let udp = read(text, UDP, 18).unwrap();
         let loss = udp.iter().find(|s| s.metric == "loss").unwrap().value;
         // The report's own lost_percent is 1.56, with what was lost in the omitted second.
         assert!((0.0..0.0156).contains(&loss), "{loss}");
@@ -340,8 +347,10 @@ mod tests {
     fn a_listening_port_is_seen() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        assert!(listens(port));
+        assert!(listens(port, false) && !listens(port, true));
         drop(listener);
-        assert!(!listens(port));
+        assert!(!listens(port, false));
+        let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(listens(receiver.local_addr().unwrap().port(), true));
     }
 }

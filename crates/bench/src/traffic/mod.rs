@@ -1,4 +1,5 @@
-//! What makes packets: echo, trace and verified transfers of our own, and iperf3 as a real client and server.
+//! What makes packets: echo, trace and verified transfers of our own, a raw generator, and iperf3 and iperf 2 as real clients
+//! and servers.
 //!
 //! Everything here acts in the network namespace of the thread that calls it. Whoever calls decides where that is:
 //! `bench` enters the namespaces of a lab's hosts itself ([`crate::agent`]), `check` does so through the lab.
@@ -7,8 +8,12 @@ pub(crate) mod builtin;
 mod echo;
 mod icmp;
 pub(crate) mod interface;
+pub mod iperf;
 pub mod iperf3;
+pub(crate) mod ndr;
+pub(crate) mod raw;
 mod trace;
+pub(crate) mod udp;
 pub mod verified;
 
 use std::fmt;
@@ -17,17 +22,20 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use echo::{EchoOptions, EchoReport, echo};
+pub use iperf::IperfError;
 pub use iperf3::Iperf3Error;
 pub use trace::{Answer, TraceOptions, trace};
 
 /// Which generator was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TrafficChoice {
-    /// The first that this machine has.
+    /// The first that this machine has: iperf3, or our own.
     #[default]
     Auto,
     /// iperf3, or an error.
     Iperf3,
+    /// iperf 2, or an error.
+    Iperf,
     /// Our own.
     Builtin,
 }
@@ -37,6 +45,7 @@ impl fmt::Display for TrafficChoice {
         f.write_str(match self {
             TrafficChoice::Auto => "auto",
             TrafficChoice::Iperf3 => "iperf3",
+            TrafficChoice::Iperf => "iperf",
             TrafficChoice::Builtin => "builtin",
         })
     }
@@ -49,8 +58,11 @@ impl FromStr for TrafficChoice {
         match text {
             "auto" => Ok(TrafficChoice::Auto),
             "iperf3" => Ok(TrafficChoice::Iperf3),
+            "iperf" => Ok(TrafficChoice::Iperf),
             "builtin" => Ok(TrafficChoice::Builtin),
-            _ => Err(format!("there is no traffic generator `{text}`; there are auto, iperf3 and builtin")),
+            _ => Err(format!(
+                "there is no traffic generator `{text}`; there are auto, iperf3, iperf and builtin"
+            )),
         }
     }
 }
@@ -63,23 +75,39 @@ pub enum Generator {
         /// What it says of itself.
         version: String,
     },
+    /// iperf 2.
+    Iperf {
+        /// What it says of itself.
+        version: String,
+    },
     /// `builtin`.
     Builtin,
+}
+
+/// Why the generator that was asked for cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum GeneratorError {
+    /// iperf3.
+    #[error(transparent)]
+    Iperf3(#[from] Iperf3Error),
+    /// iperf 2.
+    #[error(transparent)]
+    Iperf(#[from] IperfError),
 }
 
 impl Generator {
     /// Looks what there is.
     ///
     /// # Errors
-    /// Where iperf3 was asked for by name and is not there, or cannot be started.
-    pub fn choose(choice: TrafficChoice) -> Result<Generator, Iperf3Error> {
-        match (choice, iperf3::version()) {
-            (TrafficChoice::Builtin, _) | (TrafficChoice::Auto, Err(Iperf3Error::Missing)) => {
-                Ok(Generator::Builtin)
-            }
-            (TrafficChoice::Auto | TrafficChoice::Iperf3, version) => {
-                Ok(Generator::Iperf3 { version: version? })
-            }
+    /// Where iperf3 or iperf was asked for by name and is not there, or cannot be started.
+    pub fn choose(choice: TrafficChoice) -> Result<Generator, GeneratorError> {
+        match choice {
+            TrafficChoice::Builtin => Ok(Generator::Builtin),
+            TrafficChoice::Iperf => Ok(Generator::Iperf { version: iperf::version()? }),
+            TrafficChoice::Auto | TrafficChoice::Iperf3 => match iperf3::version() {
+                Err(Iperf3Error::Missing) if choice == TrafficChoice::Auto => Ok(Generator::Builtin),
+                version => Ok(Generator::Iperf3 { version: version? }),
+            },
         }
     }
 }
@@ -87,7 +115,7 @@ impl Generator {
 impl fmt::Display for Generator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Generator::Iperf3 { version } => f.write_str(version),
+            Generator::Iperf3 { version } | Generator::Iperf { version } => f.write_str(version),
             Generator::Builtin => f.write_str("the built-in generator"),
         }
     }
@@ -98,7 +126,8 @@ impl fmt::Display for Generator {
 pub struct Sample {
     /// What was measured: `throughput`, `forwarded`, `delivered`, `latency_p50` and so on.
     pub metric: String,
-    /// Its unit: `bit/s`, `packet/s`, `s`, `1` for shares, `segment` for counts of them.
+    /// Its unit: `bit/s`, `packet/s`, `s`, `1` for shares, `segment` for counts of them,
+    /// `s/GB` and `s/Mpkt` for processor seconds.
     pub unit: String,
     /// The value, in that unit.
     pub value: f64,

@@ -1,0 +1,50 @@
+//! Round trips one at a time: percentiles for the table, the whole distribution for the plot.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::agent::{AgentError, AgentReport};
+use crate::histogram::Histogram;
+use crate::stats::quantile;
+use crate::traffic::{EchoOptions, Sample, echo};
+
+/// From one echo request to the next: long enough that the path is idle in between.
+const ECHO_INTERVAL: Duration = Duration::from_millis(1);
+/// Round trips not counted, per second of warm-up.
+const WARM_UP_ECHOES_A_SECOND: u32 = 100;
+/// The percentiles that are reported.
+const QUANTILES: [(&str, f64); 5] =
+    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999), ("max", 1.0)];
+
+/// Measures round trips from the calling thread's namespace.
+pub(crate) fn measure(target: IpAddr, seconds: u32, warm_up_seconds: u32) -> Result<AgentReport, AgentError> {
+    let a_second = u32::try_from(Duration::from_secs(1).as_millis() / ECHO_INTERVAL.as_millis()).unwrap_or(1);
+    let warm_up = warm_up_seconds * WARM_UP_ECHOES_A_SECOND;
+    let count = (seconds * a_second + warm_up).min(u32::from(u16::MAX));
+    let options = EchoOptions {
+        count,
+        payload_bytes: 56,
+        interval: ECHO_INTERVAL,
+        patience: Duration::from_secs(1),
+        linger: Duration::ZERO,
+        // Slow paths make fewer round trips in three times the time, rather than a run without an end.
+        deadline: Instant::now() + Duration::from_secs(u64::from(seconds) * 3 + 2),
+    };
+    let report = echo(target, &options).map_err(AgentError::Echo)?;
+    let skipped = usize::try_from(warm_up).unwrap_or(usize::MAX);
+    let mut round_trips: Vec<f64> =
+        report.round_trips.iter().skip(skipped).map(Duration::as_secs_f64).collect();
+    round_trips.sort_by(f64::total_cmp);
+    if round_trips.is_empty() || report.answered < report.sent / 2 {
+        return Err(AgentError::Lossy { sent: report.sent, answered: report.answered });
+    }
+    let of = |(name, q): &(&str, f64)| {
+        Some(Sample::new(&format!("latency_{name}"), "s", quantile(&round_trips, *q)?))
+    };
+    let mut samples: Vec<Sample> = QUANTILES.iter().filter_map(of).collect();
+    samples.push(Sample::new("round_trips", "1", round_trips.len() as f64));
+    samples.push(Sample::new("loss", "1", 1.0 - f64::from(report.answered) / f64::from(report.sent)));
+    let mut histogram = Histogram::default();
+    round_trips.iter().for_each(|seconds| histogram.record(*seconds));
+    Ok(AgentReport { samples, traffic: "built-in echo".into(), round_trips: Some(histogram), setting: None })
+}

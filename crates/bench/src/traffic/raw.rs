@@ -1,0 +1,319 @@
+//! The raw generator: complete Ethernet frames with UDP in them, sent by an AF_PACKET socket past the host's IP stack and
+//! queues, a few frames a call, at a rate or as fast as it goes.
+//!
+//! It counts what the kernel took. That is what the interface's counters say as well: frames sent, and those that the link
+//! dropped because nobody took them off it.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::ifaddrs::getifaddrs;
+use nix::libc;
+use nix::sys::prctl::set_timerslack;
+use nix::sys::socket::sockopt::{self, SetStruct};
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, MsgFlags, MultiHeaders, SockFlag, SockType, bind, recvmmsg, sendmmsg,
+    setsockopt, socket,
+};
+
+use crate::agent::AgentError;
+
+/// Frames a call at most.
+const BATCH: usize = 32;
+/// Datagrams that the receiver takes a call at most.
+const RECEIVE_BATCH: usize = 64;
+/// Largest datagram at an MTU of 1500, and some.
+const DATAGRAM_BYTES: usize = 1536;
+/// A paced sender sleeps this long at a time, so its bursts are what a rate makes in that time.
+const PACE: Duration = Duration::from_micros(40);
+/// How often a receiver that gets nothing looks whether it is over.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Asked for a receiver's buffer; the machine's rmem_max may allow less.
+const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+/// Where the datagrams say that they come from.
+const SOURCE_PORT: u16 = 40_000;
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const TTL: u8 = 64;
+const UDP: u8 = 17;
+
+/// PACKET_QDISC_BYPASS (packet(7)): frames go straight to the driver.
+#[derive(Clone, Copy)]
+struct QdiscBypass;
+nix::setsockopt_impl!(
+    QdiscBypass,
+    libc::SOL_PACKET,
+    libc::PACKET_QDISC_BYPASS,
+    libc::c_int,
+    SetStruct<libc::c_int>
+);
+
+/// The two Ethernet addresses and the source of all frames.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Path {
+    pub(crate) from_mac: [u8; 6],
+    pub(crate) to_mac: [u8; 6],
+    pub(crate) from: IpAddr,
+}
+
+impl Path {
+    /// A frame without FCS whose UDP payload has that length. Both checksums are right.
+    pub(crate) fn frame(&self, to: SocketAddr, payload_bytes: u16) -> Vec<u8> {
+        let udp_bytes = 8 + payload_bytes;
+        let mut frame = Vec::with_capacity(usize::from(udp_bytes) + 54);
+        frame.extend(self.to_mac);
+        frame.extend(self.from_mac);
+        match (self.from, to.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                frame.extend(ETHERTYPE_IPV4.to_be_bytes());
+                let mut header = vec![0x45, 0];
+                header.extend((20 + udp_bytes).to_be_bytes());
+                // Identification 0 and DF: nothing on the way is to cut it (RFC 6864 section 4.1).
+                header.extend([0, 0, 0x40, 0, TTL, UDP, 0, 0]);
+                header.extend(from.octets());
+                header.extend(to.octets());
+                let sum = checksum(&[&header]);
+                header[10..12].copy_from_slice(&sum.to_be_bytes());
+                frame.extend(header);
+            }
+            (from, to) => {
+                let v6 = |address: IpAddr| match address {
+                    IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                    IpAddr::V6(v6) => v6,
+                };
+                frame.extend(ETHERTYPE_IPV6.to_be_bytes());
+                frame.extend([0x60, 0, 0, 0]);
+                frame.extend(udp_bytes.to_be_bytes());
+                frame.extend([UDP, TTL]);
+                frame.extend(v6(from).octets());
+                frame.extend(v6(to).octets());
+            }
+        }
+        let mut datagram = Vec::with_capacity(usize::from(udp_bytes));
+        datagram.extend(SOURCE_PORT.to_be_bytes());
+        datagram.extend(to.port().to_be_bytes());
+        datagram.extend(udp_bytes.to_be_bytes());
+        datagram.extend([0, 0]);
+        datagram.resize(usize::from(udp_bytes), 0x6e);
+        // The pseudo-header (RFC 768, RFC 8200 section 8.1): the two addresses are what ends the frame so far.
+        let addresses = if to.is_ipv4() { 8 } else { 32 };
+        let (protocol, length) = ([0, UDP], udp_bytes.to_be_bytes());
+        let sum = checksum(&[&frame[frame.len() - addresses..], &protocol, &length, &datagram]);
+        let sum = if sum == 0 { 0xffff } else { sum };
+        datagram[6..8].copy_from_slice(&sum.to_be_bytes());
+        frame.extend(datagram);
+        frame
+    }
+}
+
+/// The Internet checksum (RFC 1071) over parts of even length; the last may be odd.
+fn checksum(parts: &[&[u8]]) -> u16 {
+    let words = parts.iter().flat_map(|part| part.chunks(2));
+    let sum = words.fold(0u64, |sum, pair| {
+        sum + (u64::from(pair[0]) << 8 | pair.get(1).map_or(0, |&low| u64::from(low)))
+    });
+    let mut sum = sum;
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    // Folded: it fits.
+    !u16::try_from(sum).unwrap_or(u16::MAX)
+}
+
+/// A socket that sends whole frames by one interface.
+pub(crate) struct Sender {
+    socket: OwnedFd,
+}
+
+impl Sender {
+    /// Opens it in the calling thread's namespace.
+    pub(crate) fn open(ifname: &str) -> nix::Result<Sender> {
+        let link = getifaddrs()?
+            .filter(|found| found.interface_name == ifname)
+            .find_map(|found| found.address?.as_link_addr().copied())
+            .ok_or(Errno::ENODEV)?;
+        // Without a protocol: the socket receives nothing, so no frame is copied for it.
+        let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+        setsockopt(&socket, QdiscBypass, &1)?;
+        // The address that getifaddrs gives has the interface in it and the protocol 0.
+        bind(socket.as_raw_fd(), &link)?;
+        Ok(Sender { socket })
+    }
+
+    /// Sends the frames over and over until it is over, `rate` of them a second or as many as it can, and counts those that
+    /// the kernel took.
+    pub(crate) fn send(
+        &self,
+        frames: &[Vec<u8>],
+        rate: Option<f64>,
+        sent: &AtomicU64,
+        over: &AtomicBool,
+    ) -> nix::Result<()> {
+        // Otherwise a sleep takes 50 us longer than it should.
+        set_timerslack(1)?;
+        let slices: Vec<[IoSlice<'_>; 1]> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
+        // Batches are cut from twice the sequence, so that one can begin at any frame of it.
+        let slices: Vec<_> = slices.iter().cycle().take(slices.len() + BATCH).copied().collect();
+        let addresses: [Option<LinkAddr>; BATCH] = [None; BATCH];
+        let mut headers = MultiHeaders::preallocate(BATCH, None);
+        let (start, mut next, mut total) = (Instant::now(), 0, 0u64);
+        while !over.load(Ordering::Relaxed) {
+            let due = match rate {
+                None => BATCH,
+                Some(rate) => {
+                    let behind = rate * start.elapsed().as_secs_f64() - total as f64;
+                    if behind < 1.0 {
+                        thread::sleep(PACE);
+                        continue;
+                    }
+                    // At least 1 here, and the batch bounds it.
+                    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+                    let due = behind.min(BATCH as f64) as usize;
+                    due
+                }
+            };
+            let batch = &slices[next..next + due];
+            let fd = self.socket.as_raw_fd();
+            match sendmmsg(fd, &mut headers, batch, &addresses[..due], [], MsgFlags::empty()) {
+                Ok(results) => {
+                    let taken = results.count();
+                    next = (next + taken) % frames.len();
+                    total += taken as u64;
+                    sent.store(total, Ordering::Relaxed);
+                }
+                // The link has no room at the moment.
+                Err(Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A UDP socket that takes what is sent to it, on any of the host's addresses.
+pub(crate) struct Receiver {
+    socket: UdpSocket,
+}
+
+impl Receiver {
+    /// Opens it in the calling thread's namespace.
+    pub(crate) fn open(v4: bool) -> std::io::Result<Receiver> {
+        let any: IpAddr = if v4 { IpAddr::from([0; 4]) } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+        setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER_BYTES)?;
+        socket.set_read_timeout(Some(LOOK_AGAIN))?;
+        Ok(Receiver { socket })
+    }
+
+    /// A socket that nobody will read: what comes is received by the host and dropped there, at little cost, and answered
+    /// by no error message.
+    pub(crate) fn sink(v4: bool) -> std::io::Result<Receiver> {
+        let sink = Receiver::open(v4)?;
+        setsockopt(&sink.socket, sockopt::RcvBuf, &0)?;
+        Ok(sink)
+    }
+
+    pub(crate) fn port(&self) -> std::io::Result<u16> {
+        self.socket.local_addr().map(|address| address.port())
+    }
+
+    /// Counts datagrams until it is over.
+    pub(crate) fn count(&self, received: &AtomicU64, over: &AtomicBool) {
+        let mut room = vec![0; RECEIVE_BATCH * DATAGRAM_BYTES];
+        let mut headers = MultiHeaders::<()>::preallocate(RECEIVE_BATCH, None);
+        while !over.load(Ordering::Relaxed) {
+            let mut slices: Vec<[IoSliceMut<'_>; 1]> =
+                room.chunks_mut(DATAGRAM_BYTES).map(|chunk| [IoSliceMut::new(chunk)]).collect();
+            let fd = self.socket.as_raw_fd();
+            // An error is the timeout, after which it only looks again.
+            if let Ok(got) = recvmmsg(fd, &mut headers, &mut slices, MsgFlags::MSG_WAITFORONE, None) {
+                received.fetch_add(got.count() as u64, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Sends for that long, and says how many frames the kernel took and how long it was.
+pub(crate) fn burst(
+    sender: &Sender,
+    frames: &[Vec<u8>],
+    rate: Option<f64>,
+    length: Duration,
+) -> Result<(u64, Duration), AgentError> {
+    let (sent, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let start = Instant::now();
+        let sending = scope.spawn(|| sender.send(frames, rate, &sent, &over));
+        while start.elapsed() < length && !sending.is_finished() {
+            thread::sleep(length.saturating_sub(start.elapsed()).min(LOOK_AGAIN));
+        }
+        over.store(true, Ordering::Relaxed);
+        let result = sending.join().unwrap_or(Ok(()));
+        let elapsed = start.elapsed();
+        result.map_err(|errno| AgentError::Generator(errno.into()))?;
+        Ok((sent.load(Ordering::Relaxed), elapsed))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::plan::{Family, Scenario};
+
+    fn path(from: &str) -> Path {
+        Path { from_mac: [2, 0, 0, 0, 0, 1], to_mac: [2, 0, 0, 0, 0, 2], from: from.parse().unwrap() }
+    }
+
+    #[test]
+    fn a_frame_is_as_long_as_it_says() {
+        let to: SocketAddr = "10.10.252.1:9".parse().unwrap();
+        for size in [64, 594, 1518] {
+            let payload = Scenario::udp_payload(size, Family::V4).unwrap();
+            let frame = path("10.10.251.1").frame(to, payload);
+            assert_eq!(frame.len(), usize::from(size) - 4, "all but the FCS");
+            assert_eq!(u16::from_be_bytes([frame[16], frame[17]]), size - 18, "the IP length");
+            assert_eq!(frame[..6], [2, 0, 0, 0, 0, 2]);
+        }
+        let to: SocketAddr = "[fd00:252::1]:9".parse().unwrap();
+        let payload = Scenario::udp_payload(82, Family::V6).unwrap();
+        assert_eq!(path("fd00:251::1").frame(to, payload).len(), 78);
+    }
+
+    /// A sum over what carries its own checksum is zero when complemented.
+    #[test]
+    fn checksums_are_right() {
+        let v4 = path("10.10.251.1").frame("10.10.252.1:9".parse().unwrap(), 18);
+        assert_eq!(checksum(&[&v4[14..34]]), 0);
+        assert_eq!(checksum(&[&v4[26..34], &[0, UDP], &26u16.to_be_bytes(), &v4[34..]]), 0);
+        let v6 = path("fd00:251::1").frame("[fd00:252::1]:9".parse().unwrap(), 17);
+        assert_eq!(checksum(&[&v6[22..54], &[0, UDP], &25u16.to_be_bytes(), &v6[54..]]), 0);
+        // The example of RFC 1071 section 3.
+        assert_eq!(checksum(&[&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]]), !0xddf2);
+    }
+
+    #[test]
+    fn a_receiver_counts() {
+        let receiver = Receiver::open(true).unwrap();
+        let port = receiver.port().unwrap();
+        let (received, over) = (AtomicU64::new(0), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| receiver.count(&received, &over));
+            let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+            for _ in 0..100 {
+                sender.send_to(&[0; 18], ("127.0.0.1", port)).unwrap();
+            }
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while received.load(Ordering::Relaxed) < 100 && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(1));
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(received.load(Ordering::Relaxed), 100);
+    }
+}
