@@ -143,3 +143,6 @@ fn recurse(ports: &[Port], routes: &impl Lookup, via: IpAddr, depth: usize) -> P
     }
     answer
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! The README's table of what proves the router names tests that exist, and every scene of the oracle has its row there.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Where the table begins.
+const HEADING: &str = "| requirement | section | test |";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// What stands between `mark` and the next `end`, everywhere in the text.
+fn after<'a>(text: &'a str, mark: &str, end: char) -> Vec<&'a str> {
+    text.split(mark).skip(1).filter_map(|rest| rest.split(end).next()).collect()
+}
+
+/// The cases of a black-box test program: scenes, cases in a table, or cases made by `case`.
+fn cases(text: &str) -> BTreeSet<String> {
+    // The formatter may put a name on a line of its own.
+    let text = text.split("case(").map(str::trim_start).collect::<Vec<_>>().join("case(");
+    [after(&text, "name: \"", '"'), after(&text, "case(\"", '"')]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The functions marked as tests.
+fn tests(text: &str) -> BTreeSet<String> {
+    let functions = after(text, "#[test]", '(');
+    functions.into_iter().filter_map(|head| head.split("fn ").nth(1)).map(str::to_owned).collect()
+}
+
+/// The tests of a home: `tests/HOME.rs`, `tests/oracle/HOME.rs`, or with `CRATE::MODULE` those in the files of a crate
+/// whose path names the module.
+fn tests_of(home: &str) -> BTreeSet<String> {
+    if let Some((package, module)) = home.split_once("::") {
+        let mut files = Vec::new();
+        rust_files(&root().join("crates").join(package), &mut files);
+        let is_of = |path: &PathBuf| {
+            let inside = path.strip_prefix(root()).unwrap().with_extension("");
+            inside.iter().any(|part| part == module)
+        };
+        return files.iter().filter(|path| is_of(path)).flat_map(|path| tests(&read(path))).collect();
+    }
+    let places =
+        [format!("tests/{home}.rs"), format!("tests/oracle/{home}.rs"), format!("tests/{home}/main.rs")];
+    places
+        .iter()
+        .map(|place| root().join(place))
+        .filter(|path| path.is_file())
+        .flat_map(|path| cases(&read(&path)))
+        .collect()
+}
+
+/// Whether the name is of the form, in which `*` stands for any letters.
+fn is_like(name: &str, form: &str) -> bool {
+    match form.split_once('*') {
+        None => name == form,
+        Some((begin, rest)) => name.strip_prefix(begin).is_some_and(|name| {
+            (0..=name.len()).any(|at| name.is_char_boundary(at) && is_like(&name[at..], rest))
+        }),
+    }
+}
+
+/// The tests that a row names: home and form of each.
+fn forms(cell: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for reference in cell.split('`').skip(1).step_by(2) {
+        let (home, names) = match reference.split_once("::{") {
+            Some((home, names)) => (home, names.strip_suffix('}').expect("the closing bracket")),
+            None => reference.rsplit_once("::").unwrap_or_else(|| panic!("`{reference}` is not HOME::NAMES")),
+        };
+        found.extend(names.split(", ").map(|name| (home.to_owned(), name.to_owned())));
+    }
+    found
+}
+
+fn rows() -> Vec<(String, Vec<(String, String)>)> {
+    let readme = read(&root().join("README.md"));
+    let table = readme.split(HEADING).nth(1).expect("the table");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells.len(), 3, "{row}");
+        (cells[0].to_owned(), forms(cells[2]))
+    })
+    .collect()
+}
+
+#[test]
+fn every_row_names_tests_that_exist() {
+    let rows = rows();
+    assert!(rows.len() > 40, "{} rows", rows.len());
+    for (requirement, forms) in rows {
+        assert!(!forms.is_empty(), "{requirement}: no test");
+        for (home, form) in forms {
+            let tests = tests_of(&home);
+            assert!(!tests.is_empty(), "{requirement}: no tests in {home}");
+            assert!(tests.iter().any(|name| is_like(name, &form)), "{requirement}: no {home}::{form}");
+        }
+    }
+}
+
+#[test]
+fn every_scene_has_a_row() {
+    let named: Vec<(String, String)> = rows().into_iter().flat_map(|(_, forms)| forms).collect();
+    let mut files = Vec::new();
+    rust_files(&root().join("tests/oracle"), &mut files);
+    let mut missing = Vec::new();
+    for file in files {
+        let home = file.file_stem().unwrap().to_str().unwrap().to_owned();
+        let home = if home == "main" { "oracle".to_owned() } else { home };
+        for scene in cases(&read(&file)) {
+            let is_named = named.iter().any(|(place, form)| *place == home && is_like(&scene, form));
+            if !is_named && !scene.starts_with('$') {
+                missing.push(format!("{home}::{scene}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn forms_are_read_as_they_are_meant() {
+    assert!(is_like("from_here_to_there", "from_*_there") && is_like("a", "*") && !is_like("ab", "a"));
+    assert!(!is_like("to_there_from_here", "from_*"));
+    let pair = |home: &str, name: &str| (home.to_owned(), name.to_owned());
+    assert_eq!(
+        forms("`ipv4::{a_*, b}`, `router::neigh::c`"),
+        [pair("ipv4", "a_*"), pair("ipv4", "b"), pair("router::neigh", "c")]
+    );
+    assert!(tests_of("router::neigh").contains("permanent_entries_stay"));
+    assert!(!tests_of("router::neigh").contains("checks_of_rfc_4861_section_7_1"));
+}
