@@ -29,6 +29,22 @@ pub const ALL: &[Difference] = &[
         "ipv6::about_a_redirect",
         "RFC 4443 section 2.4 (e.2): no error about a redirect; Linux spares only errors",
     ),
+    meant(
+        "neighbours::solicitation_of_a_zero_address",
+        "no station has the MAC address 0, so the option is as good as none; Linux answers to it",
+    ),
+    meant(
+        "ipv4_options::commercial_security",
+        "CIPSO is for those who label packets; Linux with NetLabel refuses domains that it was not told of",
+    ),
+    meant(
+        "ipv6::from_no_address_back_out",
+        "RFC 4291 section 2.5.2: what comes from no address is never forwarded; Linux does within a link",
+    ),
+    meant(
+        "ipv6::no_redirect_to_a_source_of_the_other_link",
+        "RFC 4861 section 8.2: redirects are for neighbours; Linux looks at the ports alone",
+    ),
     meant("ipv6::hop_by_hop_option_to_discard", UNPARSED),
     meant("ipv6::hop_by_hop_option_to_report", UNPARSED),
     meant("ipv6::hop_by_hop_option_beyond_its_header", UNPARSED),

@@ -229,6 +229,11 @@ pub const SCENES: &[Scene] = &[
     Scene { name: "from_240_0_0_1", act: |s| from(s, [240, 0, 0, 1]), moved: FORWARDED },
     Scene { name: "from_169_254_1_1", act: |s| from(s, [169, 254, 1, 1]), moved: FORWARDED },
     Scene {
+        name: "from_the_subnet_s_broadcast_address_back_out",
+        act: |s| s.send4(&Ip4::new([10, 10, 251, 255], station4(T1, 8)).udp(5, 6, b"everybody")),
+        moved: "received 1, martian_source 1",
+    },
+    Scene {
         name: "from_a_group_address",
         act: |s| from(s, [224, 0, 0, 9]),
         moved: "received 1, martian_source 1",

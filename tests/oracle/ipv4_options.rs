@@ -168,6 +168,19 @@ pub const SCENES: &[Scene] = &[
     },
     Scene { name: "forty_bytes_of_options", act: |s| send(s, &slots(7, 39, 4)), moved: FORWARDED },
     Scene {
+        name: "the_problem_of_a_broadcast_is_not_told",
+        act: |s| {
+            let packet = Ip4 { options: padded(&slots(7, 11, 3)), dst: [10, 10, 252, 255], ..s.ip4() };
+            s.send4(&packet.udp(5, 6, b"everybody"));
+        },
+        moved: "received 1, ip4_options 1",
+    },
+    Scene {
+        name: "commercial_security",
+        act: |s| send(s, &[134, 10, 0, 0, 0, 1, 1, 4, 0, 1]),
+        moved: FORWARDED,
+    },
+    Scene {
         name: "the_problem_of_a_later_fragment_is_not_told",
         act: |s| {
             let packet = Ip4 { options: vec![7, 11, 4, 0], fragment: 9, ..s.ip4() }.with(&pattern(16));

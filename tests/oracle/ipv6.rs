@@ -176,6 +176,16 @@ pub const SCENES: &[Scene] = &[
     // RFC 4291 section 2.
     Scene { name: "from_loopback", act: |s| from(s, LOOPBACK), moved: MARTIAN },
     Scene { name: "from_no_address", act: |s| from(s, [0; 16]), moved: MARTIAN },
+    Scene {
+        name: "from_no_address_back_out",
+        act: |s| s.send6(&Ip6::new([0; 16], station6(T1, 8)).udp(5, 6, b"nobody")),
+        moved: MARTIAN,
+    },
+    Scene {
+        name: "no_redirect_to_a_source_of_the_other_link",
+        act: |s| s.send6(&Ip6::new(s.a6(T2), station6(T1, 8)).udp(5, 6, b"asymmetric")),
+        moved: FORWARDED,
+    },
     Scene { name: "from_a_group", act: |s| from(s, group(0xe)), moved: MARTIAN },
     Scene { name: "from_a_mapped_address", act: |s| from(s, MAPPED), moved: FORWARDED },
     Scene {
@@ -240,6 +250,11 @@ pub const SCENES: &[Scene] = &[
         name: "an_error_without_a_way_back",
         act: |s| s.send6(&Ip6 { src: DOCUMENTATION, ..last_hop(s) }.udp(5, 6, b"lost")),
         moved: IN_SILENCE,
+    },
+    Scene {
+        name: "exceeded_to_the_other_port_s_link_local_address",
+        act: |s| s.send6(&Ip6 { dst: router6(T2)[1], ..last_hop(s) }.udp(5, 6, b"elsewhere")),
+        moved: EXCEEDED,
     },
     Scene {
         name: "exceeded_from_a_link_local_source",
@@ -520,6 +535,30 @@ pub const SCENES: &[Scene] = &[
             s.send6(&ip.with(&tcp(&pseudo6(ip.src, ip.dst, packet::TCP, 20), 5, 6, 2, &[], false)));
         },
         moved: BY_THE_HOST,
+    },
+    Scene {
+        name: "udp_to_the_anycast_address",
+        act: |s| s.send6(&Ip6 { dst: station6(T1, 0), ..s.ip6() }.udp(5, 6, b"any")),
+        moved: "received 1, port_unreachable 1, originated 1, sent 1",
+    },
+    Scene {
+        name: "udp_from_a_link_local_address_to_a_closed_port",
+        act: |s| s.send6(&Ip6 { src: near6(s.n), ..to_us(s) }.udp(5, 6, b"near")),
+        moved: "received 1, port_unreachable 1, originated 1, sent 1",
+    },
+    Scene {
+        name: "udp_of_wrong_checksum_to_the_link_local_address",
+        act: |s| {
+            let mut packet = Ip6::new(near6(s.n), router6(T1)[1]).udp(5, 6, b"wrong");
+            packet[46] ^= 0x55;
+            s.send6(&packet);
+        },
+        moved: "received 1, port_unreachable 1",
+    },
+    Scene {
+        name: "udp_cut_short_to_the_link_local_address",
+        act: |s| s.send6(&Ip6 { upper: UDP, ..Ip6::new(near6(s.n), router6(T1)[1]) }.with(&[0, 5, 0, 6])),
+        moved: "received 1, port_unreachable 1",
     },
     Scene {
         name: "tcp_to_a_closed_port_of_the_link_local_address",

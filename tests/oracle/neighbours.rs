@@ -180,6 +180,11 @@ pub const SCENES: &[Scene] = &[
         moved: ARP_MALFORMED,
     },
     Scene {
+        name: "arp_request_from_the_broadcast_address",
+        act: |s| ask(s, [255; 4], router4(T1)),
+        moved: ARP_MALFORMED,
+    },
+    Scene {
         name: "arp_request_from_a_subnet_s_broadcast_address",
         act: |s| ask(s, [10, 10, 251, 255], router4(T1)),
         moved: ANSWERED,
@@ -371,6 +376,14 @@ pub const SCENES: &[Scene] = &[
             send6(s, &solicitation(s.a6(T1), target, target, &[]));
         },
         moved: "received 1, consumed 1, originated 1, sent 1",
+    },
+    Scene {
+        name: "solicitation_of_a_zero_address",
+        act: |s| {
+            let target = router6(T1)[0];
+            send6(s, &solicitation(s.a6(T1), solicited_node(target), target, &link_option(1, [0; 6])));
+        },
+        moved: ND_MALFORMED,
     },
     Scene {
         name: "solicitation_without_option",

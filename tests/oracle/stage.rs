@@ -72,7 +72,8 @@ pub fn is_own6(address: A6) -> bool {
     let mut second_subnet = [0; 16];
     second_subnet[..4].copy_from_slice(&[0xfd, 0, 0, 0x20]);
     second_subnet[15] = 2;
-    let more = [station6(T1, 3), station6(T1, ADDED), second_subnet];
+    // The last is the subnet-router anycast address.
+    let more = [station6(T1, 3), station6(T1, ADDED), second_subnet, station6(T1, 0)];
     router6(T1).contains(&address) || router6(T2).contains(&address) || more.contains(&address)
 }
 

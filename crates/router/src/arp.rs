@@ -25,8 +25,12 @@ impl Router {
         let Some(packet) = Packet::parse(&frame.data()[L3..]) else {
             return Verdict::Drop(DropReason::ArpMalformed);
         };
-        // RFC 1812 section 3.3.2: no group may be taken for a neighbour's address.
-        if !packet.sender_mac.is_unicast() || packet.sender.is_multicast() || packet.sender.is_loopback() {
+        // RFC 1812 section 3.3.2: no group may be taken for a neighbour's address. Nor do groups ask.
+        if !packet.sender_mac.is_unicast()
+            || packet.sender.is_multicast()
+            || packet.sender.is_broadcast()
+            || packet.sender.is_loopback()
+        {
             return Verdict::Drop(DropReason::ArpMalformed);
         }
         let tables = context.tables;

@@ -14,7 +14,7 @@ use crate::options;
 use crate::output::{self, Exit};
 use crate::pipeline::{Cast, Context, Router};
 use crate::source;
-use crate::tables::Tables;
+use crate::tables::{Port, Tables, Way};
 use crate::types::Originate;
 
 /// TTL and hop limit of packets of our own (Linux `ip_default_ttl`).
@@ -242,6 +242,7 @@ pub(crate) fn may_answer4(packet: &[u8], header: &ipv4::Header<'_>, context: &Co
     if context.cast == Cast::Group
         || destination.is_multicast()
         || destination.is_broadcast()
+        || context.tables.route4(destination).way == Way::Broadcast
         || header.fragment_offset_bytes() > 0
         || source.is_unspecified()
         || source.is_multicast()
@@ -289,12 +290,18 @@ fn source4(header: &ipv4::Header<'_>, exit: Exit<'_>, tables: &Tables) -> Option
     }
 }
 
-/// Linux `icmp6_send`: the address that was asked for, if it is ours; else one of the link that the packet came by, which
+/// Linux `icmp6_send`: the address that was asked for, if it is ours, of the link where that is link-local; else one of the link that the packet came by, which
 /// its sender knows us by, whatever the way back is.
 fn source6(header: &ipv6::Header<'_>, exit: Exit<'_>, context: &Context<'_>) -> Option<Ipv6Addr> {
-    let tables = context.tables;
-    if tables.is_own6(header.destination()) {
-        return Some(header.destination());
+    let (tables, asked) = (context.tables, header.destination());
+    let is_of = |port: &Port| port.has6(asked) || port.has_anycast6(asked);
+    let is_ours = if asked.is_unicast_link_local() {
+        tables.port(context.ingress).is_some_and(is_of)
+    } else {
+        tables.ports().iter().any(is_of)
+    };
+    if is_ours {
+        return Some(asked);
     }
     match exit {
         Exit::Host => Some(header.source()),

@@ -7,6 +7,7 @@
 
 mod advertise;
 mod arp;
+mod closed;
 pub mod config;
 mod connected;
 pub mod counters;
@@ -26,7 +27,6 @@ mod options;
 mod output;
 mod pipeline;
 mod redirect;
-mod reset;
 mod rewrite;
 mod routes;
 mod source;

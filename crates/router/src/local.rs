@@ -8,6 +8,7 @@ use nsrouter_wire::icmp;
 use nsrouter_wire::ipv4::{self, protocol};
 use nsrouter_wire::ipv6;
 
+use crate::closed;
 use crate::drop::DropReason;
 use crate::icmp_error::TTL;
 use crate::options::{self, Options};
@@ -188,13 +189,18 @@ impl Router {
         self.reply(frame, context, IpAddr::V6(to), out)
     }
 
-    /// Whether the host port takes this packet: it has our addresses, but neither groups nor link-local ones.
+    /// Whether the host port takes this packet: it has our addresses, but neither groups nor anycast and link-local ones,
+    /// and it could not answer a link-local sender.
     fn host_takes(&self, frame: &Frame<'_>, context: &Context<'_>) -> bool {
-        let is_near = ipv6::Header::parse(&frame.data()[L3..]).is_some_and(|header| {
-            header.version() == 6
-                && (header.destination().is_multicast() || header.destination().is_unicast_link_local())
-        });
-        context.tables.settings().host_port && !is_near
+        let Some(header) = ipv6::Header::parse(&frame.data()[L3..]).filter(|header| header.version() == 6)
+        else {
+            return context.tables.settings().host_port;
+        };
+        let destination = header.destination();
+        context.tables.settings().host_port
+            && !destination.is_unicast_link_local()
+            && !header.source().is_unicast_link_local()
+            && context.tables.is_own6(destination)
     }
 
     /// Whether a unicast packet came in a frame to a group: RFC 1122 section 3.3.6 has it discarded in silence. The host
@@ -226,6 +232,8 @@ impl Router {
         let context = &options::arrive(frame, context, options);
         match number {
             protocol::TCP => self.reset(frame, context, out),
+            // What is broken was for nobody.
+            protocol::UDP if !closed::udp_is_sound(frame) => Verdict::Drop(DropReason::PortUnreachable),
             protocol::UDP => self.refuse(frame, context, DropReason::PortUnreachable, 0, out),
             protocol::NONE => Verdict::Drop(DropReason::IcmpIgnored),
             _ => {

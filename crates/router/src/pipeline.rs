@@ -294,6 +294,13 @@ impl Router {
         let Some((port, next_hop)) = self.choose(frame, tables, target, IpAddr::V4(destination)) else {
             return Verdict::Drop(DropReason::PortDown);
         };
+        // Linux `fib_validate_source`: what goes back out, and is to be redirected, is from a host.
+        if port.id == context.ingress
+            && tables.settings().redirects
+            && tables.route4(source).way == Way::Broadcast
+        {
+            return Verdict::Drop(DropReason::MartianSource);
+        }
         // Section 5.2.6: larger than the link takes, as whole packet or as each segment of a super-frame.
         let is_big = segment::packet_bytes(frame.data(), L3, &frame.offload) > port.mtu;
         if is_big && dont_fragment {

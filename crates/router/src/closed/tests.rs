@@ -90,3 +90,51 @@ fn resets_groups_and_what_is_broken_are_not_answered() {
     bench.expect_drop(P1, &group, reason);
     assert!(bench.out.sent.is_empty() && bench.out.held.is_empty());
 }
+
+#[test]
+fn only_whole_datagrams_are_refused() {
+    let refused = |bench: &mut Bench, frame: &[u8]| {
+        bench.expect_drop(P1, frame, DropReason::PortUnreachable);
+        std::mem::take(&mut bench.out.sent).len()
+    };
+    let mut bench = Bench::lab();
+    let mut frame = udp4_to([10, 10, 251, 1], [10, 10, 251, 2], 64, b"odd");
+    assert_eq!(refused(&mut bench, &frame), 1);
+    frame[41] ^= 1;
+    assert_eq!(refused(&mut bench, &frame), 0, "wrong checksum");
+    frame[40..42].fill(0);
+    assert_eq!(refused(&mut bench, &frame), 1, "no checksum");
+    frame[39] += 1;
+    assert_eq!(refused(&mut bench, &frame), 0, "longer than the packet");
+    frame[39] = 7;
+    assert_eq!(refused(&mut bench, &frame), 0, "shorter than its header");
+    let mut frame = udp6("fd00:251::1", "fd00:251::2", 64, b"odd");
+    assert_eq!(refused(&mut bench, &frame), 1);
+    frame[60..62].fill(0);
+    assert_eq!(refused(&mut bench, &frame), 0, "IPv6 has no datagrams without a checksum");
+    // A checksum that an offload left to do is done first.
+    let mut frame = udp4_to([10, 10, 251, 1], [10, 10, 251, 2], 64, b"odd");
+    let sum =
+        nsrouter_wire::checksum::Sum::new().pseudo_ipv4([10, 10, 251, 1], [10, 10, 251, 2], 17, 11).fold();
+    frame[40..42].copy_from_slice(&sum.to_be_bytes());
+    let checksum = Some(nsrouter_wire::offload::PendingChecksum { start: 34, offset: 6 });
+    let pending = nsrouter_wire::offload::Offload { checksum, ..Default::default() };
+    assert_eq!(bench.push_offloaded(P1, &frame, pending).verdict, Verdict::Drop(DropReason::PortUnreachable));
+    assert_eq!(bench.out.sent.len(), 1);
+}
+
+#[test]
+fn what_the_host_could_not_answer_is_refused_here() {
+    let mut bench = Bench::new(&[], Settings { host_port: true, ..Settings::default() });
+    for (source, destination) in
+        [("fe80::11", "fd00:251::2"), ("fd00:251::1", "fd00:251::"), ("fd00:251::1", "fe80::1:2ff:fe03:401")]
+    {
+        let frame = udp6(source, destination, 64, b"");
+        bench.expect_drop(P1, &frame, DropReason::PortUnreachable);
+        let error = bench.take_one().1;
+        assert_eq!(error[22..38], octets6(destination), "from the address that was asked");
+    }
+    // The other port's link-local address is not the one that was asked.
+    bench.expect_drop(P1, &udp6("fd00:251::1", "fe80::1:2ff:fe03:402", 1, b""), DropReason::TtlExceeded);
+    assert_eq!(bench.take_one().1[22..38], octets6("fd00:251::2"));
+}

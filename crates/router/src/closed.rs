@@ -1,5 +1,5 @@
-//! TCP to a port of ours where the host port takes nothing: the reset that a host without listeners sends (RFC 9293 section
-//! 3.10.7.1, Linux `tcp_v4_send_reset`).
+//! What a host without listeners makes of TCP and UDP, where the host port takes nothing: TCP is reset (RFC 9293 section
+//! 3.10.7.1, Linux `tcp_v4_send_reset`), and UDP refused if it is whole.
 
 use std::net::IpAddr;
 
@@ -17,6 +17,7 @@ use crate::types::{Originate, Verdict};
 
 /// Bytes of a header without options.
 const HEADER_BYTES: usize = 20;
+const UDP_HEADER_BYTES: usize = 8;
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
@@ -42,21 +43,13 @@ impl Segment {
     /// to a group.
     fn read(frame: &mut Frame<'_>, context: &Context<'_>) -> Option<Segment> {
         let packet = frame.data().get(L3..)?;
-        let (source, destination, traffic_class, offset) = match packet.first()? >> 4 {
-            4 => {
-                let header = ipv4::Header::parse(packet)?;
-                let (source, destination) = (IpAddr::V4(header.source()), IpAddr::V4(header.destination()));
-                (source, destination, header.traffic_class(), header.header_bytes())
+        let (source, destination, offset) = ends(packet)?;
+        let traffic_class = match destination {
+            IpAddr::V4(_) => ipv4::Header::parse(packet)?.traffic_class(),
+            IpAddr::V6(address) if context.tables.is_own6(address) && !source.is_unspecified() => {
+                ipv6::Header::parse(packet)?.traffic_class()
             }
-            _ => {
-                let header = ipv6::Header::parse(packet)?;
-                let (source, destination) = (header.source(), header.destination());
-                if !context.tables.is_own6(destination) || source.is_unspecified() {
-                    return None;
-                }
-                let offset = ipv6::upper_layer(packet)?.offset;
-                (IpAddr::V6(source), IpAddr::V6(destination), header.traffic_class(), offset)
-            }
+            IpAddr::V6(_) => return None,
         };
         // What an offload left to do cannot be checked, nor need it be: the sender is no wire away.
         let is_whole = frame.offload.gso == Gso::None;
@@ -70,7 +63,7 @@ impl Segment {
         let flags = header[13];
         if header_bytes < HEADER_BYTES
             || flags & RST != 0
-            || is_whole && sum(segment, source, destination).finish() != 0
+            || is_whole && sum(protocol::TCP, segment, source, destination).finish() != 0
         {
             return None;
         }
@@ -104,19 +97,50 @@ impl Segment {
         reset[8..12].copy_from_slice(&acknowledgement.to_be_bytes());
         reset[12] = 5 << 4;
         reset[13] = flags;
-        let sum = sum(reset, self.destination, self.source).finish();
+        let sum = sum(protocol::TCP, reset, self.destination, self.source).finish();
         reset[16..18].copy_from_slice(&sum.to_be_bytes());
     }
 }
 
-fn sum(segment: &[u8], source: IpAddr, destination: IpAddr) -> Sum {
+/// Whether a UDP datagram is whole and its checksum right: Linux `udp_rcv` looks before it says that nobody listens.
+pub(crate) fn udp_is_sound(frame: &mut Frame<'_>) -> bool {
+    let Some((source, destination, offset)) = frame.data().get(L3..).and_then(ends) else { return false };
+    // What an offload left to do cannot be checked.
+    if frame.offload.gso != Gso::None {
+        return true;
+    }
+    if !rewrite::complete_checksum(frame, L3 + offset) {
+        return false;
+    }
+    let Some(payload) = frame.data().get(L3 + offset..) else { return false };
+    let Some(header) = payload.first_chunk::<UDP_HEADER_BYTES>() else { return false };
+    let bytes = usize::from(u16::from_be_bytes([header[4], header[5]]));
+    let Some(datagram) = payload.get(..bytes).filter(|_| bytes >= UDP_HEADER_BYTES) else { return false };
+    // Without a checksum, which IPv6 requires (RFC 8200 section 8.1).
+    if header[6..8] == [0, 0] {
+        return source.is_ipv4();
+    }
+    sum(protocol::UDP, datagram, source, destination).finish() == 0
+}
+
+/// Addresses, and where the upper layer begins.
+fn ends(packet: &[u8]) -> Option<(IpAddr, IpAddr, usize)> {
+    if packet.first()? >> 4 == 4 {
+        let header = ipv4::Header::parse(packet)?;
+        return Some((header.source().into(), header.destination().into(), header.header_bytes()));
+    }
+    let header = ipv6::Header::parse(packet)?;
+    Some((header.source().into(), header.destination().into(), ipv6::upper_layer(packet)?.offset))
+}
+
+fn sum(number: u8, segment: &[u8], source: IpAddr, destination: IpAddr) -> Sum {
     let bytes = u16::try_from(segment.len()).unwrap_or(u16::MAX);
     let pseudo = match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            Sum::new().pseudo_ipv4(source.octets(), destination.octets(), protocol::TCP, bytes)
+            Sum::new().pseudo_ipv4(source.octets(), destination.octets(), number, bytes)
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            Sum::new().pseudo_ipv6(source.octets(), destination.octets(), protocol::TCP, bytes.into())
+            Sum::new().pseudo_ipv6(source.octets(), destination.octets(), number, bytes.into())
         }
         _ => Sum::new(),
     };
