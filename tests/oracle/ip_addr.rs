@@ -11,22 +11,28 @@ use crate::stage::{ADDED, station4, station6};
 const ANSWERED: &str = "received 1, sent 1";
 const REDIRECTED: &str = "received 1, sent 2, originated 1";
 
-/// `ip addr` with the address of [`ADDED`] on the first link.
-fn address(stage: &mut Stage<'_>, verb: &str, is_v6: bool) {
-    let device = if stage.lab().is_userspace() { "nsr-host" } else { "eth-t1" };
-    let (address, more) = if is_v6 {
-        (format!("{}/64", std::net::Ipv6Addr::from(station6(T1, ADDED))), " nodad")
+/// `ip addr` with the address of [`ADDED`] on the first link, and the wait until it is in force.
+fn address(stage: &Stage<'_>, verb: &str, is_v6: bool) {
+    let lab = stage.lab();
+    let device = if lab.is_userspace() { "nsr-host" } else { "eth-t1" };
+    let (family, address, length, more) = if is_v6 {
+        ("-6", std::net::Ipv6Addr::from(station6(T1, ADDED)).to_string(), 64, " nodad")
     } else {
-        (format!("{}/24", std::net::Ipv4Addr::from(station4(T1, ADDED))), "")
+        ("-4", std::net::Ipv4Addr::from(station4(T1, ADDED)).to_string(), 24, "")
     };
-    stage.configure(&[&format!("addr {verb} {address} dev {device}{more}")]);
-    if stage.lab().is_userspace() {
-        // The kernel tells of an IPv6 address when it has settled, which may be after it told of a later route.
-        wait_for("the router has taken the address over", || {
-            let status = stage.lab().status();
-            let has =
-                status["engine"]["ports"][0]["addresses"].as_array()?.iter().any(|own| *own == *address);
-            (has == (verb == "add")).then_some(())
+    let net = format!("{address}/{length}");
+    lab.succeed("router", &["sh", "-c", &format!("ip addr {verb} {net} dev {device}{more}")]);
+    let is_wanted = verb == "add";
+    // An IPv6 address is the kernel's own a little after the command has ended (addrconf_dad_work).
+    wait_for("the kernel has the address", || {
+        let own = lab.succeed("router", &["ip", family, "route", "show", "table", "local"]);
+        (own.split_whitespace().any(|word| word == address) == is_wanted).then_some(())
+    });
+    if lab.is_userspace() {
+        wait_for("the router has the address", || {
+            let port = lab.status()["engine"]["ports"][0].clone();
+            let addresses = port["addresses"].as_array().expect("a list of addresses");
+            (addresses.iter().any(|address| *address == net) == is_wanted).then_some(())
         });
     }
 }

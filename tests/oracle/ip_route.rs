@@ -131,7 +131,8 @@ fn lose_a_hop(stage: &mut Stage<'_>, second: u8, lost: u8) {
 
 /// Both ways on a link, the worse one of them for when the better one is gone.
 fn fall_back(stage: &mut Stage<'_>, family: &str, better: &str, worse: &str, send: fn(&mut Stage<'_>)) {
-    stage.configure(&[&format!("{family}route add {worse}"), &format!("{family}route add {better}")]);
+    // The better one first: of routes with equal metrics it is the last one added that wins.
+    stage.configure(&[&format!("{family}route add {better}"), &format!("{family}route add {worse}")]);
     send(stage);
     stage.sync();
     stage.configure(&[&format!("{family}route del {better}")]);
@@ -152,6 +153,11 @@ fn set_link(stage: &mut Stage<'_>, up: bool) {
     if up && !lab.is_userspace() {
         // Linux forgets a link's IPv6 addresses when it goes down (keep_addr_on_down).
         lab.succeed("router", &["ip", "addr", "replace", "fd00:252::2/64", "dev", "eth-t2", "nodad"]);
+        // It is the kernel's own a little after the command has ended (addrconf_dad_work).
+        wait_for("the kernel has its address again", || {
+            let own = lab.succeed("router", &["ip", "-6", "route", "show", "table", "local"]);
+            own.contains(" fd00:252::2 ").then_some(())
+        });
     }
     if lab.is_userspace() {
         wait_for("the router knows the link's state", || {

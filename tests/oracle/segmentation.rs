@@ -181,7 +181,7 @@ pub fn equals_the_kernel(lab: &Lab) {
             for flags in [ACK, ACK | PSH, ACK | PSH | FIN, ACK | ECE, ACK | CWR | PSH, ACK | CWR | ECE | URG]
             {
                 for options in [&[][..], &TIME_STAMPS] {
-                    kinds.push(Kind { is_tcp: true, flags, options, ecn: flags & CWR != 0, ..udp });
+                    kinds.push(Kind { is_tcp: true, flags, options, ecn: flags & (CWR | ECE) == CWR, ..udp });
                 }
             }
         }
