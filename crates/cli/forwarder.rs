@@ -21,6 +21,8 @@ pub(crate) struct Threads {
     pub(crate) workers: usize,
     /// The processors that they stay on, in turn; empty: wherever they are put.
     pub(crate) cpus: Vec<usize>,
+    /// Their nice value, where it is not this process's.
+    pub(crate) nice: Option<i32>,
     /// How long an idle one looks for frames before it sleeps.
     pub(crate) spin: Spin,
 }
@@ -141,6 +143,7 @@ fn start_userspace(
         neighbours: NeighConfig::default(),
         spin: threads.spin,
         cpus: threads.cpus.clone(),
+        nice: threads.nice,
     };
     let engine =
         node.ns.run(|| Userspace::start(config)).context("cannot enter the router's namespace")??;

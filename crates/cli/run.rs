@@ -77,8 +77,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=VALUE", help = settings::HELP, value_parser = settings::parse, requires = "mode")]
     pub(crate) set: Vec<Setting>,
     /// How long an idle worker of the userspace router looks for frames before it sleeps: `never`, `always`, a time
-    /// like 50us, or `adaptive`.
-    #[arg(long, value_name = "SPIN", default_value = "never", value_parser = parse_spin, requires = "mode")]
+    /// like 50us, or `adaptive`: it naps while frames come in quick succession, and looks for a moment when they come rarely.
+    #[arg(long, value_name = "SPIN", default_value = "adaptive", value_parser = parse_spin, requires = "mode")]
     spin: Spin,
     /// How many threads of the userspace router forward; flows are spread over them. [default: 1, or one for each of
     /// --cpus]
@@ -87,6 +87,11 @@ pub(crate) struct Args {
     /// The processors that these threads stay on, in turn: 0,1 or 0-3.
     #[arg(long, value_name = "LIST", value_parser = cpus::parse, requires = "mode")]
     cpus: Option<cpus::List>,
+    /// The nice value of these threads, -20 to 19. Below 0 they go before the programs that share their processor: shorter
+    /// queues in the router, and less throughput.
+    #[arg(long, value_name = "NICE", allow_negative_numbers = true, requires = "mode",
+          value_parser = clap::value_parser!(i32).range(-20..=19))]
+    nice: Option<i32>,
     /// Print the final counters as JSON.
     #[arg(long, requires = "mode")]
     json: bool,
@@ -215,15 +220,16 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
 /// The forwarding threads that are asked for.
 fn threads(args: &Args, mode: Mode) -> anyhow::Result<Threads> {
     let cpus = args.cpus.as_ref().map(|cpus::List(cpus)| cpus.clone()).unwrap_or_default();
-    if mode == Mode::Kernel && (args.workers.is_some() || !cpus.is_empty()) {
+    if mode == Mode::Kernel && (args.workers.is_some() || !cpus.is_empty() || args.nice.is_some()) {
         return Err(Error::Usage(
-            "--workers and --cpus are for the userspace router; the kernel forwards in its senders' context"
+            "--workers, --cpus and --nice are for the userspace router; the kernel forwards in its senders' context"
                 .to_owned(),
         )
         .into());
     }
     cpus::check(&cpus)?;
-    Ok(Threads { workers: args.workers.map_or(cpus.len().max(1), usize::from), cpus, spin: args.spin })
+    let workers = args.workers.map_or(cpus.len().max(1), usize::from);
+    Ok(Threads { workers, cpus, nice: args.nice, spin: args.spin })
 }
 
 fn read_topology(file: &Path) -> anyhow::Result<Topology> {

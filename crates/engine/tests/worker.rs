@@ -54,6 +54,7 @@ fn engine_of(workers: usize, capacity: usize) -> (Userspace, Vec<Wire>) {
         neighbours: NeighConfig { retransmit_ms: 20, ..NeighConfig::default() },
         spin: Spin::Never,
         cpus: Vec::new(),
+        nice: None,
     };
     (Userspace::start(config).unwrap(), wires)
 }

@@ -79,6 +79,9 @@ pub struct Config {
     /// The processors that the workers stay on, worker by worker and from the beginning again; empty: wherever the
     /// scheduler puts them.
     pub cpus: Vec<usize>,
+    /// The workers' nice value (setpriority(2)), where it is not to be the process's. Below that, a worker goes before the programs
+    /// that share its processor: the router's queues are shorter then, and its bursts smaller.
+    pub nice: Option<i32>,
 }
 
 /// Starting the userspace engine failed; one variant a step.
@@ -281,6 +284,7 @@ impl Userspace {
                 host_transmit: host_transmits.next(),
                 spin: config.spin,
                 cpu: cpu_of(&config.cpus, number),
+                nice: config.nice,
                 shared: Arc::clone(&shared),
                 bell,
                 events: event_tx.clone(),

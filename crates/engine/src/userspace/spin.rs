@@ -1,8 +1,12 @@
-//! How long a worker that finds nothing looks again before it sleeps.
+//! What a worker does that finds nothing: look again, nap, or sleep until it is woken.
 //!
-//! Sleeping costs the worker a system call and whoever wakes it a wake-up, some microseconds each, and the frame that
-//! wakes it waits for the scheduler. Looking costs a processor that somebody else may want. So an adaptive
-//! worker looks for as long as frames have lately been coming in quick succession, and lets others run meanwhile.
+//! To be woken costs whoever sends the frame a system's wake-up, some microseconds of its time, and the frame that wakes waits for
+//! the scheduler, on an idle virtual processor for tens of microseconds. So an adaptive worker does not sleep at once:
+//!
+//! - While frames come in quick succession it naps, for a time that it sets itself. Nobody has to wake it, what came
+//!   meanwhile is forwarded in one go, and others have the processor in between.
+//! - When frames come rarely it looks for a moment, for most of what comes is answered at once. Where that is seldom
+//!   so, it seldom looks.
 
 use std::time::Duration;
 
@@ -15,18 +19,23 @@ pub enum Spin {
     Always,
     /// Looks for this long, then sleeps.
     For(Duration),
-    /// Looks for a while if frames have lately followed each other closely.
+    /// Naps while frames come in quick succession, looks for a moment when they come rarely, and sleeps.
     #[default]
     Adaptive,
 }
 
-/// Gaps that are shorter than this on the average make looking worth while, in nanoseconds: about what a sleep and a
-/// wake-up take.
-const WORTH_NS: u64 = 30_000;
-/// How long is looked then.
-const LOOK_NS: u64 = 2 * WORTH_NS;
+/// Gaps that are shorter than this on the average are a stream, in nanoseconds: about what a sleep and a wake-up take.
+const STREAM_GAP_NS: u64 = 100_000;
 /// A gap counts for no more than this, so that one long pause is forgotten after a few short ones.
-const GAP_LIMIT_NS: u64 = 8 * WORTH_NS;
+const GAP_LIMIT_NS: u64 = 4 * STREAM_GAP_NS;
+/// How long a nap is: at 10 Gb/s less than a super-frame takes, at a million packets a second a third of a burst.
+pub(crate) const NAP: Duration = Duration::from_micros(20);
+/// Naps in a row that bring nothing before the worker sleeps.
+const NAPS: u32 = 3;
+/// How long is looked where frames come rarely: an echo's way through a host and back, and some.
+const LOOK_NS: u64 = 60_000;
+/// Looks are worth while where at least one of so many brings something; else one of so many is taken, to learn.
+const LOOKS: u32 = 8;
 
 /// The spinning of one worker.
 #[derive(Debug)]
@@ -36,6 +45,10 @@ pub(crate) struct Spinner {
     idle_since_ns: Option<u64>,
     /// The moving average of the gaps between bursts.
     average_gap_ns: u64,
+    /// Naps since something was found.
+    naps: u32,
+    /// Looks in a row that brought nothing.
+    vain_looks: u32,
 }
 
 /// What to do after a round that found nothing.
@@ -43,22 +56,24 @@ pub(crate) struct Spinner {
 pub(crate) enum Pause {
     /// Look again.
     Look,
-    /// Look again, but let others run first.
-    Yield,
+    /// Let others run for [`NAP`], then look again.
+    Nap,
     /// Sleep until something happens.
     Sleep,
 }
 
 impl Spinner {
     pub(crate) fn new(policy: Spin) -> Spinner {
-        Spinner { policy, idle_since_ns: None, average_gap_ns: GAP_LIMIT_NS }
+        Spinner { policy, idle_since_ns: None, average_gap_ns: GAP_LIMIT_NS, naps: 0, vain_looks: 0 }
     }
 
     /// A round found something.
     pub(crate) fn found(&mut self, now_ns: u64) {
-        if let Some(since) = self.idle_since_ns.take() {
-            let gap = now_ns.saturating_sub(since).min(GAP_LIMIT_NS);
-            self.average_gap_ns = (7 * self.average_gap_ns + gap) / 8;
+        let gap = self.idle_since_ns.take().map_or(0, |since| now_ns.saturating_sub(since));
+        self.average_gap_ns = (7 * self.average_gap_ns + gap.min(GAP_LIMIT_NS)) / 8;
+        self.naps = 0;
+        if gap < LOOK_NS {
+            self.vain_looks = 0;
         }
     }
 
@@ -69,8 +84,20 @@ impl Spinner {
             Spin::Never => Pause::Sleep,
             Spin::Always => Pause::Look,
             Spin::For(limit) if u128::from(idle_ns) < limit.as_nanos() => Pause::Look,
-            Spin::Adaptive if self.average_gap_ns < WORTH_NS && idle_ns < LOOK_NS => Pause::Yield,
-            Spin::For(_) | Spin::Adaptive => Pause::Sleep,
+            Spin::For(_) => Pause::Sleep,
+            Spin::Adaptive if self.average_gap_ns < STREAM_GAP_NS => {
+                self.naps += 1;
+                if self.naps <= NAPS { Pause::Nap } else { Pause::Sleep }
+            }
+            Spin::Adaptive if self.vain_looks >= LOOKS && !self.vain_looks.is_multiple_of(LOOKS) => {
+                self.vain_looks += 1;
+                Pause::Sleep
+            }
+            Spin::Adaptive if idle_ns < LOOK_NS => Pause::Look,
+            Spin::Adaptive => {
+                self.vain_looks = self.vain_looks.wrapping_add(1);
+                Pause::Sleep
+            }
         }
     }
 }
@@ -90,24 +117,36 @@ mod tests {
     }
 
     #[test]
-    fn an_adaptive_worker_sleeps_until_frames_come_in_quick_succession() {
+    fn an_adaptive_worker_naps_in_a_stream_and_looks_where_frames_are_answered() {
         let mut spinner = Spinner::new(Spin::Adaptive);
-        assert_eq!(after_gaps(&mut spinner, 1_000_000, 100), Pause::Sleep, "pings");
-        assert_eq!(after_gaps(&mut spinner, 5_000, 100), Pause::Yield, "a stream");
-        assert_eq!(after_gaps(&mut spinner, 1_000_000, 10), Pause::Sleep, "pings again");
+        assert_eq!(after_gaps(&mut spinner, 10_000_000, 100), Pause::Look, "a frame now and then");
+        assert_eq!(after_gaps(&mut spinner, 5_000, 100), Pause::Nap, "a stream");
+        assert_eq!(after_gaps(&mut spinner, 1_000_000, 20), Pause::Look, "a frame now and then, again");
     }
 
     #[test]
-    fn looking_ends_when_nothing_comes() {
+    fn naps_end_in_sleep_when_the_stream_ends() {
         let mut spinner = Spinner::new(Spin::Adaptive);
         after_gaps(&mut spinner, 5_000, 100);
-        assert_eq!(spinner.idle(0), Pause::Yield);
-        assert_eq!(spinner.idle(LOOK_NS), Pause::Sleep);
-        let mut fixed = Spinner::new(Spin::For(Duration::from_micros(10)));
-        assert_eq!(
-            (fixed.idle(0), fixed.idle(9_999), fixed.idle(10_000)),
-            (Pause::Look, Pause::Look, Pause::Sleep)
-        );
+        let pauses: Vec<Pause> = (0..5).map(|round| spinner.idle(round * 20_000)).collect();
+        assert_eq!(pauses, [Pause::Nap, Pause::Nap, Pause::Nap, Pause::Sleep, Pause::Sleep]);
+    }
+
+    #[test]
+    fn looks_that_bring_nothing_become_rare() {
+        let mut spinner = Spinner::new(Spin::Adaptive);
+        let mut looked = 0;
+        for second in 0..100u64 {
+            let start = second * 1_000_000_000;
+            looked += u32::from(spinner.idle(start) == Pause::Look);
+            assert_eq!(spinner.idle(start + LOOK_NS), Pause::Sleep);
+            spinner.found(start + 999_000_000);
+        }
+        assert!((LOOKS..=2 * LOOKS + 100 / LOOKS).contains(&looked), "{looked}");
+        // One that brings something makes them worth while again.
+        spinner.idle(0);
+        spinner.found(5_000);
+        assert_eq!(spinner.idle(1_000_000_000), Pause::Look);
     }
 
     #[test]
@@ -115,5 +154,8 @@ mod tests {
         assert_eq!(Spinner::new(Spin::Never).idle(0), Pause::Sleep);
         let mut always = Spinner::new(Spin::Always);
         assert_eq!((always.idle(0), always.idle(u64::MAX)), (Pause::Look, Pause::Look));
+        let mut fixed = Spinner::new(Spin::For(Duration::from_micros(10)));
+        let pauses = [0, 9_999, 10_000].map(|now| fixed.idle(now));
+        assert_eq!(pauses, [Pause::Look, Pause::Look, Pause::Sleep]);
     }
 }

@@ -15,6 +15,7 @@ use arrayvec::ArrayVec;
 use crossbeam_channel::{Receiver, Sender};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::prctl::set_timerslack;
 use nix::unistd::Pid;
 use nsrouter_rings::port::{BURST_FRAMES, Burst, Receive, Transmit};
 use nsrouter_router::{
@@ -22,12 +23,13 @@ use nsrouter_router::{
 };
 use nsrouter_wire::frame::{Frame, PortId};
 use nsrouter_wire::offload::Offload;
+use rustix::process::setpriority_process;
 
 use crate::Port;
 use crate::userspace::egress::Egress;
 use crate::userspace::hold::HoldPool;
 use crate::userspace::originate::{Destination, Outbox};
-use crate::userspace::spin::{Pause, Spin, Spinner};
+use crate::userspace::spin::{NAP, Pause, Spin, Spinner};
 use crate::userspace::wake::Bell;
 use crate::userspace::{Halves, Shared};
 
@@ -72,6 +74,8 @@ pub(crate) struct WorkerParts {
     pub(crate) spin: Spin,
     /// The processor that it stays on.
     pub(crate) cpu: Option<usize>,
+    /// Its nice value, where it is not the process's.
+    pub(crate) nice: Option<i32>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) bell: Bell,
     pub(crate) events: Sender<Event>,
@@ -105,6 +109,7 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     spin: Spin,
     cpu: Option<usize>,
+    nice: Option<i32>,
     rounds: u32,
 }
 
@@ -156,6 +161,7 @@ impl Worker {
             shared: parts.shared,
             spin: parts.spin,
             cpu: parts.cpu,
+            nice: parts.nice,
             rounds: 0,
         };
         (worker, handle)
@@ -164,7 +170,7 @@ impl Worker {
     /// Forwards until the engine stops. A worker that panics gives its ports' halves back, and with them its flows to the
     /// other workers.
     pub(crate) fn run(mut self) {
-        self.pin();
+        self.take_place();
         // What is used after a panic are numbers, and the pool of held frames.
         if catch_unwind(AssertUnwindSafe(|| self.forward())).is_err() {
             self.shared.trouble(format!("forwarding worker {} panicked", self.number));
@@ -182,7 +188,15 @@ impl Worker {
         self.shared.worker_ended(self.number);
     }
 
-    fn pin(&self) {
+    /// Takes its place on a processor.
+    fn take_place(&self) {
+        if let Some(nice) = self.nice
+            && let Err(error) = setpriority_process(None, nice)
+        {
+            self.shared.trouble(format!("worker {} cannot have the nice value {nice}: {error}", self.number));
+        }
+        // Naps of tens of microseconds would else last for fifty more (prctl(2)). It cannot fail for a number.
+        let _ = set_timerslack(1);
         let Some(cpu) = self.cpu else { return };
         let mut set = CpuSet::new();
         if let Err(error) = set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set)) {
@@ -203,7 +217,11 @@ impl Worker {
             }
             match spinner.idle(now.mono_ns) {
                 Pause::Look => std::hint::spin_loop(),
-                Pause::Yield => std::thread::yield_now(),
+                Pause::Nap => {
+                    std::thread::sleep(NAP);
+                    // Nobody tells what came meanwhile.
+                    self.inlets.iter_mut().for_each(|inlet| inlet.signalled = true);
+                }
                 // Whoever sleeps has published: what is read of it meanwhile has to be exact.
                 Pause::Sleep => {
                     if self.publish() {
