@@ -97,7 +97,8 @@ impl Shared {
     }
 }
 
-fn is_program(name: &str) -> bool {
+/// Whether there is such a program.
+pub fn is_program(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let extra = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(extra).any(|folder| folder.join(name).is_file())

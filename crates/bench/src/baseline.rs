@@ -173,7 +173,7 @@ impl Baseline {
 
 /// Whether more of a metric is better. `None` of those that no verdict is made of: what the sender offered, counts of
 /// retransmissions, the one slowest round trip, and loss, which `delivered` and `forwarded` tell as a rate.
-fn more_is_better(metric: &str) -> Option<bool> {
+pub(crate) fn more_is_better(metric: &str) -> Option<bool> {
     match metric {
         "throughput" | "forwarded" | "delivered" | "connections" | "no_loss_rate" => Some(true),
         "latency_p50" | "latency_p90" | "latency_p99" | "latency_p99_9" => Some(false),

@@ -1,37 +1,58 @@
 //! The report as one page that needs nothing else: text, tables and SVG plots, light or dark as the reader's system is.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::plot::{self, Line, Scale};
+use crate::baseline::more_is_better;
+use crate::plan::Mode;
+use crate::plot::{self, Bar, Line};
 use crate::report::{Report, ResultRow};
+use crate::stats::Estimate;
 use crate::table::with_interval;
 
-/// Each scheme has its own six colours; modes beyond the sixth repeat them.
+/// Each scheme has its own eight colours; modes beyond the eighth repeat them.
 const STYLE: &str = "
 :root { color-scheme: light dark; --page: #fcfcfb; --ink: #0b0b0b; --soft: #52514e; --rule: #e1e0d9; --note: #f3f1e7;
-  --c0: #2a78d6; --c1: #d95926; --c2: #1a8f66; --c3: #4a3aa7; --c4: #b0419f; --c5: #8a6a00; }
+  --c0: #2a78d6; --c1: #d95926; --c2: #1a8f66; --c3: #4a3aa7; --c4: #b0419f; --c5: #8a6a00;
+  --c6: #a3262a; --c7: #5d6b78; --good: #0f7a4c; --bad: #b3261e; }
 @media (prefers-color-scheme: dark) { :root { --page: #1a1a19; --ink: #f5f5f2; --soft: #c3c2b7; --rule: #3a3a37; --note: #26261f;
-  --c0: #3987e5; --c1: #e8703f; --c2: #22a67a; --c3: #9085e9; --c4: #d55181; --c5: #c98500; } }
-body { background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; max-width: 860px; margin: 2rem auto;
+  --c0: #3987e5; --c1: #e8703f; --c2: #22a67a; --c3: #9085e9; --c4: #d55181; --c5: #c98500;
+  --c6: #f07a7a; --c7: #9aa7b3; --good: #4cc38a; --bad: #ff8a80; } }
+body { background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; max-width: 900px; margin: 2rem auto;
   padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; } p, dd { color: var(--soft); }
 svg { width: 100%; height: auto; display: block; } svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
-svg .soft { fill: var(--soft); } .grid { stroke: var(--rule); } .whisker { stroke: var(--ink); stroke-width: 1.5; }
+svg .soft { fill: var(--soft); } svg .head { font-weight: 600; } .grid { stroke: var(--rule); } .whisker { stroke: var(--ink); stroke-width: 1.5; }
 .key span { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin: 0 .4em 0 1.2em; }
 .key span:first-child { margin-left: 0; } .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; }
 th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--rule); white-space: nowrap; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; } ul.notes { background: var(--note); padding: .8rem 2rem; }
+th.number { text-align: right; } td.good { color: var(--good); } td.bad { color: var(--bad); } td.number { text-align: right; font-variant-numeric: tabular-nums; } ul.notes { background: var(--note); padding: .8rem 2rem; }
 dt { font-weight: 600; float: left; clear: left; width: 11rem; } dd { margin: 0 0 .3rem 11.5rem; overflow-wrap: anywhere; }
 ";
 
-/// Percentiles of a latency scenario, in the order of the plot.
-const LATENCIES: [(&str, &str); 5] = [
-    ("latency_p50", "p50"),
-    ("latency_p90", "p90"),
-    ("latency_p99", "p99"),
-    ("latency_p99_9", "p99.9"),
-    ("latency_max", "max"),
+/// What is worth bars, in order: the metric, its title, and the metric that is a part of it.
+const BARS: [(&str, &str, Option<&str>); 8] = [
+    ("throughput", "TCP throughput", None),
+    ("forwarded", "UDP forwarded to the receiver's interface", None),
+    ("delivered", "UDP delivered to the receiving program", None),
+    ("no_loss_rate", "Highest UDP rate without loss", None),
+    ("latency_p50", "Round trip, median", None),
+    ("latency_p99", "Round trip, 99th percentile", None),
+    (
+        "cpu_per_gb",
+        "Processor seconds for a gigabyte of TCP; the solid part is the router's own",
+        Some("router_cpu_per_gb"),
+    ),
+    (
+        "cpu_per_mpkt",
+        "Processor seconds for a million UDP packets; the solid part is the router's own",
+        Some("router_cpu_per_mpkt"),
+    ),
 ];
+
+/// What is worth a ratio at a glance.
+const GLANCE: [&str; 7] =
+    ["throughput", "forwarded", "delivered", "no_loss_rate", "connections", "latency_p50", "latency_p99"];
 
 /// The whole page.
 pub(crate) fn page(report: &Report) -> String {
@@ -49,14 +70,11 @@ pub(crate) fn page(report: &Report) -> String {
     for note in report.notes() {
         page = format!("{page}<li>{}</li>", escape(&note));
     }
-    page += "</ul>\n<p class=\"key\">";
-    for (index, mode) in report.modes.iter().enumerate() {
-        page = format!("{page}<span style=\"background:{}\"></span>{}", plot::colour(index), escape(mode));
-    }
-    page += "</p>\n";
+    page += "</ul>\n";
+    page += &glance(report);
     page += &bar_charts(report);
     page += &size_charts(report);
-    page += &latency_charts(report);
+    page += &distribution_charts(report);
     page += &tables(report);
     page += &environment_list(report);
     page + "</body></html>\n"
@@ -67,30 +85,76 @@ pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-fn title(metric: &str) -> String {
-    let words = metric.replace('_', " ");
-    let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
-/// A chart for every metric that is worth one: shares and counts stand in the table alone.
-fn bar_charts(report: &Report) -> String {
-    let mut metrics: Vec<&str> = Vec::new();
-    for row in &report.results {
-        let plotted = !matches!(row.unit.as_str(), "1" | "segment") && row.metric != "round_trips";
-        if plotted && !row.metric.starts_with("latency_") && !metrics.contains(&row.metric.as_str()) {
-            metrics.push(&row.metric);
+/// What a mode gives for what the kernel gives, one line a scenario and metric.
+fn glance(report: &Report) -> String {
+    let kernel = Mode::kernel().to_string();
+    let modes: Vec<&String> = report
+        .modes
+        .iter()
+        .filter(|mode| report.ratios.iter().any(|ratio| ratio.mode == **mode && ratio.to == kernel))
+        .collect();
+    let mut rows: Vec<(&str, &str)> = Vec::new();
+    for row in report.ratios.iter().filter(|row| row.to == kernel && GLANCE.contains(&row.metric.as_str())) {
+        if !rows.contains(&(&row.scenario, &row.metric)) {
+            rows.push((&row.scenario, &row.metric));
         }
     }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut html = String::from(
+        "<h2>At a glance: ratios to the kernel</h2><div class=\"wide\"><table><tr><th></th><th></th>",
+    );
+    for mode in &modes {
+        let _ = write!(html, "<th class=\"number\">{}</th>", escape(&plot::shortened(mode)));
+    }
+    html += "</tr>\n";
+    let mut last = "";
+    for (scenario, metric) in rows {
+        let name = if scenario == last { "" } else { scenario };
+        last = scenario;
+        let _ = write!(html, "<tr><td>{}</td><td>{}</td>", escape(name), escape(&metric.replace('_', " ")));
+        for mode in &modes {
+            let Some(row) = report.ratio(scenario, metric, mode, &kernel) else {
+                html += "<td></td>";
+                continue;
+            };
+            let median = row.ratio.estimate.median;
+            let class = match (row.ratio.differs, more_is_better(metric)) {
+                (true, Some(more)) if more == (median > 1.0) => " good",
+                (true, Some(_)) => " bad",
+                _ => "",
+            };
+            let _ = write!(html, "<td class=\"number{class}\">{median:.2}</td>");
+        }
+        html += "</tr>\n";
+    }
+    html + "</table></div><p>Green is better than the kernel, red is worse, what has no colour is not told apart.</p>\n"
+}
+
+fn bar_charts(report: &Report) -> String {
     let mut html = String::new();
-    for metric in metrics {
-        let rows: Vec<&ResultRow> = report.results.iter().filter(|row| row.metric == metric).collect();
-        let _ = write!(html, "<h2>{}</h2>\n{}", escape(&title(metric)), plot::bars(&report.modes, &rows));
+    for (metric, title, part) in BARS {
+        let worth_it = |row: &&ResultRow| {
+            row.metric == metric
+                && match metric {
+                    "cpu_per_gb" => row.scenario.starts_with("tcp-"),
+                    "cpu_per_mpkt" => row.scenario.starts_with("udp-"),
+                    _ => true,
+                }
+        };
+        let rows = report.results.iter().filter(worth_it);
+        let bars: Vec<Bar<'_>> = rows
+            .map(|row| Bar { row, part: part.and_then(|part| report.result(&row.scenario, part, &row.mode)) })
+            .collect();
+        if !bars.is_empty() {
+            let _ = write!(html, "<h2>{}</h2>\n{}", escape(title), plot::bars(&report.modes, &bars));
+        }
     }
     html
 }
 
-/// Frames a second against their size, where at least two sizes of a family were measured.
+/// Frames and bits a second against the frames' size, where at least two sizes of a family were measured.
 fn size_charts(report: &Report) -> String {
     let mut html = String::new();
     for (suffix, family) in [("", "IPv4"), ("-v6", "IPv6")] {
@@ -105,66 +169,90 @@ fn size_charts(report: &Report) -> String {
             continue;
         }
         let ticks: Vec<(f64, String)> = sizes.iter().map(|size| (*size, size.to_string())).collect();
-        let line = |(index, mode): (usize, &String)| {
-            let rows = report.results.iter().filter(|row| row.mode == *mode);
-            Line { colour: index, points: rows.filter_map(|row| Some((size(row)?, row.estimate))).collect() }
-        };
-        let lines: Vec<Line> = report.modes.iter().enumerate().map(line).collect();
-        let chart = plot::lines(&ticks, &lines, "packet/s", Scale::Linear);
-        let _ =
-            write!(html, "<h2>UDP forwarded against frame size with FCS in bytes, {family}</h2>\n{chart}");
+        for (what, unit, bits) in [("Packets", "packet/s", false), ("Bits", "bit/s", true)] {
+            let factor = |size: f64| if bits { size * 8.0 } else { 1.0 };
+            let point = |row: &ResultRow| {
+                let (size, estimate) = (size(row)?, row.estimate);
+                let of = |value: f64| value * factor(size);
+                Some((size, Estimate { median: of(estimate.median), ci95: estimate.ci95.map(of) }))
+            };
+            let line = |(index, mode): (usize, &String)| {
+                let rows = report.results.iter().filter(|row| row.mode == *mode);
+                Line { colour: index, points: rows.filter_map(point).collect() }
+            };
+            let lines: Vec<Line> = report.modes.iter().enumerate().map(line).collect();
+            let chart = plot::lines(&ticks, &lines, unit);
+            let _ = write!(
+                html,
+                "<h2>{what} a second forwarded, against the frame's size in bytes with FCS, {family} UDP</h2>\n{}{chart}",
+                key(report)
+            );
+        }
     }
     html
 }
 
-/// Percentiles of the round trip, on a logarithmic scale.
-fn latency_charts(report: &Report) -> String {
-    let mut scenarios: Vec<&str> = report
-        .results
-        .iter()
-        .filter(|row| row.metric == "latency_p50")
-        .map(|row| row.scenario.as_str())
-        .collect();
+fn distribution_charts(report: &Report) -> String {
+    let mut scenarios: Vec<&str> = report.distributions.iter().map(|row| row.scenario.as_str()).collect();
     scenarios.dedup();
     let mut html = String::new();
     for scenario in scenarios {
-        let place = |metric: &str| LATENCIES.iter().zip(0u8..).find(|((name, _), _)| *name == metric);
-        let ticks: Vec<(f64, String)> =
-            LATENCIES.iter().zip(0u8..).map(|((_, label), at)| (f64::from(at), (*label).into())).collect();
-        let line = |(index, mode): (usize, &String)| {
-            let rows = report.results.iter().filter(|row| row.mode == *mode && row.scenario == scenario);
-            let points = rows.filter_map(|row| Some((f64::from(place(&row.metric)?.1), row.estimate)));
-            Line { colour: index, points: points.collect() }
-        };
-        let lines: Vec<Line> = report.modes.iter().enumerate().map(line).collect();
-        let chart = plot::lines(&ticks, &lines, "s", Scale::Logarithmic);
-        let _ = write!(html, "<h2>Round trip, {}: percentiles</h2>\n{chart}", escape(scenario));
+        let rows: Vec<_> = report.distributions.iter().filter(|row| row.scenario == scenario).collect();
+        let chart = plot::distributions(&report.modes, &rows);
+        let _ = write!(
+            html,
+            "<h2>Round trip, {}: the share of echoes answered within a time</h2>\n{}{chart}",
+            escape(scenario),
+            key(report)
+        );
     }
     html
 }
 
+/// Which colour is which mode.
+fn key(report: &Report) -> String {
+    let mut html = String::from("<p class=\"key\">");
+    for (index, mode) in report.modes.iter().enumerate() {
+        let _ = write!(html, "<span style=\"background:{}\"></span>{}", plot::colour(index), escape(mode));
+    }
+    html + "</p>\n"
+}
+
 fn tables(report: &Report) -> String {
+    let mut references: Vec<&str> = report.ratios.iter().map(|ratio| ratio.to.as_str()).collect();
+    references.sort_unstable();
+    references.dedup();
     let mut html = String::from(
         "<h2>All results</h2><div class=\"wide\"><table><tr><th>scenario</th><th>metric</th>\
-         <th>mode</th><th>median and 95% interval</th><th>ratio to kernel</th></tr>\n",
+         <th>mode</th><th>median and 95% interval</th>",
     );
-    for row in &report.results {
-        let ratio = report
-            .ratios
-            .iter()
-            .find(|r| r.scenario == row.scenario && r.metric == row.metric && r.mode == row.mode);
-        let ratio = ratio.map_or(String::new(), |ratio| {
-            let [low, high] = ratio.ratio.estimate.ci95;
-            format!("{:.2} [{low:.2}, {high:.2}]", ratio.ratio.estimate.median)
-        });
-        let _ = writeln!(
+    for to in &references {
+        let _ = write!(html, "<th>to {}</th>", escape(to));
+    }
+    html += "</tr>\n";
+    let mut rows: Vec<&ResultRow> = report.results.iter().collect();
+    let first = |row: &ResultRow| {
+        report.results.iter().position(|r| r.scenario == row.scenario && r.metric == row.metric)
+    };
+    // The modes of a metric below each other.
+    rows.sort_by_key(|row| first(row));
+    for row in rows {
+        let _ = write!(
             html,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{ratio}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{}</td>",
             escape(&row.scenario),
             escape(&row.metric.replace('_', " ")),
             escape(&row.mode),
             escape(&with_interval(&row.estimate, &row.unit)),
         );
+        for to in &references {
+            let ratio = report.ratio(&row.scenario, &row.metric, &row.mode, to).map(|row| row.ratio.estimate);
+            let text = ratio.map_or(String::new(), |Estimate { median, ci95: [low, high] }| {
+                format!("{median:.2} [{low:.2}, {high:.2}]")
+            });
+            let _ = write!(html, "<td class=\"number\">{text}</td>");
+        }
+        html += "</tr>\n";
     }
     html + "</table></div>\n"
 }
@@ -188,6 +276,25 @@ fn environment_list(report: &Report) -> String {
         ),
     ];
     rows.extend(environment.sysctls.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    let labs: Vec<(String, String)> = environment
+        .labs
+        .iter()
+        .flat_map(|(mode, setting)| {
+            let port = |(port, on): (&String, &Vec<String>)| format!("{port}: {}", on.join(" "));
+            let offloads: Vec<String> = setting.offloads.iter().map(port).collect();
+            let node = |(node, values): (&String, &BTreeMap<String, String>)| {
+                let values: Vec<String> =
+                    values.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+                format!("{node}: {}", values.join(", "))
+            };
+            let sysctls: Vec<String> = setting.sysctls.iter().map(node).collect();
+            [
+                (format!("offloads that are on, {mode}"), offloads.join("; ")),
+                (format!("sysctls, {mode}"), sysctls.join("; ")),
+            ]
+        })
+        .collect();
+    rows.extend(labs.iter().map(|(name, value)| (name.as_str(), value.clone())));
     let mut html = String::from("<h2>Environment</h2><dl>\n");
     for (name, value) in rows {
         let _ = writeln!(html, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(&value));
@@ -206,7 +313,14 @@ mod tests {
         report.warnings.push("a <b> & \"c\"".into());
         let page = page(&report);
         assert!(page.contains("a &lt;b&gt; &amp; &quot;c&quot;"));
-        for part in ["prefers-color-scheme: dark", "<svg", "userspace:packet", "Throughput", "Delivered"] {
+        for part in [
+            "prefers-color-scheme: dark",
+            "<svg",
+            "userspace:packet",
+            "TCP throughput",
+            "UDP delivered",
+            "number bad\">0.50",
+        ] {
             assert!(page.contains(part), "{part}");
         }
         for foreign in ["http:", "https:", "<script", "<link", "NaN", "inf"] {

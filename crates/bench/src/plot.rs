@@ -1,35 +1,49 @@
-//! SVG plots: bars and lines, both with intervals.
+//! SVG plots: bars and lines with intervals, and distributions.
 
 use std::fmt::Write as _;
 
 use crate::html::escape;
-use crate::report::ResultRow;
+use crate::report::{DistributionRow, ResultRow};
 use crate::stats::Estimate;
 use crate::table::{scaled, with_interval};
 
 /// Colours in the page's style.
-const COLOURS: usize = 6;
+const COLOURS: usize = 8;
 /// Width of every plot, in pixels of its own.
-const WIDTH: f64 = 820.0;
-/// Left of the plot: names of rows, or the numbers of the axis.
-const NAMES: f64 = 150.0;
+const WIDTH: f64 = 860.0;
+/// Left of the bars: the names of modes.
+const NAMES: f64 = 230.0;
+/// Left of the lines: the numbers of the axis.
 const AXIS: f64 = 80.0;
 /// Right of the bars: their values.
-const VALUES: f64 = 200.0;
-const BAR: f64 = 16.0;
-const STEP: f64 = 22.0;
-const GAP: f64 = 14.0;
+const VALUES: f64 = 190.0;
+/// A mode's name longer than this loses its beginning.
+const NAME_LETTERS: usize = 32;
+const BAR: f64 = 14.0;
+const STEP: f64 = 20.0;
+/// Above a group of bars: the name of its scenario.
+const HEADING: f64 = 24.0;
 /// Height of a line plot without its margins.
-const HEIGHT: f64 = 240.0;
+const HEIGHT: f64 = 260.0;
+/// Marks of a distribution's upward axis: shares of the round trips.
+const SHARES: [(f64, &str); 7] = [
+    (0.0, "0"),
+    (0.5, "50%"),
+    (0.75, "75%"),
+    (0.9, "90%"),
+    (0.99, "99%"),
+    (0.999, "99.9%"),
+    (0.9999, "99.99%"),
+];
 
 /// The colour of the mode in that place, as CSS says it.
 pub(crate) fn colour(index: usize) -> String {
     format!("var(--c{})", index % COLOURS)
 }
 
-/// How the values of a line plot are spaced.
+/// How the values of a plot are spaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scale {
+enum Scale {
     /// From zero.
     Linear,
     /// By decades.
@@ -45,85 +59,136 @@ pub(crate) struct Line {
     pub(crate) points: Vec<(f64, Estimate)>,
 }
 
-/// Horizontal bars of one metric, grouped by scenario, in the order of the rows.
-pub(crate) fn bars(modes: &[String], rows: &[&ResultRow]) -> String {
-    let top = rows.iter().map(|row| row.estimate.ci95[1].max(row.estimate.median)).fold(0.0, f64::max);
-    let room = WIDTH - NAMES - VALUES;
-    let x = |value: f64| NAMES + if top > 0.0 { value / top * room } else { 0.0 };
-    let (mut y, mut body, mut scenario) = (0.0, String::new(), "");
-    for row in rows {
-        if row.scenario != scenario {
-            y += if scenario.is_empty() { 4.0 } else { GAP };
-            scenario = &row.scenario;
-            let _ = writeln!(body, "<text x=\"0\" y=\"{:.1}\">{}</text>", y + 12.5, escape(scenario));
-        }
-        let index = modes.iter().position(|mode| *mode == row.mode).unwrap_or(0);
-        let Estimate { median, ci95: [low, high] } = row.estimate;
-        let value = escape(&with_interval(&row.estimate, &row.unit));
-        let _ = writeln!(
-            body,
-            "<rect x=\"{NAMES}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"2\" fill=\"{}\"><title>{}: {value}</title></rect>",
-            x(median) - NAMES,
-            colour(index),
-            escape(&row.mode),
-        );
-        let middle = y + BAR / 2.0;
-        let _ = writeln!(
-            body,
-            "<path class=\"whisker\" d=\"M{:.1} {middle:.1}H{:.1}M{0:.1} {2:.1}v8M{1:.1} {2:.1}v8\"/>",
-            x(low),
-            x(high),
-            middle - 4.0
-        );
-        let at = WIDTH - VALUES + 12.0;
-        let _ = writeln!(body, "<text class=\"soft\" x=\"{at}\" y=\"{:.1}\">{value}</text>", y + 12.5);
-        y += STEP;
-    }
-    format!("<svg viewBox=\"0 0 {WIDTH} {:.0}\" role=\"img\">\n{body}</svg>\n", y + 4.0)
+/// One bar: a value with its interval, and where it has one the part of it that is told apart.
+#[derive(Debug)]
+pub(crate) struct Bar<'a> {
+    pub(crate) row: &'a ResultRow,
+    pub(crate) part: Option<&'a ResultRow>,
 }
 
-/// Lines with the median as dots and the interval as whiskers. `ticks` name positions on the axis below, in ascending order.
-pub(crate) fn lines(ticks: &[(f64, String)], lines: &[Line], unit: &str, scale: Scale) -> String {
-    let all = || lines.iter().flat_map(|line| &line.points).map(|(_, estimate)| estimate);
-    let high = all().map(|e| e.ci95[1].max(e.median)).fold(0.0, f64::max);
-    let low = all().map(|e| e.ci95[0].min(e.median)).fold(f64::INFINITY, f64::min);
-    let (Some((left, _)), Some((right, _)), true) = (ticks.first(), ticks.last(), high > 0.0) else {
-        return String::new();
+/// Horizontal bars of one metric, grouped by scenario, in the order of the rows. Every group has a scale of its own, which
+/// begins at zero.
+pub(crate) fn bars(modes: &[String], bars: &[Bar<'_>]) -> String {
+    let (mut y, mut body) = (0.0, String::new());
+    let mut rest = bars;
+    while let Some(first) = rest.first() {
+        let scenario = &first.row.scenario;
+        let len = rest.iter().take_while(|bar| bar.row.scenario == *scenario).count();
+        let (group, others) = rest.split_at(len);
+        rest = others;
+        let _ =
+            writeln!(body, "<text class=\"head\" x=\"0\" y=\"{:.1}\">{}</text>", y + 15.0, escape(scenario));
+        y += HEADING;
+        let top = group.iter().map(|bar| highest(&bar.row.estimate)).fold(0.0, f64::max);
+        let room = WIDTH - NAMES - VALUES;
+        let width = |value: f64| if top > 0.0 { value.max(0.0) / top * room } else { 0.0 };
+        for Bar { row, part } in group {
+            let index = modes.iter().position(|mode| *mode == row.mode).unwrap_or(0);
+            let Estimate { median, ci95: [low, high] } = row.estimate;
+            let value = escape(&with_interval(&row.estimate, &row.unit));
+            let (name, colour) = (escape(&shortened(&row.mode)), colour(index));
+            let (beside, baseline) = (NAMES - 10.0, y + 11.5);
+            let _ = writeln!(
+                body,
+                "<text class=\"soft\" x=\"{beside}\" y=\"{baseline:.1}\" text-anchor=\"end\">{name}</text>"
+            );
+            let _ = writeln!(
+                body,
+                "<rect x=\"{NAMES}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"2\" fill=\"{colour}\"{}><title>{}: {value}</title></rect>",
+                width(median),
+                if part.is_some() { " opacity=\"0.4\"" } else { "" },
+                escape(&row.mode),
+            );
+            if let Some(part) = part {
+                let told = escape(&with_interval(&part.estimate, &part.unit));
+                let _ = writeln!(
+                    body,
+                    "<rect x=\"{NAMES}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"2\" fill=\"{colour}\"><title>the router's own: {told}</title></rect>",
+                    width(part.estimate.median)
+                );
+            }
+            let (middle, end, left, right) = (y + BAR / 2.0, y + BAR - 3.0, width(low), width(high));
+            let _ = writeln!(
+                body,
+                "<path class=\"whisker\" d=\"M{0:.1} {middle:.1}H{1:.1}M{0:.1} {2:.1}V{end:.1}M{1:.1} {2:.1}V{end:.1}\"/>",
+                NAMES + left,
+                NAMES + right,
+                y + 3.0
+            );
+            let at = WIDTH - VALUES + 14.0;
+            let _ = writeln!(body, "<text x=\"{at}\" y=\"{baseline:.1}\">{value}</text>");
+            y += STEP;
+        }
+        y += 8.0;
+    }
+    format!("<svg viewBox=\"0 0 {WIDTH} {y:.0}\" role=\"img\">\n{body}</svg>\n")
+}
+
+fn highest(estimate: &Estimate) -> f64 {
+    estimate.ci95[1].max(estimate.median)
+}
+
+/// A mode's name for where there is little room: a script without its folders, and of what is too long still the end.
+pub(crate) fn shortened(name: &str) -> String {
+    let name = match name.strip_prefix("cmd:") {
+        Some(path) => format!("cmd:{}", path.rsplit('/').next().unwrap_or(path)),
+        None => name.to_owned(),
     };
-    let marks = marks(low, high, scale);
-    let (Some(&bottom), Some(&top)) = (marks.first(), marks.last()) else { return String::new() };
-    let level = |value: f64| match scale {
-        Scale::Linear => value,
-        Scale::Logarithmic => value.max(bottom).log10(),
-    };
-    let y = |value: f64| 10.0 + HEIGHT * (level(top) - level(value)) / (level(top) - level(bottom));
-    let x = |at: f64| AXIS + 20.0 + (at - left) / (right - left).max(1e-9) * (WIDTH - AXIS - 60.0);
-    let mut body = String::new();
-    for mark in marks {
-        let (factor, name, _) = scaled(mark, unit);
-        let text = if mark > 0.0 { format!("{} {name}", trimmed(mark * factor)) } else { "0".into() };
-        let _ = writeln!(body, "<path class=\"grid\" d=\"M{AXIS} {:.1}H{WIDTH}\"/>", y(mark));
-        let (at, below) = (AXIS - 8.0, y(mark) + 4.0);
+    let letters = name.chars().count();
+    if letters <= NAME_LETTERS {
+        return name;
+    }
+    let end: String = name.chars().skip(letters + 1 - NAME_LETTERS).collect();
+    format!("\u{2026}{end}")
+}
+
+/// A plot's frame: a line of the grid for each mark of the upward axis, with its text, and the texts below.
+fn frame(body: &mut String, levels: &[(f64, String)], below: &[(f64, String)], vertical: bool) {
+    for (y, text) in levels {
+        let _ = writeln!(body, "<path class=\"grid\" d=\"M{AXIS} {y:.1}H{WIDTH}\"/>");
+        let (at, baseline) = (AXIS - 8.0, y + 4.0);
         let _ = writeln!(
             body,
-            "<text class=\"soft\" x=\"{at}\" y=\"{below:.1}\" text-anchor=\"end\">{text}</text>"
+            "<text class=\"soft\" x=\"{at}\" y=\"{baseline:.1}\" text-anchor=\"end\">{text}</text>"
         );
     }
     let mut free_from = 0.0;
-    for (at, text) in ticks {
+    for (x, text) in below {
+        if vertical {
+            let _ = writeln!(body, "<path class=\"grid\" d=\"M{x:.1} 10V{:.1}\"/>", HEIGHT + 10.0);
+        }
         // 64 and 128 stand so close that not every number fits.
-        if x(*at) < free_from {
+        if *x < free_from {
             continue;
         }
-        free_from = x(*at) + 30.0;
+        free_from = x + 34.0;
         let _ = writeln!(
             body,
-            "<text class=\"soft\" x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-            x(*at),
+            "<text class=\"soft\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
             HEIGHT + 30.0,
             escape(text)
         );
     }
+}
+
+fn svg(body: &str) -> String {
+    format!("<svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\">\n{body}</svg>\n", HEIGHT + 40.0)
+}
+
+/// Lines with the median as dots and the interval as whiskers. `ticks` name positions on the axis below, in ascending order.
+pub(crate) fn lines(ticks: &[(f64, String)], lines: &[Line], unit: &str) -> String {
+    let top = lines.iter().flat_map(|line| &line.points).map(|(_, e)| highest(e)).fold(0.0, f64::max);
+    let (Some((left, _)), Some((right, _)), true) = (ticks.first(), ticks.last(), top > 0.0) else {
+        return String::new();
+    };
+    let marks = marks(0.0, top, Scale::Linear);
+    let Some(&top) = marks.last() else { return String::new() };
+    let y = |value: f64| 10.0 + HEIGHT * (1.0 - value / top);
+    let x = |at: f64| AXIS + 20.0 + (at - left) / (right - left).max(1e-9) * (WIDTH - AXIS - 60.0);
+    let mut body = String::new();
+    let levels: Vec<(f64, String)> = marks.iter().map(|&mark| (y(mark), axis_text(mark, unit))).collect();
+    let below: Vec<(f64, String)> = ticks.iter().map(|(at, text)| (x(*at), text.clone())).collect();
+    frame(&mut body, &levels, &below, false);
     for line in lines {
         let mut points = line.points.clone();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -135,18 +200,61 @@ pub(crate) fn lines(ticks: &[(f64, String)], lines: &[Line], unit: &str, scale: 
             "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\"/>",
             path.join(" ")
         );
-        for (at, Estimate { median, ci95 }) in &points {
+        for (at, estimate) in &points {
+            let [low, high] = estimate.ci95.map(y);
             let _ = writeln!(
                 body,
-                "<path stroke=\"{colour}\" stroke-width=\"1.5\" d=\"M{0:.1} {1:.1}V{2:.1}\"/><circle cx=\"{0:.1}\" cy=\"{3:.1}\" r=\"4\" fill=\"{colour}\"/>",
+                "<path stroke=\"{colour}\" stroke-width=\"1.5\" d=\"M{0:.1} {low:.1}V{high:.1}\"/><circle cx=\"{0:.1}\" cy=\"{1:.1}\" r=\"3.5\" fill=\"{colour}\"><title>{2}</title></circle>",
                 x(*at),
-                y(ci95[0]),
-                y(ci95[1]),
-                y(*median)
+                y(estimate.median),
+                escape(&with_interval(estimate, unit))
             );
         }
     }
-    format!("<svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\">\n{body}</svg>\n", HEIGHT + 40.0)
+    svg(&body)
+}
+
+/// How large a share of the round trips took no longer than that: time to the right, by decades; shares upward, by nines.
+pub(crate) fn distributions(modes: &[String], rows: &[&DistributionRow]) -> String {
+    let ends = || rows.iter().flat_map(|row| &row.classes).map(|(end, _)| *end);
+    let (low, high) = (ends().fold(f64::INFINITY, f64::min), ends().fold(0.0, f64::max));
+    let marks = marks(low, high, Scale::Logarithmic);
+    let (Some(&left), Some(&right), true) = (marks.first(), marks.last(), high > 0.0) else {
+        return String::new();
+    };
+    let Some((most, _)) = SHARES.last() else { return String::new() };
+    let nines = |share: f64| -(1.0 - share.min(*most)).log10();
+    let y = |share: f64| 10.0 + HEIGHT * (1.0 - nines(share) / nines(*most));
+    let x = |time: f64| AXIS + 20.0 + (time / left).log10() / (right / left).log10() * (WIDTH - AXIS - 60.0);
+    let mut body = String::new();
+    let levels: Vec<(f64, String)> = SHARES.iter().map(|(share, text)| (y(*share), (*text).into())).collect();
+    let below: Vec<(f64, String)> = marks.iter().map(|&mark| (x(mark), axis_text(mark, "s"))).collect();
+    frame(&mut body, &levels, &below, true);
+    for row in rows {
+        let index = modes.iter().position(|mode| *mode == row.mode).unwrap_or(0);
+        let all: u64 = row.classes.iter().map(|(_, count)| count).sum();
+        let mut until = 0;
+        let mut path = Vec::new();
+        for (end, count) in &row.classes {
+            // As a step: the class begins where the share before it is reached.
+            path.push(format!("{:.1},{:.1}", x(*end), y(until as f64 / all as f64)));
+            until += count;
+            path.push(format!("{:.1},{:.1}", x(*end), y(until as f64 / all as f64)));
+        }
+        let _ = writeln!(
+            body,
+            "<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"2\" stroke-linejoin=\"round\" points=\"{}\"><title>{}</title></polyline>",
+            colour(index),
+            path.join(" "),
+            escape(&row.mode)
+        );
+    }
+    svg(&body)
+}
+
+fn axis_text(mark: f64, unit: &str) -> String {
+    let (factor, name, _) = scaled(mark, unit);
+    if mark > 0.0 { format!("{} {name}", trimmed(mark * factor)) } else { "0".into() }
 }
 
 /// Round values for the axis that enclose all.
@@ -201,6 +309,33 @@ mod tests {
 
     #[test]
     fn nothing_to_plot_is_no_plot() {
-        assert_eq!(lines(&[], &[], "s", Scale::Linear), "");
+        assert_eq!(lines(&[], &[], "s"), "");
+        assert_eq!(distributions(&[], &[]), "");
+    }
+
+    #[test]
+    fn a_long_name_keeps_its_end() {
+        assert_eq!(shortened("cmd:/home/somebody/peers/testpmd:no-offload"), "cmd:testpmd:no-offload");
+        let short = shortened("userspace:packet:spin=50us:no-offload");
+        assert!(short.starts_with('\u{2026}') && short.ends_with("=50us:no-offload"), "{short}");
+        assert_eq!(short.chars().count(), NAME_LETTERS);
+        assert_eq!(shortened("kernel"), "kernel");
+    }
+
+    #[test]
+    fn a_distribution_rises_to_its_end() {
+        let row = DistributionRow {
+            scenario: "latency-idle".into(),
+            mode: "kernel".into(),
+            unit: "s",
+            classes: vec![(10e-6, 90), (20e-6, 10)],
+        };
+        let svg = distributions(&["kernel".into()], &[&row]);
+        let points =
+            svg.split("points=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
+        let height = |point: &str| point.split(',').nth(1).and_then(|y| y.parse::<f64>().ok());
+        let heights: Vec<f64> = points.split(' ').filter_map(height).collect();
+        assert_eq!(heights.len(), 4);
+        assert!(heights.is_sorted_by(|a, b| a >= b) && heights[3] < 11.0, "{heights:?}");
     }
 }

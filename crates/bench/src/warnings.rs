@@ -8,6 +8,8 @@ use crate::stats::ROUNDS_FOR_A_VERDICT;
 
 /// An interval wider than this share of its median makes a warning.
 const WIDE: f64 = 0.3;
+/// As many of those are named.
+const NAMED: usize = 4;
 
 pub(crate) fn warnings(
     plan: &Plan,
@@ -53,7 +55,10 @@ pub(crate) fn warnings(
         .map(|row| format!("{} in {}", row.scenario, row.mode))
         .collect();
     if !wide.is_empty() {
-        warnings.push(format!("wide intervals ({}): more --rounds or longer --seconds", wide.join(", ")));
+        let named = wide.iter().take(NAMED).cloned().collect::<Vec<String>>().join(", ");
+        let more = wide.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        warnings.push(format!("wide intervals ({named}{more}): more --rounds or longer --seconds"));
     }
     warnings
 }
