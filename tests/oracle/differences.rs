@@ -15,6 +15,9 @@ const fn meant(scene: &'static str, reason: &'static str) -> Difference {
 const UNPARSED: &str =
     "RFC 8200 section 4 lets routers pass hop-by-hop options on unread, and we do; Linux reads them";
 
+const LISTENER: &str = "our listener is a setting; Linux's is a socket with IP_ROUTER_ALERT or IPV6_ROUTER_ALERT, and no program \
+    here has one";
+
 /// All of them.
 pub const ALL: &[Difference] = &[
     meant(
@@ -52,8 +55,6 @@ pub const ALL: &[Difference] = &[
         "ip_route::the_flows_of_the_first_hop_alone_move",
         "only the flows of a next hop that goes away are to move; Linux cuts its hash anew (RFC 2992)",
     ),
-    meant(
-        "settings::a_router_alert_for_a_listener",
-        "our listener is a setting; Linux's is a socket with IP_ROUTER_ALERT, and no program here has one",
-    ),
+    meant("settings::a_router_alert_for_a_listener", LISTENER),
+    meant("settings::an_ipv6_router_alert_for_a_listener", LISTENER),
 ];

@@ -2,7 +2,7 @@
 
 use crate::Scene;
 use crate::ip_route::{MANY, flow_of_a_port, note_shares, spread};
-use crate::packet::{Ip4, Ip6};
+use crate::packet::{Ip4, Ip6, UNKNOWN};
 use crate::stage::Stage;
 use crate::stage::Where::T1;
 
@@ -91,6 +91,11 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "a_router_alert_for_a_listener",
         act: |s| s.send4(&Ip4 { options: vec![148, 4, 0, 0], ..s.ip4() }.udp(5, 6, b"alert")),
+        moved: "received 1, to_host 1",
+    },
+    Scene {
+        name: "an_ipv6_router_alert_for_a_listener",
+        act: |s| s.send6(&s.ip6().extended(0, UNKNOWN, &[5, 2, 0, 0, 1, 0]).with(b"alert")),
         moved: "received 1, to_host 1",
     },
 ];
