@@ -21,6 +21,9 @@ use crate::targets::{Target, Targets, Way};
 /// Targets that no prefix uses any more are forgotten when there are this many, and more than those in use.
 const MOST_DEAD: usize = 1 << 16;
 
+/// Beyond this, look-ups wait for memory: the half of a usual second-level cache.
+const LARGE_BYTES: usize = 1 << 20;
+
 /// A way of treating packets that one or many routes have in common.
 #[derive(Debug)]
 struct Kind {
@@ -222,6 +225,7 @@ impl RouteTable {
         Tables {
             ports: Arc::clone(&self.ports),
             fib: self.rib.fib(),
+            is_large: self.rib.fib_memory_bytes() > LARGE_BYTES,
             targets: Arc::clone(&self.targets),
             own4: Arc::clone(&self.own4),
             neighbours: Arc::default(),

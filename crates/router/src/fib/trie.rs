@@ -61,8 +61,7 @@ const fn stride(at: u32) -> u32 {
 const fn level_of(bit: u32) -> u32 {
     match bit {
         0..16 => 0,
-        16..24 => 16,
-        24..32 => 24,
+        16..WIDE_BITS => bit / 8 * 8,
         _ => bit / 4 * 4,
     }
 }
