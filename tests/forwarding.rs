@@ -9,8 +9,8 @@ use std::time::Duration;
 use common::{ALL, BACKENDS, BOTH, Case, Lab, WORKERS, describe, wait_for};
 use etherparse::PacketBuilder;
 
-/// Our own router over the backends that carry super-frames, and with fewer rights.
-const OURS: &[&str] = &["userspace", "userspace:tap", "no-bpf", "rootless"];
+/// Our own router over every backend, and with fewer rights.
+const OURS: &[&str] = &["userspace", "userspace:tap", "userspace:xdp", "no-bpf", "rootless"];
 
 const CASES: &[Case] = &[
     Case { name: "check_passes", modes: ALL, programs: &[], body: check_passes },

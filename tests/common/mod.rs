@@ -30,8 +30,8 @@ pub const BOTH: &[&str] = &["kernel", "userspace"];
 /// Both, our own router over every backend, and twice more: in a user namespace of root's, where the host port can be had
 /// but no BPF, so that nothing but sysctls keeps the kernel silent on the router's ports; and as an ordinary user.
 pub const ALL: &[&str] = &["kernel", "userspace", "userspace:tap", "userspace:xdp", "no-bpf", "rootless"];
-/// Both, and our own router over the backends that carry super-frames.
-pub const BACKENDS: &[&str] = &["kernel", "userspace", "userspace:tap"];
+/// Both, and our own router over every backend.
+pub const BACKENDS: &[&str] = &["kernel", "userspace", "userspace:tap", "userspace:xdp"];
 /// Our own router with two workers.
 pub const WORKERS: &[&str] = &["userspace:packet:2", "userspace:tap:2", "userspace:xdp:2"];
 /// Cases about our own router.
