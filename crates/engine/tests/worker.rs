@@ -261,3 +261,37 @@ fn without_its_last_worker_the_engine_has_ended() {
     poll("the end", || engine.has_ended().then_some(()));
     stop(engine);
 }
+
+#[test]
+fn fragments_keep_their_place_in_the_flow() {
+    let (engine, [left, right]) = engine(1000);
+    right.put(arp(1, 1));
+    assert_eq!(poll("an answer", || right.take()).bytes[21], 2);
+    // Small, large, small: the large one exceeds the MTU and may be fragmented.
+    let sized = |id: u8, payload: usize| {
+        let mut bytes = Vec::new();
+        etherparse::PacketBuilder::ethernet2(HOST[0], ROUTER[0])
+            .ipv4([10, 0, 1, 1], [10, 0, 2, 1], 64)
+            .udp(1000, 2000)
+            .write(&mut bytes, &vec![id; payload])
+            .unwrap();
+        // Don't Fragment off, and a checksum that fits.
+        let mut header = etherparse::Ipv4Header::from_slice(&bytes[14..]).unwrap().0;
+        header.dont_fragment = false;
+        header.header_checksum = header.calc_header_checksum();
+        bytes[14..34].copy_from_slice(&header.to_bytes());
+        Stored { bytes, offload: Offload::default() }
+    };
+    for round in 0..20 {
+        left.put(sized(round, 100));
+        left.put(sized(round, 2000));
+    }
+    for round in 0..20 {
+        for fragment in [false, true, true] {
+            let frame = next_frame(&right);
+            let flags = u16::from_be_bytes([frame.bytes[20], frame.bytes[21]]);
+            assert_eq!((flags & 0x3fff != 0, frame.bytes.last()), (fragment, Some(&round)));
+        }
+    }
+    stop(engine);
+}

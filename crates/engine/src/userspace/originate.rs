@@ -34,6 +34,8 @@ struct Entry {
 pub(crate) struct Outbox {
     buffers: Vec<Box<[u8]>>,
     entries: Vec<Entry>,
+    /// Entries that were shown.
+    shown: usize,
     lent_bytes: usize,
     events: Sender<Event>,
     control: Bell,
@@ -46,6 +48,7 @@ impl Outbox {
         Outbox {
             buffers: (0..BUFFERS).map(|_| vec![0; HEADROOM_BYTES + frame_bytes].into()).collect(),
             entries: Vec::with_capacity(BUFFERS),
+            shown: 0,
             lent_bytes: 0,
             events,
             control,
@@ -57,14 +60,27 @@ impl Outbox {
         self.entries.is_empty()
     }
 
-    /// Shows each frame in the order of its making, and empties the box.
-    pub(crate) fn drain(&mut self, mut each: impl FnMut(&mut Frame<'_>, Destination)) {
-        for (buffer, entry) in self.buffers.iter_mut().zip(self.entries.drain(..)) {
+    /// Frames made since the box was emptied.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Shows the frames in the order of their making, those that were shown already left out, until so many have been.
+    pub(crate) fn show(&mut self, until: usize, mut each: impl FnMut(&mut Frame<'_>, Destination)) {
+        let entries = self.buffers.iter_mut().zip(&self.entries).take(until).skip(self.shown);
+        for (buffer, entry) in entries {
             let frame = Frame::new(buffer, HEADROOM_BYTES, entry.len, PortId::HOST, entry.offload);
             if let Some(mut frame) = frame {
                 each(&mut frame, entry.destination);
             }
         }
+        self.shown = self.shown.max(until.min(self.entries.len()));
+    }
+
+    /// Makes room for others: what was not shown is lost.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+        self.shown = 0;
     }
 
     /// Offers the waiting events to the control plane again.

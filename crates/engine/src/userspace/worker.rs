@@ -339,6 +339,7 @@ impl Path {
             }
         }
         let mut verdicts: ArrayVec<Option<PortId>, BURST_FRAMES> = ArrayVec::new();
+        let mut originated: ArrayVec<usize, BURST_FRAMES> = ArrayVec::new();
         for frame in &mut burst {
             let verdict = self.router.forward(frame, tables, now, &mut self.outbox);
             verdicts.push(match verdict {
@@ -350,21 +351,39 @@ impl Path {
                 }
                 Verdict::Consumed | Verdict::Drop(_) => None,
             });
+            originated.push(self.outbox.len());
         }
-        self.egress.send_burst(burst, &verdicts, self.router.counters_mut());
-        if !self.outbox.is_empty() {
-            self.flush_outbox();
+        if self.outbox.is_empty() {
+            self.egress.send_burst(burst, &verdicts, self.router.counters_mut());
+            return true;
         }
+        // Fragments go where the packet would have gone, among others of its flow; a redirect before the packet that it is
+        // about.
+        for ((frame, port), originated) in burst.iter_mut().zip(verdicts).zip(originated) {
+            self.send_originated(originated);
+            if let Some(port) = port {
+                self.egress.send(port, std::slice::from_mut(frame), self.router.counters_mut());
+            }
+        }
+        self.flush_outbox();
         true
     }
 
-    fn flush_outbox(&mut self) {
+    /// Sends what the router made, until so many frames have gone since the box was emptied.
+    fn send_originated(&mut self, until: usize) {
         let Path { router, egress, hold, outbox } = self;
         let counters = router.counters_mut();
-        outbox.drain(|frame, destination| match destination {
+        outbox.show(until, |frame, destination| match destination {
             Destination::Port(port) => egress.send(port, std::slice::from_mut(frame), counters),
             Destination::Hold(next_hop) => keep(hold, frame, next_hop, counters),
         });
+    }
+
+    fn flush_outbox(&mut self) {
+        if !self.outbox.is_empty() {
+            self.send_originated(self.outbox.len());
+            self.outbox.clear();
+        }
     }
 
     fn obey(&mut self, command: Command, tables: &Tables, now: Time) {
