@@ -174,7 +174,11 @@ fn bench(traffic: &str) {
     assert!(ratio["median"].as_f64().unwrap() > 0.0 && ratio["differs"] == false, "one round is no proof");
     let mut files: Vec<_> = folder.path().read_dir().unwrap().map(|file| file.unwrap().file_name()).collect();
     files.sort();
-    assert_eq!(files, ["report.html", "results.csv", "results.json"], "these, and nothing half written");
+    assert_eq!(
+        files,
+        ["report.html", "results.csv", "results.json", "results.md"],
+        "these, and nothing half written"
+    );
     let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
     assert!(page.ends_with("</html>\n") && page.contains("Round trip, latency-idle"), "{page}");
 }

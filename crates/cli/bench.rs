@@ -45,7 +45,7 @@ const SPEED_MODES: &str =
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Who forwards: kernel, userspace:BACKEND, cmd:SCRIPT (any other forwarder, see tools/peers), each with options after
-    /// colons: no-offload (the hosts complete checksums and cut segments), spin or spin=TIME, workers=N. Ratios are to kernel,
+    /// colons: no-offload (the hosts complete checksums and cut segments), spin or spin=TIME, workers=N, nice=N. Ratios are to kernel,
     /// and of modes without host offloads to kernel:no-offload too. [default: kernel,userspace:packet]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     modes: Option<Vec<Mode>>,
@@ -84,7 +84,7 @@ pub(crate) struct Args {
     /// Also write all samples, medians, ratios and the environment to this file, renewed after every round.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write results.json, results.csv and report.html with plots into this folder, renewed after every round.
+    /// Write results.json, results.csv, results.md and report.html with plots into this folder, renewed after every round.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Compare with an earlier results.json: says what got better or worse, exit code 1 if anything got worse.
@@ -195,7 +195,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     for note in report.notes() {
         println!("{note}");
     }
-    if let Some(aims) = speed::table(&plan, &report) {
+    if let Some(aims) = speed::table(&report) {
         println!("{aims}");
     }
     let mut worse = false;

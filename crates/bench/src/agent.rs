@@ -324,7 +324,8 @@ impl Measuring<'_> {
                 (self.beside_client(|| self.iperf(self.payload(size)?))?, version)
             }
             _ => {
-                let work = || udp::fixed(&self.flow(frames), rate, window);
+                let ready = udp::prepare(&self.flow(frames))?;
+                let work = || udp::fixed(&ready, rate, window);
                 (self.meter.beside(window.warm_up, window.length, work)?, RAW.to_owned())
             }
         };

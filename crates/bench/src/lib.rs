@@ -17,6 +17,7 @@ mod histogram;
 pub mod host;
 mod html;
 mod latency;
+mod markdown;
 mod meter;
 mod mode;
 pub mod output;

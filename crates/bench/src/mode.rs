@@ -26,6 +26,7 @@ const OPTIONS: &[OptionRow] = &[
     OptionRow { name: NO_OFFLOAD, argument: "--no-host-offloads", default: None, userspace_only: false },
     OptionRow { name: "spin", argument: "--spin", default: Some("always"), userspace_only: true },
     OptionRow { name: "workers", argument: "--workers", default: Some("1"), userspace_only: true },
+    OptionRow { name: "nice", argument: "--nice", default: Some("-10"), userspace_only: true },
 ];
 
 /// Who moves the frames between the lab's links.
@@ -102,10 +103,12 @@ impl Mode {
         };
         for (name, value) in &self.options {
             let Some(row) = OPTIONS.iter().find(|row| row.name == name) else { continue };
-            arguments.push(row.argument.into());
-            if let Some(default) = row.default {
-                arguments.push(value.clone().unwrap_or_else(|| default.into()));
-            }
+            // In one word, because a value may begin with a minus.
+            arguments.push(match (row.default, value) {
+                (None, _) => row.argument.to_owned(),
+                (Some(default), None) => format!("{}={default}", row.argument),
+                (Some(_), Some(value)) => format!("{}={value}", row.argument),
+            });
         }
         arguments
     }
@@ -224,8 +227,9 @@ mod tests {
     fn options_become_arguments() {
         let words = |text: &str| mode(text).arguments().join(" ");
         assert_eq!(words("kernel:no-offload"), "--mode kernel --no-host-offloads");
-        assert_eq!(words("userspace:tap:spin"), "--mode userspace --backend tap --spin always");
-        assert_eq!(words("userspace:xdp:spin=never"), "--mode userspace --backend xdp --spin never");
+        assert_eq!(words("userspace:tap:spin"), "--mode userspace --backend tap --spin=always");
+        assert_eq!(words("userspace:xdp:spin=never"), "--mode userspace --backend xdp --spin=never");
+        assert_eq!(words("userspace:nice"), "--mode userspace --backend packet --nice=-10");
         assert_eq!(words("cmd:./peer.sh"), "--mode kernel");
     }
 

@@ -1,4 +1,4 @@
-//! Results as files: JSON, CSV and a page with plots. A reader, or a run cut short, never meets half of one.
+//! Results as files: JSON, CSV, Markdown and a page with plots. A reader, or a run cut short, never meets half of one.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::html;
+use crate::markdown;
 use crate::report::Report;
 
 /// A file that could not be written.
@@ -29,7 +30,7 @@ pub enum OutputError {
     },
 }
 
-/// Writes `results.json`, `results.csv` and `report.html` into the folder, which is made where it is missing.
+/// Writes `results.json`, `results.csv`, `results.md` and `report.html` into the folder, which is made where it is missing.
 ///
 /// # Errors
 /// See [`OutputError`].
@@ -37,6 +38,7 @@ pub fn write_folder(folder: &Path, report: &Report) -> Result<(), OutputError> {
     fs::create_dir_all(folder).map_err(|source| OutputError::Folder { path: folder.into(), source })?;
     write_json(&folder.join("results.json"), report)?;
     replace(&folder.join("results.csv"), &csv(report))?;
+    replace(&folder.join("results.md"), &markdown::page(report))?;
     replace(&folder.join("report.html"), &html::page(report))
 }
 

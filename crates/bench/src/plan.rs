@@ -41,7 +41,7 @@ pub enum PlanError {
     /// Not a mode.
     #[error(
         "there is no mode `{text}`; the modes are kernel, userspace:BACKEND (packet, tap, xdp) and cmd:SCRIPT, with the \
-         options :no-offload, :spin=TIME and :workers=N, the last two for userspace"
+         options :no-offload, and for userspace :spin=TIME, :workers=N and :nice=N"
     )]
     Mode {
         /// What was asked for.

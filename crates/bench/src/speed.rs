@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use crate::plan::{Mode, Plan};
+use crate::plan::Mode;
 use crate::report::Report;
 use crate::table::with_interval;
 
@@ -65,30 +65,39 @@ const AIMS: [Aim; 10] = [
     ratio("TCP retransmits", "tcp-1", "retransmits", 1.0, 0.0),
 ];
 
-/// The table, where a run has measured all that it is about.
-pub fn table(plan: &Plan, report: &Report) -> Option<String> {
-    let kernel = Mode::kernel().to_string();
-    let has = |aim: &Aim| report.results.iter().any(|row| row.scenario == aim.scenario);
-    let modes: Vec<&Mode> = plan.modes.iter().filter(|mode| mode.is_userspace()).collect();
-    if !AIMS.iter().all(has) || !report.modes.contains(&kernel) || modes.is_empty() {
-        return None;
-    }
+/// What stands below the table.
+pub(crate) const LEGEND: &str = "+ the least is reached, ++ the aim too, - neither; in parentheses: to the kernel under the same host offloads";
+
+/// The table for a terminal, where a run has measured all that it is about.
+pub fn table(report: &Report) -> Option<String> {
+    let [header, rows @ ..] = &rows(report)?[..] else { return None };
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
-    let mut header = vec!["measure, to kernel".to_owned(), "at least".into(), "aim".into()];
-    header.extend(modes.iter().map(|mode| mode.to_string().replace("userspace:", "")));
     table.set_header(header);
-    for aim in &AIMS {
-        let mut cells = vec![aim.measure.to_owned(), limit(aim.least, aim), limit(aim.aim, aim)];
-        cells.extend(modes.iter().map(|mode| cell(report, aim, mode, &kernel)));
-        table.add_row(cells);
-    }
+    table.add_rows(rows);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    Some(format!(
-        "{table}\n+ the least is reached, ++ the aim too, - neither; in parentheses: to the kernel under the same host offloads"
-    ))
+    Some(format!("{table}\n{LEGEND}"))
+}
+
+/// The header, then a row an aim.
+pub(crate) fn rows(report: &Report) -> Option<Vec<Vec<String>>> {
+    let kernel = Mode::kernel().to_string();
+    let has = |aim: &Aim| report.results.iter().any(|row| row.scenario == aim.scenario);
+    let modes = report.modes.iter().filter_map(|mode| mode.parse::<Mode>().ok());
+    let modes: Vec<Mode> = modes.filter(Mode::is_userspace).collect();
+    if !AIMS.iter().all(has) || !report.modes.contains(&kernel) || modes.is_empty() {
+        return None;
+    }
+    let mut header = vec!["measure, to kernel".to_owned(), "at least".into(), "aim".into()];
+    header.extend(modes.iter().map(|mode| mode.to_string().replace("userspace:", "")));
+    let row = |aim: &Aim| {
+        let mut cells = vec![aim.measure.to_owned(), limit(aim.least, aim), limit(aim.aim, aim)];
+        cells.extend(modes.iter().map(|mode| cell(report, aim, mode, &kernel)));
+        cells
+    };
+    Some(std::iter::once(header).chain(AIMS.iter().map(row)).collect())
 }
 
 fn limit(value: f64, aim: &Aim) -> String {
@@ -137,11 +146,11 @@ mod tests {
     use super::*;
     use crate::agent::AgentReport;
     use crate::environment::Environment;
-    use crate::plan::Scenarios;
+    use crate::plan::{Plan, Scenarios};
     use crate::run::{Measurement, Outcome};
     use crate::traffic::{Generator, Sample, TrafficChoice};
 
-    fn measured(scenarios: &str) -> (Plan, Report) {
+    fn measured(scenarios: &str) -> Report {
         let plan = Plan {
             modes: [
                 "kernel",
@@ -171,14 +180,12 @@ mod tests {
             outcome.measurements.push(Measurement { cell, report });
         }
         let environment = Environment::look(&plan, &Generator::Builtin, "0.0.0");
-        let report = Report::new(&plan, environment, &outcome);
-        (plan, report)
+        Report::new(&plan, environment, &outcome)
     }
 
     #[test]
     fn each_aim_is_a_row_with_its_verdict() {
-        let (plan, report) = measured("speed");
-        let table = table(&plan, &report).unwrap();
+        let table = table(&measured("speed")).unwrap();
         let cells = |measure: &str| -> Vec<String> {
             let line = table.lines().find(|line| line.contains(measure)).unwrap();
             line.split(['│', '┆'])
@@ -199,7 +206,6 @@ mod tests {
 
     #[test]
     fn a_run_of_something_else_has_no_such_table() {
-        let (plan, report) = measured("quick");
-        assert_eq!(table(&plan, &report), None);
+        assert_eq!(table(&measured("quick")), None);
     }
 }

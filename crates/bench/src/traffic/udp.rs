@@ -47,17 +47,29 @@ impl Flow<'_> {
     }
 }
 
-/// Sends for the window: what was offered, and what the receiving program read.
-pub(crate) fn fixed(flow: &Flow<'_>, rate: Option<f64>, window: Window) -> Result<Vec<Sample>, AgentError> {
+/// A flow that can begin at once: what a window is to measure is not the making of 65,536 frames.
+pub(crate) struct Ready {
+    receiver: Receiver,
+    sender: Sender,
+    frames: Vec<Vec<u8>>,
+}
+
+/// Opens what sends and what receives, and makes the frames.
+pub(crate) fn prepare(flow: &Flow<'_>) -> Result<Ready, AgentError> {
     let v4 = flow.family == Family::V4;
     let receiver = flow.lab.server.run(|| Receiver::open(v4).map_err(AgentError::Generator))?;
     let frames = flow.build(receiver.port().map_err(AgentError::Generator)?)?;
-    let sender = flow.sender()?;
+    Ok(Ready { receiver, sender: flow.sender()?, frames })
+}
+
+/// Sends for the window: what was offered, and what the receiving program read.
+pub(crate) fn fixed(flow: &Ready, rate: Option<f64>, window: Window) -> Result<Vec<Sample>, AgentError> {
+    let Ready { receiver, sender, frames } = flow;
     let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
     let (no_more, over) = (AtomicBool::new(false), AtomicBool::new(false));
     let counted = thread::scope(|scope| {
         scope.spawn(|| receiver.count(&received, &over));
-        let sending = scope.spawn(|| sender.send(&frames, rate, &sent, &no_more));
+        let sending = scope.spawn(|| sender.send(frames, rate, &sent, &no_more));
         let counted = window.count(|| [sent.load(Ordering::Relaxed), received.load(Ordering::Relaxed)]);
         no_more.store(true, Ordering::Relaxed);
         let result = sending.join().unwrap_or(Ok(()));
