@@ -46,6 +46,12 @@ impl Arena {
         self.cells.get(self.skew + at).map_or(0, |cell| cell.load(Ordering::Acquire))
     }
 
+    /// The unit that begins with this cell.
+    #[inline]
+    pub(super) fn unit(&self, at: usize) -> Option<&[AtomicU32; UNIT_CELLS]> {
+        self.cells.get(self.skew + at..)?.first_chunk()
+    }
+
     /// Changes a cell; whoever sees that sees all stores before it.
     #[inline]
     pub(super) fn store(&self, at: usize, content: u32) {

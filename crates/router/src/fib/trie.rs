@@ -10,12 +10,18 @@
 //! prefix while a longer one goes. The price is the writer's: a change of a short prefix rewrites all cells under it which
 //! no longer one covers.
 
+use std::sync::atomic::Ordering;
+
 use crate::fib::arena::{Arena, UNIT_CELLS};
 
 /// Set in a cell that links to a node, whose first unit the low bits number.
 const LINK: u32 = 1 << 31;
 /// Set in a link that skips levels.
 const SKIP: u32 = 1 << 30;
+/// Where a link keeps the first bit of the node's level, in fours: so that the node's cell can be read together with
+/// its key, and not after it.
+const AT_SHIFT: u32 = 25;
+const UNIT_MASK: u32 = (1 << AT_SHIFT) - 1;
 /// Where the prefix length (0 to 128) is kept in a cell with a value.
 const LENGTH_SHIFT: u32 = 23;
 const VALUE_MASK: u32 = (1 << LENGTH_SHIFT) - 1;
@@ -87,8 +93,14 @@ const fn gives_way(cell: u32, length: u32) -> bool {
 /// The first cell of the node that a link leads to.
 #[inline]
 const fn node_of(link: u32) -> usize {
-    // 30 bits: they fit a usize wherever this crate is used.
-    (link & (SKIP - 1)) as usize * UNIT_CELLS
+    // 25 bits: they fit a usize wherever this crate is used.
+    (link & UNIT_MASK) as usize * UNIT_CELLS
+}
+
+/// The first bit of the level of the node that a link leads to.
+#[inline]
+const fn at_of(link: u32) -> u32 {
+    (link & (SKIP - 1)) >> AT_SHIFT << 2
 }
 
 /// The first `bits` of the key, the others zero.
@@ -129,10 +141,10 @@ impl Trie {
         // Masked to at most 16 bits: they fit a usize.
         let mut cell = self.arena.load(root.cell() + (high >> (64 - ROOT_BITS)) as usize);
         let mut at = ROOT_BITS;
-        while cell & LINK != 0 && at < BITS {
+        while cell & LINK != 0 {
             let node = node_of(cell);
             if cell & SKIP != 0 {
-                at = self.arena.load(node + AT);
+                at = at_of(cell);
                 if !self.key_matches::<BITS>(node, at, high, low) {
                     cell = self.arena.load(node + DEFAULT);
                     break;
@@ -151,8 +163,10 @@ impl Trie {
     /// Whether the address begins with the first `at` bits of the node's key; `at` is 24 to 128.
     #[inline(always)]
     fn key_matches<const BITS: u32>(&self, node: usize, at: u32, high: u64, low: u64) -> bool {
+        let Some(key) = self.arena.unit(node) else { return false };
         let word = |first: usize| {
-            u64::from(self.arena.load(node + first)) << 32 | u64::from(self.arena.load(node + first + 1))
+            let load = |cell: usize| u64::from(key[cell].load(Ordering::Acquire));
+            load(first) << 32 | load(first + 1)
         };
         let differs = high ^ word(0);
         if BITS <= 64 || at <= 64 {
@@ -250,7 +264,7 @@ impl Writer {
     ) -> Result<(), TrieFull> {
         let length = u32::from(length);
         // At most two nodes: one where ways part, and the prefix's own.
-        if self.next_unit + 2 * units(true) > trie.arena.units() {
+        if self.next_unit + 2 * units(true) > trie.arena.units().min(1 << AT_SHIFT) {
             return Err(TrieFull);
         }
         let level = level_of_prefix(length);
@@ -375,7 +389,7 @@ impl Writer {
             let skip = if parts == end { 0 } else { SKIP };
             // Whoever sees the link also sees the node.
             let unit = u32::try_from(node / UNIT_CELLS).unwrap_or(0);
-            trie.arena.store(cell, LINK | skip | unit);
+            trie.arena.store(cell, LINK | skip | parts / 4 << AT_SHIFT | unit);
         }
     }
 
