@@ -355,6 +355,20 @@ impl Tap {
         self.send_offloaded(bytes, Offload::default());
     }
 
+    /// Sends Ethernet frames in one go.
+    pub fn send_all(&mut self, frames: &[Vec<u8>]) {
+        let mut buffers = frames.to_vec();
+        let mut frames: Vec<Frame<'_>> = buffers
+            .iter_mut()
+            .map(|buffer| {
+                let len = buffer.len();
+                Frame::new(buffer, 0, len, PortId(0), Offload::default()).expect("it fits")
+            })
+            .collect();
+        let count = frames.len() as u64;
+        assert_eq!(self.transmit.send(&mut frames).frames, count, "the kernel takes the frames");
+    }
+
     /// Sends one Ethernet frame that has its checksum pending, or is a super-frame.
     pub fn send_offloaded(&mut self, bytes: &[u8], offload: Offload) {
         let mut buffer = bytes.to_vec();

@@ -61,7 +61,10 @@ pub enum OpenError {
 }
 
 /// Makes the TAP device `name` in the network namespace of the calling thread, and is its router's end: `queues` pairs of
-/// halves that share its frames by flow, both directions of a flow by the same one.
+/// halves that share its frames by flow.
+///
+/// The device remembers which queue sent it a flow's frames, and sends what answers them by the same one (tun_flow_update()).
+/// As the hash is the same both ways, that is the queue by which it would be sent anyhow, and no flow moves.
 ///
 /// The device is down and has no address yet.
 ///
@@ -78,21 +81,7 @@ pub fn open(name: &str, port: PortId, queues: usize) -> Result<Vec<(TapRx, TapTx
         let losses =
             Losses { name: name.to_owned(), counters, told: Arc::clone(&told), run: 0, suspected: false };
         let device = Arc::new(device);
-        halves.push((
-            TapRx { port, device: Arc::clone(&device), buffers, losses },
-            TapTx { device: Arc::clone(&device), uso },
-        ));
-    }
-    if queues > 1 {
-        // The device sends what belongs to a flow by the queue that a frame of this flow last came from (tun_flow_update),
-        // so answers would move flows about, and frames could pass each other. A detached queue moves nothing.
-        for (_, transmit) in &mut halves {
-            let (device, uso) = open_queue(name)?;
-            let detached = OwnedFd::from(device);
-            tun::detach_queue(&detached)
-                .map_err(|source| OpenError::Option { request: "TUNSETQUEUE", source })?;
-            *transmit = TapTx { device: Arc::new(File::from(detached)), uso };
-        }
+        halves.push((TapRx { port, device: Arc::clone(&device), buffers, losses }, TapTx { device, uso }));
     }
     Ok(halves)
 }

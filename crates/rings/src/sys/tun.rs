@@ -28,16 +28,6 @@ pub(crate) fn create(fd: &OwnedFd, name: &str, flags: libc::c_int) -> io::Result
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// `TUNSETQUEUE` with `IFF_DETACH_QUEUE`: nothing is received by this queue any more, though it still sends.
-pub(crate) fn detach_queue(fd: &OwnedFd) -> io::Result<()> {
-    // SAFETY: all zero is a valid ifreq.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_DETACH_QUEUE).unwrap_or(0);
-    // SAFETY: TUNSETQUEUE reads one ifreq, which is live.
-    let rc = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETQUEUE, &raw const request) };
-    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
 /// `TUNSETOFFLOAD`.
 pub(crate) fn set_offload(fd: &OwnedFd, offload: libc::c_uint) -> io::Result<()> {
     // SAFETY: the argument is an integer by value.
