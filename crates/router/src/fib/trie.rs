@@ -389,7 +389,7 @@ impl Writer {
             let skip = if parts == end { 0 } else { SKIP };
             // Whoever sees the link also sees the node.
             let unit = u32::try_from(node / UNIT_CELLS).unwrap_or(0);
-            trie.arena.store(cell, LINK | skip | parts / 4 << AT_SHIFT | unit);
+            trie.arena.store(cell, LINK | skip | ((parts / 4) << AT_SHIFT) | unit);
         }
     }
 
