@@ -4,20 +4,19 @@ use std::io::IsTerminal;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::error::ErrorKind;
 use indicatif::{ProgressBar, ProgressStyle};
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::{Pid, getppid};
+use nix::unistd::getppid;
 use nsrouter_bench::agent::{self, AgentError, AgentOptions};
 use nsrouter_bench::baseline::{self, Baseline, Verdict};
 use nsrouter_bench::cell::{Binary, Cancel};
 use nsrouter_bench::environment::Environment;
 use nsrouter_bench::host::{Host, Lab, Port};
 use nsrouter_bench::output::{self, OutputError};
+use nsrouter_bench::place::{Place, Placement};
 use nsrouter_bench::plan::{Forwarder, Mode, Plan, Scenario, Scenarios};
 use nsrouter_bench::report::Report;
 use nsrouter_bench::run::{self, Event, Outcome, Refusal};
@@ -28,6 +27,7 @@ use nsrouter_lab::state::{NodeState, PortInfo, State};
 use nsrouter_lab::{Error, NETNS_DIR, Role};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cpus;
 use crate::failure::{self, Cannot};
 use crate::status::LAB_VARIABLE;
 
@@ -76,8 +76,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHAT", default_value = "auto")]
     traffic: TrafficChoice,
     /// Processors that hosts, generators and router share, as in 0,2-3; in every mode. Without it all that there are.
-    #[arg(long, value_name = "LIST")]
-    cpus: Option<Cpus>,
+    #[arg(long, value_name = "LIST", value_parser = cpus::parse)]
+    cpus: Option<cpus::List>,
+    /// Where things run, in every mode: pinned has the sending host, the receiving host and the router each stay on a processor of its
+    /// own (on two, the router on the receiver's), scheduler leaves it to the scheduler, and 0,1,2 says which.
+    #[arg(long, value_name = "PLACES", default_value = "pinned", value_parser = placement)]
+    placement: Option<Placement>,
     /// Decides the order of the samples and the resampling; recorded with the results.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
@@ -127,6 +131,8 @@ pub(crate) struct AgentArgs {
     #[arg(long)]
     warm_up: u32,
     #[arg(long)]
+    placement: Placement,
+    #[arg(long)]
     traffic: TrafficChoice,
 }
 
@@ -147,7 +153,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             names.split(',').map(str::parse).collect::<Result<_, _>>()?
         }
     };
+    if let Some(cpus) = &args.cpus {
+        // Whatever is started from here on inherits it.
+        cpus.confine()?;
+    }
     let plan = Plan {
+        placement: args.placement.unwrap_or_else(Placement::pinned),
         modes,
         scenarios: sets.into_iter().flat_map(|Scenarios(scenarios)| scenarios).collect(),
         rounds,
@@ -160,9 +171,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")).exit();
     }
     plan.modes.iter().try_for_each(can_be_run)?;
-    if let Some(cpus) = &args.cpus {
-        // Whatever is started from here on inherits it.
-        cpus.use_only()?;
+    if let Placement::Pinned { client, server, router } = plan.placement {
+        cpus::check(&[client, server, router])?;
     }
     let generator = Generator::choose(plan.traffic).map_err(|error| {
         let package = match &error {
@@ -319,7 +329,7 @@ pub(crate) fn run_agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
         (Entered::Done(code), _) => return Ok(ExitCode::from(code)),
         (Entered::Here, state) => state.ok_or(Error::NoLabs)?,
     };
-    let lab = lab_of(&state)?;
+    let lab = lab_of(&state, args.placement)?;
     let options = AgentOptions {
         scenario: args.scenario,
         mode: args.forwarder,
@@ -344,16 +354,16 @@ pub(crate) fn run_agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The first two hosts of the topology and its first router.
-fn lab_of(state: &State) -> anyhow::Result<Lab> {
-    let mut hosts = state.nodes.iter().filter(|node| node.role == Role::Host).map(host);
-    let mut next = || hosts.next().context("the lab needs two hosts to measure between")?;
-    let (client, server) = (next()?, next()?);
-    let router =
-        state.nodes.iter().find(|node| node.role == Role::Router).context("the lab has no router")?;
-    Ok(Lab { client, server, router: host(router)?, keeper: getppid().as_raw() })
+fn lab_of(state: &State, placement: Placement) -> anyhow::Result<Lab> {
+    let [client, server, router] = placement.places();
+    let mut hosts = state.nodes.iter().filter(|node| node.role == Role::Host);
+    let mut next = || hosts.next().context("the lab needs two hosts to measure between");
+    let (client, server) = (host(next()?, client)?, host(next()?, server)?);
+    let node = state.nodes.iter().find(|node| node.role == Role::Router).context("the lab has no router")?;
+    Ok(Lab { client, server, router: host(node, router)?, keeper: getppid().as_raw() })
 }
 
-fn host(node: &NodeState) -> anyhow::Result<Host> {
+fn host(node: &NodeState, place: Place) -> anyhow::Result<Host> {
     let lacks = || format!("{} has no namespace of its own", node.name);
     let namespace = node.namespace.as_ref().with_context(lacks)?;
     let port = |port: &PortInfo| Port {
@@ -366,6 +376,7 @@ fn host(node: &NodeState) -> anyhow::Result<Host> {
         name: node.name.clone(),
         netns: Path::new(NETNS_DIR).join(namespace),
         ports: node.ports.iter().map(port).collect(),
+        place,
     })
 }
 
@@ -381,34 +392,7 @@ fn can_be_run(mode: &Mode) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Processors by number.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Cpus(Vec<usize>);
-
-impl FromStr for Cpus {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Cpus, String> {
-        let wrong = || format!("`{text}` is no list of processors; 0,2-3 is one");
-        let mut cpus = Vec::new();
-        for part in text.split(',') {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let (first, last): (usize, usize) =
-                (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?);
-            if first > last || last >= CpuSet::count() {
-                return Err(wrong());
-            }
-            cpus.extend(first..=last);
-        }
-        Ok(Cpus(cpus))
-    }
-}
-
-impl Cpus {
-    /// Confines this thread, and all threads and processes that come from it, to them.
-    fn use_only(&self) -> anyhow::Result<()> {
-        let mut set = CpuSet::new();
-        self.0.iter().try_for_each(|&cpu| set.set(cpu))?;
-        sched_setaffinity(Pid::from_raw(0), &set).context("these processors cannot be used")
-    }
+/// `None`: pinned to the processors that are left when --cpus has been followed.
+fn placement(text: &str) -> Result<Option<Placement>, String> {
+    if text == "pinned" { Ok(None) } else { text.parse().map(Some) }
 }

@@ -1,13 +1,26 @@
 //! Lists of processors on the command line.
 
 use anyhow::Context;
-use nix::sched::sched_getaffinity;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use nsrouter_lab::Error;
 
 /// Numbers of processors, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct List(pub(crate) Vec<usize>);
+
+impl List {
+    /// Confines this thread, and all threads and processes that come from it, to them.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub(crate) fn confine(&self) -> anyhow::Result<()> {
+        check(&self.0)?;
+        let mut set = CpuSet::new();
+        self.0.iter().try_for_each(|&cpu| set.set(cpu))?;
+        sched_setaffinity(Pid::from_raw(0), &set).context("these processors cannot be used")
+    }
+}
 
 /// The most that a list may name, so that a range cannot fill the memory.
 const LIMIT: usize = 4096;

@@ -111,6 +111,8 @@ pub fn agent_arguments(plan: &Plan, cell: &Cell, rate: Option<f64>) -> Vec<Strin
         plan.warm_up_seconds.to_string(),
         "--traffic".into(),
         plan.traffic.to_string(),
+        "--placement".into(),
+        plan.placement.to_string(),
     ];
     if let Some(rate) = rate {
         arguments.extend(["--rate".into(), rate.to_string()]);
@@ -143,9 +145,10 @@ pub fn measure(
     rate: Option<f64>,
     cancel: &Cancel,
 ) -> Result<AgentReport, CellError> {
+    let [_, _, router] = plan.placement.places();
     let mut command = Command::new(&binary.path);
     command
-        .args(cell.mode.arguments())
+        .args(cell.mode.arguments(router))
         // A name of its own, so that other labs of this user do not matter.
         .args(["--name", &format!("bench-{}", std::process::id()), "--private", "--"])
         .arg(&binary.path)

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use crate::place::Placement;
 use crate::plan::Plan;
 use crate::run::{Measurement, Outcome};
 use crate::setting::Setting;
@@ -65,6 +66,8 @@ pub struct Environment {
     pub generators: BTreeMap<String, String>,
     /// Which processors who may use: the same for every mode.
     pub cpu_placement: String,
+    /// The same as it was asked for: `scheduler`, or the processors of client, server and router.
+    pub placement: Placement,
     /// Offloads of the hosts' links, summed up; [`Self::labs`] has all of them.
     pub offloads: String,
     /// What the labs were, by mode.
@@ -117,6 +120,7 @@ impl Environment {
             traffic: traffic.to_string(),
             generators: BTreeMap::new(),
             cpu_placement: "no lab has been looked at".into(),
+            placement: plan.placement,
             offloads: "no lab has been looked at".into(),
             labs: BTreeMap::new(),
             no_loss_method: no_loss_method(plan),
@@ -140,7 +144,7 @@ impl Environment {
         }
         if !self.labs.is_empty() {
             self.offloads = offloads(&self.labs);
-            self.cpu_placement = placement(&self.labs);
+            self.cpu_placement = placement(self.placement, &self.labs);
         }
     }
 }
@@ -169,7 +173,13 @@ fn offloads(labs: &BTreeMap<String, Setting>) -> String {
     format!("hosts have {}", groups.join("; "))
 }
 
-fn placement(labs: &BTreeMap<String, Setting>) -> String {
+fn placement(placement: Placement, labs: &BTreeMap<String, Setting>) -> String {
+    if let Placement::Pinned { client, server, router } = placement {
+        return format!(
+            "sending host on processor {client}, receiving host on {server}, a userspace router's single worker or another \
+             forwarder on {router}, the kernel's forwarding wherever it is called, in every mode"
+        );
+    }
     let mut lists: Vec<String> = labs
         .values()
         .map(|setting| {

@@ -9,6 +9,7 @@ use std::thread;
 use nix::sched::{CloneFlags, setns};
 
 use crate::agent::AgentError;
+use crate::place::Place;
 use crate::plan::Family;
 
 /// An interface of a node.
@@ -40,6 +41,8 @@ pub struct Host {
     pub netns: PathBuf,
     /// Its interfaces.
     pub ports: Vec<Port>,
+    /// Where its programs run.
+    pub place: Place,
 }
 
 impl Host {
@@ -55,7 +58,7 @@ impl Host {
         address.map(|(address, _)| address).ok_or_else(|| AgentError::Lacks { node: self.name.clone(), what })
     }
 
-    /// Runs `work` on a thread inside the node's namespace.
+    /// Runs `work` on a thread inside the node's namespace, at the node's place.
     pub(crate) fn run<T: Send>(
         &self,
         work: impl FnOnce() -> Result<T, AgentError> + Send,
@@ -67,6 +70,7 @@ impl Host {
         thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 enter().map_err(|source| AgentError::Enter { netns: self.netns.clone(), source })?;
+                self.place.take();
                 work()
             });
             thread.join().unwrap_or(Err(AgentError::Panicked))

@@ -21,6 +21,7 @@ mod markdown;
 mod meter;
 mod mode;
 pub mod output;
+pub mod place;
 pub mod plan;
 mod plot;
 pub mod report;

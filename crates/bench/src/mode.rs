@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::place::Place;
 use crate::plan::PlanError;
 
 /// Backend of the userspace mode where none is named.
@@ -22,10 +23,11 @@ struct OptionRow {
 }
 
 const NO_OFFLOAD: &str = "no-offload";
+const WORKERS: &str = "workers";
 const OPTIONS: &[OptionRow] = &[
     OptionRow { name: NO_OFFLOAD, argument: "--no-host-offloads", default: None, userspace_only: false },
     OptionRow { name: "spin", argument: "--spin", default: Some("always"), userspace_only: true },
-    OptionRow { name: "workers", argument: "--workers", default: Some("1"), userspace_only: true },
+    OptionRow { name: WORKERS, argument: "--workers", default: Some("1"), userspace_only: true },
     OptionRow { name: "nice", argument: "--nice", default: Some("-10"), userspace_only: true },
 ];
 
@@ -92,8 +94,9 @@ impl Mode {
         kernels.filter(|kernel| kernel.host_offloads() || !self.host_offloads()).collect()
     }
 
-    /// The binary's own arguments that start this mode's lab.
-    pub fn arguments(&self) -> Vec<String> {
+    /// The binary's own arguments that start this mode's lab. A userspace router's worker stays at `router`; several go where the
+    /// scheduler puts them.
+    pub fn arguments(&self, router: Place) -> Vec<String> {
         let mut arguments: Vec<String> = match &self.forwarder {
             // A script gets the kernel's lab; the agent switches the forwarding off in it.
             Forwarder::Kernel | Forwarder::Script { .. } => vec!["--mode".into(), "kernel".into()],
@@ -109,6 +112,10 @@ impl Mode {
                 (Some(default), None) => format!("{}={default}", row.argument),
                 (Some(_), Some(value)) => format!("{}={value}", row.argument),
             });
+        }
+        let several = self.options.iter().any(|(name, _)| name == WORKERS);
+        if let (Place(Some(cpu)), true, false) = (router, self.is_userspace(), several) {
+            arguments.push(format!("--cpus={cpu}"));
         }
         arguments
     }
@@ -225,12 +232,16 @@ mod tests {
 
     #[test]
     fn options_become_arguments() {
-        let words = |text: &str| mode(text).arguments().join(" ");
+        let words = |text: &str| mode(text).arguments(Place(None)).join(" ");
         assert_eq!(words("kernel:no-offload"), "--mode kernel --no-host-offloads");
         assert_eq!(words("userspace:tap:spin"), "--mode userspace --backend tap --spin=always");
         assert_eq!(words("userspace:xdp:spin=never"), "--mode userspace --backend xdp --spin=never");
         assert_eq!(words("userspace:nice"), "--mode userspace --backend packet --nice=-10");
         assert_eq!(words("cmd:./peer.sh"), "--mode kernel");
+        let pinned = |text: &str| mode(text).arguments(Place(Some(1))).join(" ");
+        assert_eq!(pinned("kernel"), "--mode kernel");
+        assert_eq!(pinned("userspace:tap"), "--mode userspace --backend tap --cpus=1");
+        assert_eq!(pinned("userspace:tap:workers=2"), "--mode userspace --backend tap --workers=2");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 pub use crate::mode::{Forwarder, Mode};
+use crate::place::Placement;
 pub use crate::scenario::{Direction, Family, Frames, Load, Rate, Scenario};
 use crate::traffic::TrafficChoice;
 
@@ -114,6 +115,8 @@ pub struct Plan {
     pub seed: u64,
     /// What generates the traffic.
     pub traffic: TrafficChoice,
+    /// Where things run.
+    pub placement: Placement,
 }
 
 /// One measurement: this scenario in this mode, once.
@@ -206,6 +209,7 @@ mod tests {
             warm_up_seconds: 1,
             seed,
             traffic: TrafficChoice::Auto,
+            placement: crate::place::Placement::Scheduler,
         }
     }
 

@@ -257,6 +257,7 @@ pub(crate) mod tests {
             warm_up_seconds: 0,
             seed: 4,
             traffic: TrafficChoice::Auto,
+            placement: crate::place::Placement::Scheduler,
         };
         let mut outcome = Outcome::default();
         for (n, cell) in plan.schedule().into_iter().enumerate() {

@@ -189,6 +189,7 @@ mod tests {
             warm_up_seconds: 0,
             seed: 1,
             traffic: TrafficChoice::Auto,
+            placement: crate::place::Placement::Scheduler,
         }
     }
 

@@ -41,16 +41,17 @@ impl Script {
             ["ipv4/ip_forward", "ipv6/conf/all/forwarding"].into_iter().try_for_each(off)
         })?;
         // `exec` goes into the namespace with the /sys that belongs to it, and becomes the program.
-        let mut child = Command::new(std::env::current_exe().map_err(failed)?)
+        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+        command
             .args(["exec", &lab.router.name, "--"])
             .arg(fs::canonicalize(path).map_err(failed)?)
             .envs(environment)
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(failed)?;
+            .stderr(Stdio::piped());
+        // What a thread starts runs where the thread does.
+        let mut child = lab.router.run(|| command.spawn().map_err(failed))?;
         let said = child.stderr.take().map(|stderr| thread::spawn(move || last_words(stderr)));
         Ok(Script { path: path.into(), child, said })
     }

@@ -167,6 +167,7 @@ mod tests {
             warm_up_seconds: 0,
             seed: 1,
             traffic: TrafficChoice::Auto,
+            placement: crate::place::Placement::Scheduler,
         };
         let mut outcome = Outcome::default();
         for cell in plan.schedule() {

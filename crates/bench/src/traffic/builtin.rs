@@ -16,6 +16,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use super::Sample;
 use crate::agent::AgentError;
 use crate::host::Host;
+use crate::place::Place;
 use crate::plan::Direction;
 
 /// Read and written at a time, as iperf3 does by default.
@@ -69,7 +70,7 @@ pub(crate) fn tcp(
         Direction::Reverse => &[false],
         Direction::Both => &[true, false],
     };
-    let mut flows: Vec<(TcpStream, TcpStream)> = Vec::new();
+    let mut flows: Vec<(End, End)> = Vec::new();
     for &forward in ways {
         for (ours, theirs) in connect(client, server, target, streams)? {
             flows.push(if forward { (ours, theirs) } else { (theirs, ours) });
@@ -89,7 +90,7 @@ pub(crate) fn tcp(
 }
 
 /// Keeps all flows (writing end, reading end) full, and counts the bytes that were read.
-fn tcp_over(flows: &[(TcpStream, TcpStream)], window: Window) -> Counted<1> {
+fn tcp_over(flows: &[(End, End)], window: Window) -> Counted<1> {
     let (received, over) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         for (from, to) in flows {
@@ -100,8 +101,8 @@ fn tcp_over(flows: &[(TcpStream, TcpStream)], window: Window) -> Counted<1> {
         over.store(true, Ordering::Relaxed);
         for (from, to) in flows {
             // Wakes whoever waits for the other; fails only where the connection is gone already.
-            let _ = from.shutdown(Shutdown::Both);
-            let _ = to.shutdown(Shutdown::Both);
+            let _ = from.stream.shutdown(Shutdown::Both);
+            let _ = to.stream.shutdown(Shutdown::Both);
         }
         counted
     })
@@ -125,8 +126,8 @@ pub(crate) fn beside_bulk<T>(
         over.store(true, Ordering::Relaxed);
         for (from, to) in &flows {
             // As in `tcp_over`.
-            let _ = from.shutdown(Shutdown::Both);
-            let _ = to.shutdown(Shutdown::Both);
+            let _ = from.stream.shutdown(Shutdown::Both);
+            let _ = to.stream.shutdown(Shutdown::Both);
         }
         result
     })
@@ -148,6 +149,7 @@ pub(crate) fn connections(
     let (made, over) = (AtomicU64::new(0), AtomicBool::new(false));
     let counted = thread::scope(|scope| {
         scope.spawn(|| {
+            server.place.take();
             while !over.load(Ordering::Relaxed) {
                 // Closed at once; a timeout only looks again whether it is over.
                 drop(listener.accept());
@@ -185,12 +187,18 @@ fn connect_until(address: SocketAddr, made: &AtomicU64, over: &AtomicBool) -> Re
 }
 
 /// Connects from the client's host to the server's: pairs of both ends.
+/// One end of a connection, and where its program runs.
+struct End {
+    stream: TcpStream,
+    place: Place,
+}
+
 fn connect(
     client: &Host,
     server: &Host,
     target: IpAddr,
     streams: u16,
-) -> Result<Vec<(TcpStream, TcpStream)>, AgentError> {
+) -> Result<Vec<(End, End)>, AgentError> {
     // A socket stays in the namespace in which it was made, whoever uses it later.
     let listener =
         server.run(|| TcpListener::bind(SocketAddr::new(target, 0)).map_err(AgentError::Generator))?;
@@ -201,17 +209,21 @@ fn connect(
                 TcpStream::connect_timeout(&address, CONNECT_WITHIN).map_err(AgentError::Generator)
             })?;
             let (theirs, _) = listener.accept().map_err(AgentError::Generator)?;
-            Ok((ours, theirs))
+            Ok((End { stream: ours, place: client.place }, End { stream: theirs, place: server.place }))
         })
         .collect()
 }
 
-fn write_until(mut stream: &TcpStream, over: &AtomicBool) {
+fn write_until(end: &End, over: &AtomicBool) {
+    end.place.take();
+    let mut stream = &end.stream;
     let block = vec![0x6e; TCP_BLOCK_BYTES];
     while !over.load(Ordering::Relaxed) && stream.write_all(&block).is_ok() {}
 }
 
-fn read_until(mut stream: &TcpStream, received: &AtomicU64) {
+fn read_until(end: &End, received: &AtomicU64) {
+    end.place.take();
+    let mut stream = &end.stream;
     let mut block = vec![0; TCP_BLOCK_BYTES];
     loop {
         match stream.read(&mut block) {
@@ -268,7 +280,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let flow = || {
             let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            (ours, listener.accept().unwrap().0)
+            let end = |stream| End { stream, place: Place::default() };
+            (end(ours), end(listener.accept().unwrap().0))
         };
         let counted = tcp_over(&[flow(), flow()], SHORT);
         assert!(counted.counts[0] > 100_000, "{:?}", counted.counts);

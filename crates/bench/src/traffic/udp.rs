@@ -43,7 +43,9 @@ impl Flow<'_> {
 
     fn sender(&self) -> Result<Sender, AgentError> {
         let ifname = &self.lab.client.port()?.ifname;
-        self.lab.client.run(|| Sender::open(ifname).map_err(|errno| AgentError::Generator(errno.into())))
+        let Host { place, .. } = self.lab.client;
+        let open = || Sender::open(ifname, place).map_err(|errno| AgentError::Generator(errno.into()));
+        self.lab.client.run(open)
     }
 }
 
@@ -57,7 +59,8 @@ pub(crate) struct Ready {
 /// Opens what sends and what receives, and makes the frames.
 pub(crate) fn prepare(flow: &Flow<'_>) -> Result<Ready, AgentError> {
     let v4 = flow.family == Family::V4;
-    let receiver = flow.lab.server.run(|| Receiver::open(v4).map_err(AgentError::Generator))?;
+    let receiver =
+        flow.lab.server.run(|| Receiver::open(v4, flow.lab.server.place).map_err(AgentError::Generator))?;
     let frames = flow.build(receiver.port().map_err(AgentError::Generator)?)?;
     Ok(Ready { receiver, sender: flow.sender()?, frames })
 }
