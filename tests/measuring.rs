@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
+#[path = "measuring/extras.rs"]
+mod extras;
 #[path = "common/schema.rs"]
 mod schema;
 
@@ -11,13 +13,15 @@ use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{BOTH, Case, Lab, describe, nsrouter, trial, wait_for};
-use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+/// The kernel, and every kind of link that the userspace router takes frames from.
+const WIRES: &[&str] = &["kernel", "userspace", "userspace:tap", "userspace:xdp"];
+
 const CASES: &[Case] = &[
-    Case { name: "bench_counts_what_the_kernel_counts", modes: BOTH, programs: &[], body: generator_counts },
+    Case { name: "bench_counts_what_the_kernel_counts", modes: WIRES, programs: &[], body: generator_counts },
     Case { name: "check_names_what_fails", modes: &["kernel"], programs: &["sh"], body: check_fails },
     Case {
         name: "check_sees_answers_that_come_twice",
@@ -28,23 +32,21 @@ const CASES: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    common::main(
-        CASES,
-        vec![
-            trial("doctor_tries_and_tells".into(), &[], doctor),
-            trial("bench_measures_with_the_builtin_generator".into(), &[], || bench("builtin")),
-            trial("bench_measures_with_iperf3".into(), &["iperf3"], || bench("iperf3")),
-            trial("bench_measures_with_iperf".into(), &["iperf"], || bench("iperf")),
-            trial("bench_runs_any_forwarder".into(), &[], any_forwarder),
-            trial("bench_loads_routes".into(), &["ip"], routes),
-            trial("bench_finds_the_highest_rate_without_loss".into(), &[], no_loss),
-            trial("bench_builtin_tcp_is_as_fast_as_iperf3".into(), &["iperf3"], builtin_tcp),
-            browser_trial(),
-            trial("bench_ends_at_once_when_interrupted".into(), &[], interrupted),
-            trial("bench_fails_on_a_regression".into(), &[], regression),
-            trial("bench_says_what_is_wrong_in_one_sentence".into(), &[], wrong_bench),
-        ],
-    )
+    let mut trials = extras::trials();
+    trials.extend([
+        trial("doctor_tries_and_tells".into(), &[], doctor),
+        trial("bench_measures_with_the_builtin_generator".into(), &[], || bench("builtin")),
+        trial("bench_measures_with_iperf3".into(), &["iperf3"], || bench("iperf3")),
+        trial("bench_measures_with_iperf".into(), &["iperf"], || bench("iperf")),
+        trial("bench_runs_any_forwarder".into(), &[], any_forwarder),
+        trial("bench_loads_routes".into(), &["ip"], routes),
+        trial("bench_finds_the_highest_rate_without_loss".into(), &[], no_loss),
+        trial("bench_builtin_tcp_is_as_fast_as_iperf3".into(), &["iperf3"], builtin_tcp),
+        trial("bench_ends_at_once_when_interrupted".into(), &[], interrupted),
+        trial("bench_fails_on_a_regression".into(), &[], regression),
+        trial("bench_says_what_is_wrong_in_one_sentence".into(), &[], wrong_bench),
+    ]);
+    common::main(CASES, trials)
 }
 
 fn run(arguments: &[&str]) -> Output {
@@ -326,61 +328,6 @@ fn generator_counts(lab: &Lab) {
     let others = (sent - sent_before) as f64 - value("sent");
     assert!((0.0..=50.0).contains(&others), "{others} frames more than the {} sent", value("sent"));
     assert!(value("sent") > 10_000.0);
-}
-
-/// The browser, three hundred megabytes of it, is nothing that continuous integration installs: where it is missing this is
-/// ignored, even where nothing else may be.
-fn browser_trial() -> Trial {
-    let name = "bench_report_is_shown_by_a_browser".to_owned();
-    if common::is_program(BROWSER) {
-        return trial(name, &[], browser);
-    }
-    Trial::test(name, || Ok(())).with_kind(format!("needs {BROWSER}")).with_ignored_flag(true)
-}
-
-const BROWSER: &str = "chromium";
-
-/// Opens the page, light and dark: every plot is there, nothing is complained about, and the two differ. The pictures stay in
-/// the target folder's tmp, to be looked at.
-fn browser() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("out");
-    let scenarios = "tcp-1,udp-64,udp-1518,latency-idle";
-    let (output, _) = measured(&["--scenarios", scenarios, "--out", out.to_str().unwrap()]);
-    assert!(output.status.success(), "{}", describe(&output));
-    let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
-    let page = format!("file://{}/report.html", out.display());
-    let open = |options: &[&str]| {
-        let fixed =
-            ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr"];
-        let output = Command::new("timeout")
-            .args(["60", BROWSER])
-            .args(fixed)
-            .args([&profile, "--window-size=1000,3600"])
-            .args(options)
-            .arg(&page)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", describe(&output));
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!said.contains("CONSOLE"), "the page is complained about: {said}");
-        output
-    };
-    let dom = String::from_utf8(open(&["--dump-dom"]).stdout).unwrap();
-    // Throughput, forwarded, delivered, two of round trips, two of processor time, two against size, one distribution.
-    assert_eq!(dom.matches("<svg").count(), 10, "{dom}");
-    let pictures = [("light", "1"), ("dark", "0")].map(|(name, scheme)| {
-        let picture = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{name}.png"));
-        let screenshot = format!("--screenshot={}", picture.display());
-        let dark = if name == "dark" { "--force-dark-mode" } else { "--disable-sync" };
-        open(&[dark, &format!("--blink-settings=preferredColorScheme={scheme}"), &screenshot]);
-        std::fs::read(picture).unwrap()
-    });
-    for picture in &pictures {
-        assert!(picture.starts_with(b"\x89PNG") && picture.len() > 50_000, "{} bytes", picture.len());
-    }
-    assert_ne!(pictures[0], pictures[1]);
 }
 
 /// The processes of the lab that a benchmark of that process id starts.

@@ -204,7 +204,7 @@ fn placement(placement: Placement, labs: &BTreeMap<String, Setting>) -> String {
 fn no_loss_method(plan: &Plan) -> String {
     format!(
         "no loss rate: binary search (RFC 2544 section 26.1) with trials of {} s, to 1/{:.0} of the rate of the first; a rate passes \
-         with one of {} trials without a lost frame",
+         with one of {} trials without a lost frame; where it is what was offered, the sender was the limit",
         ndr::trial_length(plan.seconds).as_secs_f64(),
         ndr::RESOLUTION.recip(),
         ndr::TRIES

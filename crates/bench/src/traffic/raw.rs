@@ -1,8 +1,8 @@
 //! The raw generator: complete Ethernet frames with UDP in them, sent by an AF_PACKET socket past the host's IP stack and
 //! queues, a few frames a call, at a rate or as fast as it goes.
 //!
-//! It counts what the kernel took. That is what the interface's counters say as well: frames sent, and those that the link
-//! dropped because nobody took them off it.
+//! It counts what it offered to the link. That is what the interface's counters say as well: frames sent, and those that the
+//! link dropped because nobody took them off it.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -148,7 +148,7 @@ impl Sender {
     }
 
     /// Sends the frames over and over until it is over, `rate` of them a second or as many as it can, and counts those that
-    /// the kernel took.
+    /// it offered to the link.
     pub(crate) fn send(
         &self,
         frames: &[Vec<u8>],
@@ -182,17 +182,17 @@ impl Sender {
             };
             let batch = &slices[next..next + due];
             let fd = self.socket.as_raw_fd();
-            match sendmmsg(fd, &mut headers, batch, &addresses[..due], [], MsgFlags::empty()) {
-                Ok(results) => {
-                    let taken = results.count();
-                    next = (next + taken) % frames.len();
-                    total += taken as u64;
-                    sent.store(total, Ordering::Relaxed);
-                }
-                // The link has no room at the moment.
-                Err(Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR) => {}
+            let taken = match sendmmsg(fd, &mut headers, batch, &addresses[..due], [], MsgFlags::empty()) {
+                Ok(results) => results.count(),
+                Err(Errno::ENOBUFS) => 0,
+                Err(Errno::EAGAIN | Errno::EINTR) => continue,
                 Err(errno) => return Err(errno),
-            }
+            };
+            // The link had no room for the next one: it dropped that frame and counts it as dropped, so it was offered.
+            let offered = (taken + 1).min(due);
+            next = (next + offered) % frames.len();
+            total += offered as u64;
+            sent.store(total, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -243,7 +243,7 @@ impl Receiver {
     }
 }
 
-/// Sends for that long, and says how many frames the kernel took and how long it was.
+/// Sends for that long, and says how many frames were offered and how long it was.
 pub(crate) fn burst(
     sender: &Sender,
     frames: &[Vec<u8>],
