@@ -81,7 +81,7 @@ pub(crate) struct Args {
     /// Where things run, in every mode: pinned has the sending host, the receiving host and the router each stay on a processor of its
     /// own (on two, the router on the receiver's), scheduler leaves it to the scheduler, and 0,1,2 says which.
     #[arg(long, value_name = "PLACES", default_value = "pinned", value_parser = placement)]
-    placement: Option<Placement>,
+    placement: Places,
     /// Decides the order of the samples and the resampling; recorded with the results.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
@@ -158,7 +158,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         cpus.confine()?;
     }
     let plan = Plan {
-        placement: args.placement.unwrap_or_else(Placement::pinned),
+        placement: match args.placement {
+            Places::Pinned => Placement::pinned(),
+            Places::As(placement) => placement,
+        },
         modes,
         scenarios: sets.into_iter().flat_map(|Scenarios(scenarios)| scenarios).collect(),
         rounds,
@@ -392,7 +395,15 @@ fn can_be_run(mode: &Mode) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `None`: pinned to the processors that are left when --cpus has been followed.
-fn placement(text: &str) -> Result<Option<Placement>, String> {
-    if text == "pinned" { Ok(None) } else { text.parse().map(Some) }
+/// Where things are to run.
+#[derive(Debug, Clone, Copy)]
+enum Places {
+    /// Pinned to the first of the processors that are left when --cpus has been followed.
+    Pinned,
+    /// As it says.
+    As(Placement),
+}
+
+fn placement(text: &str) -> Result<Places, String> {
+    if text == "pinned" { Ok(Places::Pinned) } else { text.parse().map(Places::As) }
 }
