@@ -1,0 +1,117 @@
+//! The receive half: frames are lent from the chunks in which the kernel left them, and the chunks come back.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrayvec::ArrayVec;
+use nsrouter_wire::frame::{Frame, PortId};
+use nsrouter_wire::offload::Offload;
+
+use crate::port::{BURST_FRAMES, Burst, Receive, Received};
+use crate::sys::socket;
+use crate::sys::umem::{Area, Chunk};
+use crate::sys::xdp::{self, Inbound};
+
+/// The receive half of an xdp port.
+#[derive(Debug)]
+pub struct XdpRx {
+    pub(super) port: PortId,
+    /// With the last of these goes the program. Before the socket, so that nothing is redirected into none.
+    pub(super) _redirect: Arc<OwnedFd>,
+    pub(super) area: Arc<Area>,
+    pub(super) inbound: Inbound,
+    /// By the number of the chunk: somebody is sending from it.
+    pub(super) in_flight: Arc<[AtomicBool]>,
+    /// Chunks whose frames are lent.
+    pub(super) lent: ArrayVec<Chunk, BURST_FRAMES>,
+    /// Chunks whose loan is over while they are in flight, oldest first.
+    pub(super) away: VecDeque<Chunk>,
+    /// Chunks that are free, the last used one last.
+    pub(super) spare: Vec<Chunk>,
+    pub(super) lost_before: u64,
+    pub(super) fd: Arc<OwnedFd>,
+}
+
+impl XdpRx {
+    fn is_in_flight(&self, chunk: &Chunk) -> bool {
+        self.in_flight[chunk.index()].load(Ordering::Acquire)
+    }
+
+    /// Takes back the chunks of the last burst, and those that have come back from being sent.
+    fn reclaim(&mut self) {
+        for chunk in self.lent.take() {
+            if self.is_in_flight(&chunk) { self.away.push_back(chunk) } else { self.spare.push(chunk) }
+        }
+        // In the order in which they went, nearly: one that is late is asked again after the others.
+        for _ in 0..self.away.len().min(2 * BURST_FRAMES) {
+            let Some(chunk) = self.away.pop_front() else { break };
+            if self.is_in_flight(&chunk) { self.away.push_back(chunk) } else { self.spare.push(chunk) }
+        }
+    }
+}
+
+/// Gives the kernel as many free chunks as it takes.
+pub(super) fn refill(inbound: &mut Inbound, spare: &mut Vec<Chunk>) {
+    while let Some(chunk) = spare.pop() {
+        if let Err(chunk) = inbound.give(chunk) {
+            spare.push(chunk);
+            break;
+        }
+    }
+    inbound.publish();
+}
+
+impl Receive for XdpRx {
+    fn recv<'r>(&'r mut self, max: usize, burst: &mut Burst<'r>) -> io::Result<Received> {
+        self.reclaim();
+        refill(&mut self.inbound, &mut self.spare);
+        let mut received = Received::default();
+        let mut places: ArrayVec<(usize, usize), BURST_FRAMES> = ArrayVec::new();
+        let limit = max.min(burst.remaining_capacity()).min(BURST_FRAMES);
+        while places.len() < limit {
+            match self.inbound.take(&self.area) {
+                Some(Some(arrival)) => {
+                    places.push((arrival.start, arrival.len));
+                    self.lent.push(arrival.chunk);
+                }
+                Some(None) => received.unsupported_frames += 1,
+                None => break,
+            }
+        }
+        if !places.is_empty() {
+            self.inbound.release();
+        }
+        for (chunk, (start, len)) in self.lent.iter_mut().zip(places) {
+            match Frame::new(chunk.bytes_mut(), start, len, self.port, Offload::default()) {
+                Some(frame) => burst.push(frame),
+                None => received.unsupported_frames += 1,
+            }
+        }
+        Ok(received)
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    fn looks_are_free(&self) -> bool {
+        true
+    }
+
+    fn take_error(&mut self) -> io::Result<()> {
+        match socket::get_option(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR, 0)? {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    fn take_lost_frames(&mut self) -> u64 {
+        // It fails only for a bad descriptor. A frame that finds no chunk is counted in rx_dropped.
+        let Ok(statistics) = xdp::statistics(self.fd.as_fd()) else { return 0 };
+        let lost = statistics.rx_dropped + statistics.rx_ring_full;
+        lost - std::mem::replace(&mut self.lost_before, lost).min(lost)
+    }
+}
