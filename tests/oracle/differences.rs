@@ -25,7 +25,7 @@ pub const ALL: &[Difference] = &[
         "RFC 1812 section 4.3.2.7: no error to a source that is not one host; Linux broadcasts it",
     ),
     meant(
-        "neighbours::arp_sender_is_a_group",
+        "arp::arp_sender_is_a_group",
         "RFC 1812 section 3.3.2: no group is believed to be a neighbour's address; Linux answers to the group",
     ),
     meant(
@@ -33,7 +33,7 @@ pub const ALL: &[Difference] = &[
         "RFC 4443 section 2.4 (e.2): no error about a redirect; Linux spares only errors",
     ),
     meant(
-        "neighbours::solicitation_of_a_zero_address",
+        "nd::solicitation_of_a_zero_address",
         "no station has the MAC address 0, so the option is as good as none; Linux answers to it",
     ),
     meant(

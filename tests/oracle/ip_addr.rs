@@ -5,8 +5,8 @@ use crate::Scene;
 use crate::common::wait_for;
 use crate::packet::{ARP, BROADCAST, Ip4, Ip6, arp, eth};
 use crate::stage::Stage;
-use crate::stage::Where::T1;
-use crate::stage::{ADDED, station4, station6};
+use crate::stations::Where::T1;
+use crate::stations::{ADDED, station4, station6};
 
 const ANSWERED: &str = "received 1, sent 1";
 const REDIRECTED: &str = "received 1, sent 2, originated 1";

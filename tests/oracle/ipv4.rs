@@ -2,8 +2,9 @@
 
 use crate::Scene;
 use crate::packet::{self, ARP, BROADCAST, DF, ICMP, IPV4, Ip4, Mac, eth, pattern};
-use crate::stage::Where::{T1, T2};
-use crate::stage::{Stage, router_mac, router4, station4};
+use crate::stage::Stage;
+use crate::stations::Where::{T1, T2};
+use crate::stations::{router_mac, router4, station4};
 
 const FORWARDED: &str = "received 1, sent 1";
 

@@ -2,8 +2,9 @@
 
 use crate::Scene;
 use crate::packet::{self, A4, BROADCAST, IPV4, Ip4, MF, eth, pattern};
-use crate::stage::Where::{T1, T2};
-use crate::stage::{SILENT, Stage, router_mac, station4};
+use crate::stage::Stage;
+use crate::stations::Where::{T1, T2};
+use crate::stations::{SILENT, router_mac, station4};
 
 const EXCEEDED: &str = "received 1, ttl_exceeded 1, originated 1, sent 1";
 /// Nothing is said about it.

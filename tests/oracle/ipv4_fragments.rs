@@ -7,8 +7,8 @@ use crate::Scene;
 use crate::common::wait_for;
 use crate::packet::{self, DF, IPV4, Ip4, MF, eth, pattern, pseudo4, tcp};
 use crate::stage::Stage;
-use crate::stage::Where::T1;
-use crate::stage::router_mac;
+use crate::stations::Where::T1;
+use crate::stations::router_mac;
 
 const FORWARDED: &str = "received 1, sent 1";
 const TOO_BIG: &str = "received 1, too_big 1, originated 1, sent 1";

@@ -4,8 +4,8 @@
 use crate::Scene;
 use crate::packet::{self, BROADCAST, IPV4, Ip4, MF, UNKNOWN, eth, pattern, pseudo4, tcp};
 use crate::stage::Stage;
-use crate::stage::Where::{T1, T2};
-use crate::stage::{router_mac, router4};
+use crate::stations::Where::{T1, T2};
+use crate::stations::{router_mac, router4};
 
 const ANSWERED: &str = "received 1, sent 1";
 /// The host behind the host port answers.

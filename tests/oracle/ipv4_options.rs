@@ -2,8 +2,9 @@
 
 use crate::Scene;
 use crate::packet::{Ip4, pattern};
-use crate::stage::Where::{T1, T2};
-use crate::stage::{SILENT, Stage, router4, station4};
+use crate::stage::Stage;
+use crate::stations::Where::{T1, T2};
+use crate::stations::{SILENT, router4, station4};
 
 const FORWARDED: &str = "received 1, sent 1";
 const PROBLEM: &str = "received 1, ip4_options 1, originated 1, sent 1";
@@ -63,7 +64,7 @@ pub const SCENES: &[Scene] = &[
             let packet =
                 Ip4 { options: padded(&slots(7, 11, 4)), ..Ip4::new(s.a4(T2), s.a4(T1)) }.udp(5, 6, b"rr");
             let frame =
-                crate::packet::eth(crate::stage::router_mac(T2), s.mac(T2), crate::packet::IPV4, &packet);
+                crate::packet::eth(crate::stations::router_mac(T2), s.mac(T2), crate::packet::IPV4, &packet);
             s.frame(T2, &frame);
         },
         moved: FORWARDED,

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![allow(unreachable_pub, reason = "a test program has no face")]
 
+mod arp;
 #[path = "../common/mod.rs"]
 mod common;
 mod differences;
@@ -19,13 +20,17 @@ mod ipv4_fragments;
 mod ipv4_local;
 mod ipv4_options;
 mod ipv6;
-mod neighbours;
+mod ipv6_local;
+mod moved;
+mod nd;
 mod observe;
 mod packet;
+mod question;
 mod routes;
 mod segmentation;
 mod settings;
 mod stage;
+mod stations;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -103,7 +108,9 @@ subjects! {
     "ipv4_fragments" ipv4_fragments &[], &[], ipv4_fragments::prepare;
     "ipv4_local" ipv4_local &[], &[], |_| ();
     "ipv6" ipv6 &[], &[], ipv6::prepare;
-    "neighbours" neighbours &[], &[], |_| ();
+    "ipv6_local" ipv6_local &[], &[], |_| ();
+    "arp" arp &[], &[], |_| ();
+    "nd" nd &[], &[], |_| ();
     "routes" routes routes::OPTIONS, &[], |_| ();
     "ip_route" ip_route &[], &[], |_| ();
     "ip_addr" ip_addr &[], &[], |_| ();
@@ -152,7 +159,7 @@ fn play(lab: &Lab, name: &str) {
     let subject = SUBJECTS.iter().find(|subject| subject.name == name).expect("a subject");
     let mut stage = Stage::new(lab);
     (subject.prepare)(&stage);
-    for (n, scene) in (stage::FIRST..stage::SILENT).zip(subject.scenes) {
+    for (n, scene) in (stations::FIRST..stations::SILENT).zip(subject.scenes) {
         stage.n = n;
         (scene.act)(&mut stage);
         let (seen, counters) = stage.end(scene.moved);

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nsrouter_wire::offload::{Gso, Offload};
 
 use crate::packet::{self, A4, A6, Mac};
-use crate::stage::{Where, is_own4, is_own6, router_mac};
+use crate::stations::{Where, is_own4, is_own6, router_mac};
 
 fn mac(mac: Mac) -> String {
     match mac {

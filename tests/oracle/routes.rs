@@ -4,8 +4,8 @@
 use crate::Scene;
 use crate::packet::{A4, A6, ARP, BROADCAST, IPV4, Ip4, Ip6, arp, eth};
 use crate::stage::Stage;
-use crate::stage::Where::{T1, T2};
-use crate::stage::{router_mac, station_mac};
+use crate::stations::Where::{T1, T2};
+use crate::stations::{router_mac, station_mac};
 
 const FORWARDED: &str = "received 1, sent 1";
 const REDIRECTED: &str = "received 1, sent 2, originated 1";

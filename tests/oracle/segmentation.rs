@@ -8,8 +8,8 @@ use nsrouter_wire::segment::{LINK_L3, Segments};
 
 use crate::common::{Lab, Tap, wait_for};
 use crate::packet::{self, IPV4, IPV6, Ip4, Ip6, Mac, TCP, UDP, checksum, eth, pattern, pseudo4, pseudo6};
-use crate::stage::Where::{T1, T2};
-use crate::stage::{station4, station6};
+use crate::stations::Where::{T1, T2};
+use crate::stations::{station4, station6};
 
 /// How the lab is made.
 pub const OPTIONS: &[&str] = &["--no-host-offloads"];

@@ -4,7 +4,7 @@ use crate::Scene;
 use crate::ip_route::{MANY, flow_of_a_port, note_shares, spread};
 use crate::packet::{Ip4, Ip6, UNKNOWN};
 use crate::stage::Stage;
-use crate::stage::Where::T1;
+use crate::stations::Where::T1;
 
 /// How our own router is started.
 pub const OPTIONS: &[&str] = &[

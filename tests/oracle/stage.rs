@@ -7,7 +7,6 @@
 //! Nothing waits for time to pass. The end of a scene is known by markers, frames that cross the router after those of
 //! the scene, and in userspace mode by the counters, which are to reach exactly what the scene says they will.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -16,151 +15,20 @@ use nsrouter_wire::offload::Offload;
 use serde_json::Value;
 
 use crate::common::{Lab, Tap, wait_for};
+use crate::moved::{Moved, counters, law, parse_moved, print_moved, transmitted};
 use crate::observe;
 use crate::packet::{self, A4, A6, ARP, IPV4, IPV6, Ip4, Ip6, Mac};
-
-/// One of the two links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Where {
-    T1,
-    T2,
-}
-
-use Where::{T1, T2};
-
-impl Where {
-    fn subnet(self) -> u8 {
-        match self {
-            T1 => 251,
-            T2 => 252,
-        }
-    }
-
-    fn index(self) -> usize {
-        match self {
-            T1 => 0,
-            T2 => 1,
-        }
-    }
-}
-
-/// The router's MAC address on a link.
-pub fn router_mac(at: Where) -> Mac {
-    [2, 1, 2, 3, 4, if at == T1 { 1 } else { 2 }]
-}
-
-/// The router's IPv4 address on a link.
-pub fn router4(at: Where) -> A4 {
-    station4(at, 2)
-}
-
-/// The router's IPv6 addresses on a link: global, then link-local (RFC 4291 appendix A).
-pub fn router6(at: Where) -> [A6; 2] {
-    let mut near = near6(0);
-    near[8..].copy_from_slice(&[0, 1, 2, 0xff, 0xfe, 3, 4, router_mac(at)[5]]);
-    [station6(at, 2), near]
-}
-
-/// Whether the router has that address; those of `tests/data/oracle/routes.toml` included.
-pub fn is_own4(address: A4) -> bool {
-    let more = [[10, 10, 251, 3], [10, 20, 0, 2], [10, 30, 0, 0], [10, 40, 0, 1]];
-    [router4(T1), router4(T2), station4(T1, ADDED)].contains(&address) || more.contains(&address)
-}
-
-/// The same, IPv6.
-pub fn is_own6(address: A6) -> bool {
-    let mut second_subnet = [0; 16];
-    second_subnet[..4].copy_from_slice(&[0xfd, 0, 0, 0x20]);
-    second_subnet[15] = 2;
-    // The last is the subnet-router anycast address.
-    let more = [station6(T1, 3), station6(T1, ADDED), second_subnet, station6(T1, 0)];
-    router6(T1).contains(&address) || router6(T2).contains(&address) || more.contains(&address)
-}
-
-/// The MAC address of a station.
-pub fn station_mac(at: Where, n: u8) -> Mac {
-    [2, if at == T1 { 0x51 } else { 0x52 }, 0, 0, 0, n]
-}
-
-/// The IPv4 address of a station.
-pub fn station4(at: Where, n: u8) -> A4 {
-    [10, 10, at.subnet(), n]
-}
-
-/// The IPv6 address of a station.
-pub fn station6(at: Where, n: u8) -> A6 {
-    [0xfd, 0, 2, if at == T1 { 0x51 } else { 0x52 }, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, n]
-}
-
-/// The link-local address of a station.
-pub fn near6(n: u8) -> A6 {
-    [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, n]
-}
+use crate::question::Question;
+use crate::stations::Where::{self, T1, T2};
+use crate::stations::{FIRST, SILENT, router_mac, router4, station_mac, station4, station6};
 
 /// The station that sends the markers of each link.
 const MARKER: u8 = 1;
 const MARKER_PORT: u16 = 0x4d4b;
 /// Probes go to 10.PROBED.*.1.
 const PROBED: u8 = 88;
-/// Stations from here on never answer.
-pub const SILENT: u8 = 250;
-/// The first station that a scene may own; those below are shared.
-pub const FIRST: u8 = 20;
-/// The station whose address on the first link the router has for a time in some scenes.
-pub const ADDED: u8 = 17;
 /// How long the counters may take to come to what they must be.
 const COUNTERS_PATIENCE: Duration = Duration::from_secs(1);
-
-/// What a scene made the counters move by: totals and drop reasons.
-pub type Moved = BTreeMap<String, i64>;
-
-/// `received 1, sent 1` as numbers.
-fn parse_moved(text: &str) -> Moved {
-    text.split(',')
-        .filter(|part| !part.trim().is_empty())
-        .map(|part| {
-            let (name, count) = part.trim().split_once(' ').expect("NAME COUNT");
-            (name.to_owned(), count.parse().expect("a number"))
-        })
-        .collect()
-}
-
-fn print_moved(moved: &Moved) -> String {
-    let parts: Vec<String> = moved
-        .iter()
-        .filter(|(_, count)| **count != 0)
-        .map(|(name, count)| format!("{name} {count}"))
-        .collect();
-    parts.join(", ")
-}
-
-/// Frames that left by the router's ports.
-fn transmitted(engine: &Value) -> u64 {
-    let ports = engine["ports"].as_array().expect("a list of ports");
-    ports.iter().map(|port| port["tx_frames"].as_u64().expect("a number")).sum()
-}
-
-/// The engine's counters: totals without `dropped`, which is the sum of the reasons.
-fn counters(engine: &Value) -> Moved {
-    let mut all = Moved::new();
-    for table in ["totals", "drops"] {
-        for (name, count) in engine[table].as_object().expect("a table of counters") {
-            if name != "dropped" {
-                all.insert(name.clone(), count.as_i64().expect("a number"));
-            }
-        }
-    }
-    all
-}
-
-/// Received + originated = sent + to host + consumed + held + drops.
-fn law(counters: &Moved) -> Result<(), String> {
-    let inward = ["received", "originated"];
-    let (gained, spent) = counters.iter().fold((0, 0), |(gained, spent), (name, count)| {
-        if inward.contains(&name.as_str()) { (gained + count, spent) } else { (gained, spent + count) }
-    });
-    (gained == spent).then_some(()).ok_or_else(|| format!("the law of counters is broken: {counters:?}"))
-}
 
 /// The stage and the scene that is on it.
 pub struct Stage<'l> {
@@ -522,59 +390,4 @@ impl<'l> Stage<'l> {
 fn is_housekeeping(data: &[u8]) -> bool {
     let is_report = data.len() >= 63 && data[12..14] == [0x86, 0xdd] && data[20] == 0 && data[62] == 143;
     is_report || data.len() >= 34 && data[12..14] == [8, 0] && data[23] == 2
-}
-
-/// The router asks for a neighbour.
-struct Question {
-    station: u8,
-    family: Family,
-    asker: Mac,
-}
-
-enum Family {
-    V4 { asker: A4, target: A4 },
-    V6 { asker: A6, target: A6 },
-}
-
-impl Question {
-    fn parse(at: Where, data: &[u8]) -> Option<Question> {
-        let asker: Mac = data.get(6..12)?.try_into().ok()?;
-        if asker != router_mac(at) {
-            return None;
-        }
-        match u16::from_be_bytes([data[12], data[13]]) {
-            ARP if data.len() >= 42 && data[21] == 1 => {
-                let [sender, target]: [A4; 2] = [28, 38].map(|at| data[at..at + 4].try_into().expect("four"));
-                Some(Question { station: target[3], family: Family::V4 { asker: sender, target }, asker })
-            }
-            IPV6 if data.len() >= 78 && data[20] == packet::ICMPV6 && data[54] == 135 => {
-                let [sender, target]: [A6; 2] =
-                    [22, 62].map(|at| data[at..at + 16].try_into().expect("sixteen"));
-                Some(Question { station: target[15], family: Family::V6 { asker: sender, target }, asker })
-            }
-            _ => None,
-        }
-    }
-
-    fn answer(&self, mac: Mac) -> Vec<u8> {
-        match self.family {
-            Family::V4 { asker, target } => {
-                packet::eth(self.asker, mac, ARP, &packet::arp(2, (mac, target), (self.asker, asker)))
-            }
-            Family::V6 { asker, target } => {
-                let advertisement = advertisement(target, asker, 0x60, Some(mac));
-                packet::eth(self.asker, mac, IPV6, &advertisement)
-            }
-        }
-    }
-}
-
-/// A neighbour advertisement about its source, with these flags in the top bits (RFC 4861 section 4.4).
-pub fn advertisement(source: A6, destination: A6, flags: u8, mac: Option<Mac>) -> Vec<u8> {
-    let mut rest = source.to_vec();
-    if let Some(mac) = mac {
-        rest.extend([2, 1]);
-        rest.extend(mac);
-    }
-    Ip6 { hops: 255, ..Ip6::new(source, destination) }.icmp(136, 0, [flags, 0, 0, 0], &rest)
 }
