@@ -112,7 +112,7 @@ pub fn agent_arguments(plan: &Plan, cell: &Cell, rate: Option<f64>) -> Vec<Strin
         "--traffic".into(),
         plan.traffic.to_string(),
         "--placement".into(),
-        plan.placement.to_string(),
+        plan.placement_of(&cell.scenario).to_string(),
     ];
     if let Some(rate) = rate {
         arguments.extend(["--rate".into(), rate.to_string()]);
@@ -145,7 +145,7 @@ pub fn measure(
     rate: Option<f64>,
     cancel: &Cancel,
 ) -> Result<AgentReport, CellError> {
-    let [_, _, router] = plan.placement.places();
+    let [_, _, router] = plan.placement_of(&cell.scenario).places();
     let mut command = Command::new(&binary.path);
     command
         .args(cell.mode.arguments(router))

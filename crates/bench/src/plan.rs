@@ -131,6 +131,19 @@ pub struct Cell {
 }
 
 impl Plan {
+    /// Where things run in this scenario. Where nothing else runs there is nothing to keep apart, and a sleeping processor that
+    /// must be woken for each echo is what would be measured.
+    pub fn placement_of(&self, scenario: &Scenario) -> Placement {
+        match scenario.load {
+            Load::LatencyIdle => Placement::Scheduler,
+            Load::Tcp { .. }
+            | Load::Udp { .. }
+            | Load::Ndr { .. }
+            | Load::LatencyLoad
+            | Load::Connections => self.placement,
+        }
+    }
+
     /// Whether the plan can be run at all.
     ///
     /// # Errors
