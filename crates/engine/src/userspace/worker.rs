@@ -338,6 +338,7 @@ impl Path {
                 return false;
             }
         }
+        tables.warm(&burst);
         let mut verdicts: ArrayVec<Option<PortId>, BURST_FRAMES> = ArrayVec::new();
         let mut originated: ArrayVec<usize, BURST_FRAMES> = ArrayVec::new();
         for frame in &mut burst {
