@@ -309,12 +309,8 @@ fn generator_counts(lab: &Lab) {
     };
     let (sent_before, read_before) = counters();
     let mut arguments = vec!["bench-agent", "--scenario", "udp-64", "--traffic", "builtin", "--seconds", "1"];
-    arguments.extend([
-        "--warm-up",
-        "0",
-        "--forwarder",
-        if lab.is_userspace() { "userspace" } else { "kernel" },
-    ]);
+    arguments.extend(["--warm-up", "0", "--placement", "scheduler", "--forwarder"]);
+    arguments.push(if lab.is_userspace() { "userspace" } else { "kernel" });
     let output = run(&arguments);
     assert!(output.status.success(), "{}", describe(&output));
     let (sent, read) = counters();
@@ -398,7 +394,8 @@ fn wrong_bench() {
     assert!(no_script.contains("/nonexistent/peer.sh is no program that can be run"), "{no_script}");
     let alone = said(&["bench", "--scenarios", "udp-64-at-kernel70"], 2);
     assert!(alone.contains("is a share of what `ndr-64` gives"), "{alone}");
-    assert!(said(&["bench", "--cpus", "0-x"], 2).contains("no list of processors"));
+    assert!(said(&["bench", "--cpus", "0-x"], 2).contains("`x` is no processor"));
+    assert!(said(&["bench", "--placement", "0,x"], 2).contains("`0,x` is no placement"));
     let unknown = ["bench", "--modes", "userspace:nosuch", "--scenarios", "latency-idle", "--rounds", "1"];
     assert!(said(&unknown, 2).contains("the mode userspace:nosuch cannot be measured here"));
     let output =
