@@ -82,6 +82,9 @@ pub(crate) struct Args {
     /// own (on two, the router on the receiver's), scheduler leaves it to the scheduler, and 0,1,2 says which.
     #[arg(long, value_name = "PLACES", default_value = "pinned", value_parser = placement)]
     placement: Places,
+    /// The hosts' TCP congestion control, cubic for one. Without it the machine's, which is recorded in any case.
+    #[arg(long, value_name = "NAME")]
+    congestion: Option<String>,
     /// Decides the order of the samples and the resampling; recorded with the results.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
@@ -133,6 +136,8 @@ pub(crate) struct AgentArgs {
     #[arg(long)]
     placement: Placement,
     #[arg(long)]
+    congestion: Option<String>,
+    #[arg(long)]
     traffic: TrafficChoice,
 }
 
@@ -169,6 +174,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         warm_up_seconds,
         seed: args.seed.unwrap_or_else(seed_of_now),
         traffic: args.traffic,
+        congestion: args.congestion,
     };
     if let Err(error) = plan.validate() {
         clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")).exit();
@@ -339,6 +345,7 @@ pub(crate) fn run_agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
         seconds: args.seconds,
         warm_up_seconds: args.warm_up,
         traffic: args.traffic,
+        congestion: args.congestion,
         rate: args.rate,
     };
     let report = match agent::measure(&lab, &options) {

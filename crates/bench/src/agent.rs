@@ -44,6 +44,8 @@ pub struct AgentOptions {
     pub warm_up_seconds: u32,
     /// Who generates.
     pub traffic: TrafficChoice,
+    /// The hosts' TCP congestion control, where it is not to be the machine's.
+    pub congestion: Option<String>,
     /// Frames a second, where the scenario's rate is a share of another's result.
     pub rate: Option<f64>,
 }
@@ -181,6 +183,9 @@ pub fn measure(lab: &Lab, options: &AgentOptions) -> Result<AgentReport, AgentEr
         }
         Forwarder::Kernel | Forwarder::Userspace { .. } => None,
     };
+    if let Some(name) = &options.congestion {
+        routes::use_congestion_control(lab, name)?;
+    }
     let (targets, patience) = if scenario.routes > 0 {
         routes::load(lab, scenario.family, scenario.routes)?;
         (routes::destinations(scenario.family, scenario.routes), routes::IN_EFFECT_WITHIN)

@@ -114,6 +114,9 @@ pub fn agent_arguments(plan: &Plan, cell: &Cell, rate: Option<f64>) -> Vec<Strin
         "--placement".into(),
         plan.placement_of(&cell.scenario).to_string(),
     ];
+    if let Some(congestion) = &plan.congestion {
+        arguments.extend(["--congestion".into(), congestion.clone()]);
+    }
     if let Some(rate) = rate {
         arguments.extend(["--rate".into(), rate.to_string()]);
     }

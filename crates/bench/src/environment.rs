@@ -68,6 +68,8 @@ pub struct Environment {
     pub cpu_placement: String,
     /// The same as it was asked for: `scheduler`, or the processors of client, server and router.
     pub placement: Placement,
+    /// The hosts' TCP congestion control, where it was not the machine's, which is among the sysctls.
+    pub congestion: Option<String>,
     /// Offloads of the hosts' links, summed up; [`Self::labs`] has all of them.
     pub offloads: String,
     /// What the labs were, by mode.
@@ -121,6 +123,7 @@ impl Environment {
             generators: BTreeMap::new(),
             cpu_placement: "no lab has been looked at".into(),
             placement: plan.placement,
+            congestion: plan.congestion.clone(),
             offloads: "no lab has been looked at".into(),
             labs: BTreeMap::new(),
             no_loss_method: no_loss_method(plan),
@@ -198,6 +201,14 @@ fn placement(placement: Placement, labs: &BTreeMap<String, Setting>) -> String {
     match &lists[..] {
         [same] => format!("{same}, placed by the scheduler in every mode"),
         _ => format!("NOT the same in every mode: {}", lists.join("; ")),
+    }
+}
+
+impl Environment {
+    /// The hosts' TCP congestion control: as asked for, or the machine's.
+    pub fn congestion_control(&self) -> Option<&str> {
+        let of_machine = || self.sysctls.get("net.ipv4.tcp_congestion_control").map(String::as_str);
+        self.congestion.as_deref().or_else(of_machine)
     }
 }
 

@@ -117,6 +117,8 @@ pub struct Plan {
     pub traffic: TrafficChoice,
     /// Where things run.
     pub placement: Placement,
+    /// The hosts' TCP congestion control, where it is not to be the machine's.
+    pub congestion: Option<String>,
 }
 
 /// One measurement: this scenario in this mode, once.
@@ -223,6 +225,7 @@ mod tests {
             seed,
             traffic: TrafficChoice::Auto,
             placement: crate::place::Placement::Scheduler,
+            congestion: None,
         }
     }
 

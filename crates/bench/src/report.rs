@@ -258,6 +258,7 @@ pub(crate) mod tests {
             seed: 4,
             traffic: TrafficChoice::Auto,
             placement: crate::place::Placement::Scheduler,
+            congestion: None,
         };
         let mut outcome = Outcome::default();
         for (n, cell) in plan.schedule().into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Many routes in the router, and traffic whose destinations are among them.
+//! Many routes in the router, traffic whose destinations are among them, and what the hosts' routes say of TCP.
 //!
 //! They are loaded as a user would load them, by `ip -batch` in the router's namespace, in every mode. All lead to the server's
 //! host, which takes every address of theirs for its own.
@@ -58,6 +58,21 @@ pub(crate) fn load(lab: &Lab, family: Family, routes: u32) -> Result<(), AgentEr
         let _ = writeln!(batch, "route add {network}/{length} via {gateway}");
     }
     lab.router.run(|| run_ip(&[ip, "-batch", "-"], &batch))
+}
+
+/// Has all TCP of both hosts use that congestion control: as an attribute of their default routes, for a namespace's sysctl takes
+/// only those that the machine allows to everybody (tcp_allowed_congestion_control).
+pub(crate) fn use_congestion_control(lab: &Lab, name: &str) -> Result<(), AgentError> {
+    for host in [&lab.client, &lab.server] {
+        let port = lab.port_towards(host)?;
+        for (ip, family) in [("-4", Family::V4), ("-6", Family::V6)] {
+            let Some((gateway, _)) = port.address(family) else { continue };
+            let gateway = gateway.to_string();
+            let words = [ip, "route", "replace", "default", "via", &gateway, "congctl", name];
+            host.run(|| run_ip(&words, ""))?;
+        }
+    }
+    Ok(())
 }
 
 fn run_ip(arguments: &[&str], input: &str) -> Result<(), AgentError> {

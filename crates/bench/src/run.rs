@@ -190,6 +190,7 @@ mod tests {
             seed: 1,
             traffic: TrafficChoice::Auto,
             placement: crate::place::Placement::Scheduler,
+            congestion: None,
         }
     }
 

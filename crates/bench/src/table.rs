@@ -109,6 +109,11 @@ impl Report {
             ),
             format!("{}; {}", environment.offloads, environment.cpu_placement),
         ];
+        if let (Some(name), true) =
+            (environment.congestion_control(), self.results.iter().any(|row| row.metric == "throughput"))
+        {
+            notes.push(format!("the hosts' TCP congestion control is {name}"));
+        }
         if rounds as usize >= ROUNDS_FOR_A_VERDICT {
             notes.push("~ marks a ratio that is not told apart from 1".into());
         }

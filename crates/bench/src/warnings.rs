@@ -41,6 +41,13 @@ pub(crate) fn warnings(
             "the machine was busy before the run began: stop what else runs, or expect wide intervals".into(),
         );
     }
+    if environment.congestion_control() == Some("bbr") && results.iter().any(|row| row.metric == "throughput")
+    {
+        warnings.push(
+            "the hosts' TCP is bbr, which paces by timers that cost as much as forwarding: compare with --congestion cubic"
+                .into(),
+        );
+    }
     if (plan.rounds as usize) < ROUNDS_FOR_A_VERDICT {
         warnings.push(format!(
             "fewer than {ROUNDS_FOR_A_VERDICT} rounds: intervals are too narrow to tell modes apart; use --rounds {ROUNDS_FOR_A_VERDICT} or more"
