@@ -14,8 +14,8 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use etherparse::PacketBuilder;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nsrouter_router::{
-    Action, Config, Event, Hop, NeighConfig, Neighbours, NextHop, Origin, Originate, Placement, PortConfig,
-    Route, RouteKind, RouteTable, Router, Settings, Tables, Time, Verdict,
+    Action, Config, Event, Hop, Limits, NeighConfig, Neighbours, NextHop, Origin, Originate, Placement,
+    PortConfig, Route, RouteKind, RouteTable, Router, Settings, Tables, Time, Verdict,
 };
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::{Frame, PortId};
@@ -110,7 +110,7 @@ fn bursts(
     mut renew: impl FnMut(usize, &mut [u8]),
 ) {
     group.throughput(Throughput::Elements(BURST as u64));
-    let mut router = Router::new(0, Config { ports: 2, seed: 7 });
+    let mut router = Router::new(0, Config { ports: 2, seed: 7 }, Limits::new(7));
     let mut buffers: Vec<Vec<u8>> = (0..BURST)
         .map(|_| {
             let mut buffer = vec![0; HEADROOM];

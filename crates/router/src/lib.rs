@@ -40,6 +40,7 @@ pub use config::{Advertise, FlowHash, Hop, PortConfig, Route, RouteKind, Setting
 pub use counters::{Counters, PortCounters};
 pub use declared::{Origin, Placement};
 pub use drop::{DropReason, IcmpAnswer};
+pub use limit::Limits;
 pub use neigh::{Action, NeighConfig, NeighbourEntry, NeighbourMap, Neighbours};
 pub use nsrouter_wire::eth::MacAddr;
 pub use pipeline::Router;

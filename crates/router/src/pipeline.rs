@@ -16,18 +16,17 @@ use nsrouter_wire::segment;
 use crate::advertise::Schedule;
 use crate::counters::Counters;
 use crate::drop::{DropReason, IcmpAnswer};
-use crate::limit::{Limits, RedirectLimits};
+use crate::limit::Limits;
 use crate::options::{self, Options};
 use crate::rewrite::{self, L3};
 use crate::tables::{Port, Tables, Target, Way};
 use crate::types::{Config, NextHop, Originate, Time, Verdict};
 
-/// One worker's router: its counters, rate limiters and identifications. Tables and time are passed in.
+/// One worker's router: its counters and identifications, and the limits that it shares. Tables and time are passed in.
 #[derive(Debug)]
 pub struct Router {
     pub(crate) counters: Counters,
     pub(crate) limits: Limits,
-    pub(crate) redirect_limits: RedirectLimits,
     pub(crate) schedule: Schedule,
     /// Where a super-frame's segment is built that must be fragmented.
     pub(crate) scratch: Box<[u8]>,
@@ -56,13 +55,12 @@ pub(crate) struct Context<'a> {
 }
 
 impl Router {
-    /// A router for worker number `worker`.
-    pub fn new(worker: u16, config: Config) -> Self {
+    /// A router for worker number `worker`, the only one or one of several that share `limits`.
+    pub fn new(worker: u16, config: Config, limits: Limits) -> Self {
         let seed = config.seed ^ u64::from(worker) << 48;
         Router {
             counters: Counters::new(config.ports),
-            limits: Limits::new(seed),
-            redirect_limits: RedirectLimits::new(seed),
+            limits,
             schedule: Schedule::new(worker, seed),
             scratch: vec![0; L3 + ipv4::MAX_BYTES].into(),
             identification: u16::try_from(seed & 0xffff).unwrap_or(0),

@@ -46,7 +46,7 @@ impl Router {
         if !tables.settings().redirects
             || !is_neighbour
             || !icmp_error::may_answer4(packet, &header, context)
-            || !self.redirect_limits.allow(u128::from(header.source().to_ipv6_mapped()), context.now.mono_ns)
+            || !self.limits.allow_redirect4(u128::from(header.source().to_ipv6_mapped()), context.now.mono_ns)
         {
             return;
         }

@@ -109,7 +109,7 @@ impl Bench {
             .collect();
         let map = NeighbourMap::new(1, &known);
         Bench {
-            router: Router::new(0, Config { ports: ports.len(), seed: 7 }),
+            router: Router::new(0, Config { ports: ports.len(), seed: 7 }, Limits::new(7)),
             tables: tables.with_neighbours(std::sync::Arc::new(map)),
             out: Outbox::default(),
             now: Time::default(),

@@ -4,8 +4,8 @@
 use allocation_counter::measure;
 use etherparse::{IcmpEchoHeader, Icmpv4Type, PacketBuilder};
 use nsrouter_router::{
-    Config, Event, Hop, NeighConfig, Neighbours, NextHop, Origin, Originate, Placement, PortConfig, Route,
-    RouteKind, RouteTable, Router, Settings, Tables, Time, Verdict,
+    Config, Event, Hop, Limits, NeighConfig, Neighbours, NextHop, Origin, Originate, Placement, PortConfig,
+    Route, RouteKind, RouteTable, Router, Settings, Tables, Time, Verdict,
 };
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::{Frame, PortId};
@@ -129,7 +129,7 @@ fn no_frame_makes_the_router_allocate() {
         ("ARP request", arp_request(), is_reply),
     ];
     let tables = tables();
-    let mut router = Router::new(0, Config { ports: 2, seed: 7 });
+    let mut router = Router::new(0, Config { ports: 2, seed: 7 }, Limits::new(7));
     let mut sink = Sink { buffer: vec![0; 2048], sent: 0, held: 0, reported: 0 };
     for (what, bytes, expected) in &cases {
         let mut buffer = vec![0; HEADROOM + bytes.len()];

@@ -17,7 +17,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use nsrouter_rings::guard::Guard;
 use nsrouter_rings::port::{Receive, Transmit};
-use nsrouter_router::{Counters, DropReason, NeighConfig, Route, Settings, Tables, TablesError, Time};
+use nsrouter_router::{
+    Counters, DropReason, Limits, NeighConfig, Route, Settings, Tables, TablesError, Time,
+};
 use nsrouter_wire::frame::PortId;
 
 use crate::Port;
@@ -271,6 +273,7 @@ impl Userspace {
         let mut bells = vec![control_bell.clone()];
         let mut started = Vec::new();
         let mut handles = Vec::new();
+        let limits = Limits::new(worker::seed());
         for number in 0..workers {
             let bell = Bell::new().map_err(UserspaceError::Bell)?;
             bells.push(bell.clone());
@@ -285,6 +288,7 @@ impl Userspace {
                 spin: config.spin,
                 cpu: cpu_of(&config.cpus, number),
                 nice: config.nice,
+                limits: limits.clone(),
                 shared: Arc::clone(&shared),
                 bell,
                 events: event_tx.clone(),

@@ -1,7 +1,7 @@
 //! The hot loop: bursts in, the router's verdicts, bursts out.
 //!
 //! A round takes the commands, then the current tables, reads the clock once, and forwards one burst of every
-//! port. It makes no allocation, takes no lock and does not wait on anybody. Only a worker that finds
+//! port. It makes no allocation, takes no lock but that of an ICMP error's limit, and does not wait on anybody. Only a worker that finds
 //! nothing to do publishes its counters and sleeps, on all its descriptors at once.
 
 use std::hash::{BuildHasher, RandomState};
@@ -19,7 +19,7 @@ use nix::sys::prctl::set_timerslack;
 use nix::unistd::Pid;
 use nsrouter_rings::port::{BURST_FRAMES, Burst, Receive, Transmit};
 use nsrouter_router::{
-    Config as RouterConfig, Counters, DropReason, Event, NextHop, Router, Tables, Time, Verdict,
+    Config as RouterConfig, Counters, DropReason, Event, Limits, NextHop, Router, Tables, Time, Verdict,
 };
 use nsrouter_wire::frame::{Frame, PortId};
 use nsrouter_wire::offload::Offload;
@@ -76,6 +76,8 @@ pub(crate) struct WorkerParts {
     pub(crate) cpu: Option<usize>,
     /// Its nice value, where it is not the process's.
     pub(crate) nice: Option<i32>,
+    /// The limits of ICMP errors, which all workers share.
+    pub(crate) limits: Limits,
     pub(crate) shared: Arc<Shared>,
     pub(crate) bell: Bell,
     pub(crate) events: Sender<Event>,
@@ -151,7 +153,7 @@ impl Worker {
             number: parts.number,
             inlets,
             path: Path {
-                router: Router::new(number, RouterConfig { ports: links.len(), seed: seed() }),
+                router: Router::new(number, RouterConfig { ports: links.len(), seed: seed() }, parts.limits),
                 egress: Egress::new(links, parts.host_transmit),
                 hold: HoldPool::new(),
                 outbox: Outbox::new(frame_bytes, parts.events, parts.control.clone()),
@@ -426,7 +428,7 @@ fn keep(hold: &mut HoldPool, frame: &Frame<'_>, next_hop: NextHop, counters: &mu
 }
 
 /// Something that nobody outside can guess, from the standard library's own hash seeds.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     RandomState::new().hash_one(0)
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use nsrouter_router::{
-    Action, Advertise, Config, DropReason, Event, FlowHash, Hop, NeighConfig, Neighbours, NextHop, Originate,
-    PortConfig, Route, RouteKind, Router, Seen, Settings, Tables, Time, Verdict,
+    Action, Advertise, Config, DropReason, Event, FlowHash, Hop, Limits, NeighConfig, Neighbours, NextHop,
+    Originate, PortConfig, Route, RouteKind, Router, Seen, Settings, Tables, Time, Verdict,
 };
 use nsrouter_wire::checksum::Sum;
 use nsrouter_wire::eth::MacAddr;
@@ -222,7 +222,7 @@ impl Lab {
         .flatten()
         .collect();
         let mut lab = Lab {
-            router: Router::new(0, Config { ports: ports.len(), seed: 1 }),
+            router: Router::new(0, Config { ports: ports.len(), seed: 1 }, Limits::new(1)),
             tables: Tables::new(&ports, &routes, settings).ok()?,
             neighbours: Neighbours::new(NeighConfig { max_entries: 32, ..NeighConfig::default() }),
             actions: Vec::new(),
