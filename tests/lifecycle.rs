@@ -324,11 +324,24 @@ fn chain(_: &Lab) {
 }
 
 fn wrong_usage(_: &Lab) {
+    let before = traces();
     for (arguments, code, words) in [
         (&["--mode", "magic"][..], 2, "magic"),
         (&["--mode", "kernel", "--for", "soon"], 2, "soon"),
         (&["--mode", "kernel", "--name", "a/b"], 2, "a/b"),
         (&["--private"], 2, "--mode"),
+        (&["--mode", "userspace", "--spin", "abc"], 2, "never, always, adaptive"),
+        (&["--mode", "userspace", "--backend", "magic"], 2, "auto, packet, tap, xdp"),
+        (&["--mode", "userspace", "--workers", "0"], 2, "1..=64"),
+        (&["--mode", "userspace", "--cpus", "4095"], 2, "--cpus can name"),
+        (&["--mode", "userspace", "--nice", "99"], 2, "-20..=19"),
+        (&["--mode", "userspace", "--set", "magic=1"], 2, "no setting `magic`"),
+        (&["--mode", "userspace", "--topology", "Cargo.toml"], 2, "unknown field"),
+        (&["--mode", "userspace", "--", "no-such-program"], 2, "no program called `no-such-program`"),
+        (&["--mode", "kernel", "--spin", "5us"], 2, "userspace"),
+        (&["--mode", "kernel", "--nice", "1"], 2, "userspace"),
+        (&["--mode", "kernel", "--backend", "tap"], 2, "--mode userspace"),
+        (&["--mode", "kernel", "--set", "redirects=off"], 2, "sysctl"),
         (&["status"], 1, "no lab is running"),
         (&["exec", "t1", "--", "true"], 1, "no lab is running"),
         (&["status", "--name", "nobody"], 1, "nobody"),
@@ -336,7 +349,9 @@ fn wrong_usage(_: &Lab) {
         let said = error_of(arguments, code);
         assert!(said.contains(words), "{arguments:?}: {said}");
         assert!(!said.contains("panicked") && !said.contains("Os {"), "{arguments:?}: {said}");
+        assert!(said.matches(words).count() == 1 || arguments.len() < 4, "{arguments:?}: {said}");
     }
+    assert_eq!(traces(), before);
 }
 
 /// As `nobody`, with the binary where everybody may read it. Without root nsrouter makes itself a private lab.

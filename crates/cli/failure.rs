@@ -19,9 +19,22 @@ pub(crate) struct Cannot {
     pub(crate) hint: String,
 }
 
+/// The error and what caused it, each said once: some errors quote their cause themselves.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.is_empty() {
+            said = cause;
+        } else if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
+}
+
 /// Prints the error and says with which code to exit.
 pub(crate) fn explain(error: &anyhow::Error) -> ExitCode {
-    eprintln!("nsrouter: {error:#}");
+    eprintln!("nsrouter: {}", sentence(error));
     let lab = error.downcast_ref::<nsrouter_lab::Error>();
     let cannot = error.downcast_ref::<Cannot>();
     let hint = lab.and_then(nsrouter_lab::Error::hint).or_else(|| cannot.map(|cannot| cannot.hint.clone()));
@@ -35,4 +48,20 @@ pub(crate) fn explain(error: &anyhow::Error) -> ExitCode {
         _ => FAILED,
     };
     ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = || io::Error::other("no luck");
+        let quoting = nsrouter_rings::xdp::OpenError::Socket(cause());
+        assert_eq!(sentence(&anyhow::Error::new(quoting)).matches("no luck").count(), 1);
+        let silent = anyhow::Error::new(cause()).context("cannot try");
+        assert_eq!(sentence(&silent), "cannot try: no luck");
+    }
 }

@@ -1,7 +1,7 @@
 //! `nsrouter --mode ...`: builds the lab, forwards, and takes everything down again.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
@@ -78,8 +78,9 @@ pub(crate) struct Args {
     pub(crate) set: Vec<Setting>,
     /// How long an idle worker of the userspace router looks for frames before it sleeps: `never`, `always`, a time
     /// like 50us, or `adaptive`: it naps while frames come in quick succession, and looks for a moment when they come rarely.
-    #[arg(long, value_name = "SPIN", default_value = "adaptive", value_parser = parse_spin, requires = "mode")]
-    spin: Spin,
+    /// [default: adaptive]
+    #[arg(long, value_name = "SPIN", value_parser = parse_spin, requires = "mode")]
+    spin: Option<Spin>,
     /// How many threads of the userspace router forward; flows are spread over them. [default: 1, or one for each of
     /// --cpus]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), requires = "mode")]
@@ -105,7 +106,9 @@ fn parse_spin(text: &str) -> Result<Spin, String> {
         "never" => Ok(Spin::Never),
         "always" => Ok(Spin::Always),
         "adaptive" => Ok(Spin::Adaptive),
-        time => humantime::parse_duration(time).map(Spin::For).map_err(|error| error.to_string()),
+        time => humantime::parse_duration(time)
+            .map(Spin::For)
+            .map_err(|_| "write never, always, adaptive or a time like 50us".to_owned()),
     }
 }
 
@@ -150,7 +153,10 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     let threads = threads(args, mode)?;
     let choice = match mode {
         Mode::Kernel if args.backend != Backend::Auto => {
-            return Err(Error::Usage("--backend is for the userspace router".to_owned()).into());
+            return Err(Error::Usage(
+                "--backend is for the userspace router; leave it out, or say --mode userspace".to_owned(),
+            )
+            .into());
         }
         Mode::Kernel => Choice { backend: args.backend, why: None },
         Mode::Userspace => backend::choose(args.backend)?,
@@ -220,16 +226,17 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
 /// The forwarding threads that are asked for.
 fn threads(args: &Args, mode: Mode) -> anyhow::Result<Threads> {
     let cpus = args.cpus.as_ref().map(|cpus::List(cpus)| cpus.clone()).unwrap_or_default();
-    if mode == Mode::Kernel && (args.workers.is_some() || !cpus.is_empty() || args.nice.is_some()) {
+    let of_threads = args.workers.is_some() || !cpus.is_empty() || args.nice.is_some() || args.spin.is_some();
+    if mode == Mode::Kernel && of_threads {
         return Err(Error::Usage(
-            "--workers, --cpus and --nice are for the userspace router; the kernel forwards in its senders' context"
+            "--workers, --cpus, --nice and --spin are for the userspace router; the kernel has no threads for forwarding"
                 .to_owned(),
         )
         .into());
     }
     cpus::check(&cpus)?;
     let workers = args.workers.map_or(cpus.len().max(1), usize::from);
-    Ok(Threads { workers, cpus, nice: args.nice, spin: args.spin })
+    Ok(Threads { workers, cpus, nice: args.nice, spin: args.spin.unwrap_or_default() })
 }
 
 fn read_topology(file: &Path) -> anyhow::Result<Topology> {
@@ -338,9 +345,15 @@ fn start_command(args: &Args) -> anyhow::Result<Option<Child>> {
         .env("PATH", path)
         .env(status::LAB_VARIABLE, &args.name)
         .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("cannot run {}", Path::new(program).display()))?;
-    Ok(Some(child))
+        .spawn();
+    match child {
+        Ok(child) => Ok(Some(child)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let program = Path::new(program).display();
+            Err(Error::Usage(format!("there is no program called `{program}`")).into())
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot run {}", Path::new(program).display())),
+    }
 }
 
 fn path_with_us_first() -> anyhow::Result<OsString> {

@@ -232,7 +232,16 @@ impl Topology {
     /// # Errors
     /// A sentence that names the line or the thing at fault.
     pub fn from_toml(text: &str) -> Result<Self, Invalid> {
-        let topology: Self = toml::from_str(text).map_err(|error| Invalid(error.to_string()))?;
+        let topology: Self = toml::from_str(text).map_err(|error| {
+            let line = error
+                .span()
+                .and_then(|span| text.get(..span.start))
+                .unwrap_or_default()
+                .matches('\n')
+                .count()
+                + 1;
+            Invalid(format!("line {line}: {}", error.message().replace('\n', " ")))
+        })?;
         topology.validate()?;
         Ok(topology)
     }
