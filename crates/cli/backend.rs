@@ -47,6 +47,17 @@ impl Backend {
     }
 }
 
+impl Backend {
+    /// The nice value that its workers have where none is asked for. Many small packets are lost where a worker waits its turn
+    /// behind the programs that receive them; super-frames come in larger bursts, and faster, where it does.
+    pub(crate) fn nice(self) -> Option<i32> {
+        match self {
+            Backend::Xdp => Some(-20),
+            Backend::Auto | Backend::Packet | Backend::Tap => None,
+        }
+    }
+}
+
 /// `lo` in every new network namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
 const LO: u32 = 1;
 

@@ -89,7 +89,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LIST", value_parser = cpus::parse, requires = "mode")]
     cpus: Option<cpus::List>,
     /// The nice value of these threads, -20 to 19. Below 0 they go before the programs that share their processor: shorter
-    /// queues in the router, and less throughput.
+    /// queues in the router, and less throughput of TCP. [default: -20 with xdp, else none]
     #[arg(long, value_name = "NICE", allow_negative_numbers = true, requires = "mode",
           value_parser = clap::value_parser!(i32).range(-20..=19))]
     nice: Option<i32>,
@@ -191,6 +191,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     for replaced in lab.replaced().iter().filter(|_| !quiet) {
         println!("{}", clean::describe(replaced));
     }
+    let threads = Threads { nice: threads.nice.or(choice.backend.nice()), ..threads };
     let engine = forwarder::start(&mut lab, mode, choice.backend, taps, &args.set, &threads)?;
     let socket = status::socket_of(&lab.dir());
     let end = runtime.block_on(async {

@@ -53,7 +53,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { entries: 4096, in_flight: 1024, send_buffer_bytes: 8 << 20 }
+        Settings { entries: 8192, in_flight: 1024, send_buffer_bytes: 8 << 20 }
     }
 }
 
