@@ -154,7 +154,7 @@ fn exit_codes(_: &Lab) {
     }
     let output = run(&["--mode", "kernel", "--", "nsrouter", "exec", "t1", "--", "sh", "-c", "exit 5"]);
     assert_eq!(output.status.code(), Some(5), "{}", describe(&output));
-    let said = error_of(&["--mode", "kernel", "--", "no-such-program"], 1);
+    let said = error_of(&["--mode", "kernel", "--", "no-such-program"], 2);
     assert!(said.contains("no-such-program"), "{said}");
     let said = error_of(&["--mode", "kernel", "--", "nsrouter", "exec", "t9", "--", "true"], 2);
     assert!(said.contains("t9") && said.contains("t1, t2, router"), "{said}");
