@@ -131,12 +131,14 @@ fn no_frame_makes_the_router_allocate() {
     let tables = tables();
     let mut router = Router::new(0, Config { ports: 2, seed: 7 }, Limits::new(7));
     let mut sink = Sink { buffer: vec![0; 2048], sent: 0, held: 0, reported: 0 };
+    let mut mono_ns = 0;
     for (what, bytes, expected) in &cases {
         let mut buffer = vec![0; HEADROOM + bytes.len()];
         for turn in 0..100u64 {
             buffer[HEADROOM..].copy_from_slice(bytes);
             // Ten seconds from one to the next: no limit holds an answer back.
-            let now = Time { mono_ns: turn * 10_000_000_000, utc_ms: 0 };
+            mono_ns += 10_000_000_000;
+            let now = Time { mono_ns, utc_ms: 0 };
             let mut frame =
                 Frame::new(&mut buffer, HEADROOM, bytes.len(), PortId(0), Offload::default()).unwrap();
             let mut verdict = Verdict::Consumed;
