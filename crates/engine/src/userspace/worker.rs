@@ -1,8 +1,8 @@
 //! The hot loop: bursts in, the router's verdicts, bursts out.
 //!
 //! A round takes the commands, then the current tables, reads the clock once, and forwards one burst of every
-//! port. It makes no allocation, takes no lock but that of an ICMP error's limit, and does not wait on anybody. Only a worker that finds
-//! nothing to do publishes its counters and sleeps, on all its descriptors at once.
+//! port. It makes no allocation, takes no lock but that of an ICMP error's limit, and does not wait on anybody. Only
+//! a worker that finds nothing to do publishes its counters and sleeps, on all its descriptors at once.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 
 use arrayvec::ArrayVec;
 use crossbeam_channel::{Receiver, Sender};
@@ -29,7 +30,7 @@ use crate::Port;
 use crate::userspace::egress::Egress;
 use crate::userspace::hold::HoldPool;
 use crate::userspace::originate::{Destination, Outbox};
-use crate::userspace::spin::{NAP, Pause, Spin, Spinner};
+use crate::userspace::spin::{Pause, Spin, Spinner};
 use crate::userspace::wake::Bell;
 use crate::userspace::{Halves, Shared};
 
@@ -185,7 +186,7 @@ impl Worker {
         }
         // The last word may wait for a reader.
         while !self.publish() {
-            std::thread::yield_now();
+            thread::yield_now();
         }
         self.shared.worker_ended(self.number);
     }
@@ -207,7 +208,7 @@ impl Worker {
     }
 
     fn forward(&mut self) {
-        let mut spinner = Spinner::new(self.spin);
+        let mut spinner = Spinner::new(self.spin, self.nice.is_some_and(|nice| nice < 0));
         while !self.shared.stop.load(Ordering::Acquire) {
             let now = self.shared.clock.now();
             if self.round(now) {
@@ -219,10 +220,14 @@ impl Worker {
             }
             match spinner.idle(now.mono_ns) {
                 Pause::Look => std::hint::spin_loop(),
-                Pause::Nap => {
-                    std::thread::sleep(NAP);
-                    // Nobody tells what came meanwhile.
-                    self.inlets.iter_mut().for_each(|inlet| inlet.signalled = true);
+                Pause::GiveWay => {
+                    thread::yield_now();
+                    spinner.gave_way(self.shared.clock.now().mono_ns.saturating_sub(now.mono_ns));
+                    self.look_everywhere();
+                }
+                Pause::Nap(time) => {
+                    thread::sleep(time);
+                    self.look_everywhere();
                 }
                 // Whoever sleeps has published: what is read of it meanwhile has to be exact.
                 Pause::Sleep => {
@@ -232,6 +237,11 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Nobody tells what came to a worker that did not sleep.
+    fn look_everywhere(&mut self) {
+        self.inlets.iter_mut().for_each(|inlet| inlet.signalled = true);
     }
 
     /// One round over all ports; false when there was nothing to do.
