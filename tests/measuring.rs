@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         trial("bench_measures_with_the_builtin_generator".into(), &[], || bench("builtin")),
         trial("bench_measures_with_iperf3".into(), &["iperf3"], || bench("iperf3")),
         trial("bench_measures_with_iperf".into(), &["iperf"], || bench("iperf")),
+        trial("bench_pings".into(), &["ping"], pings),
         trial("bench_runs_any_forwarder".into(), &[], any_forwarder),
         trial("bench_loads_routes".into(), &["ip"], routes),
         trial("bench_finds_the_highest_rate_without_loss".into(), &[], no_loss),
@@ -108,6 +109,22 @@ fn doctor() {
 fn against_the_schema(report: &Value) -> Vec<String> {
     let schema = include_str!("../crates/bench/results.schema.json");
     schema::violations(&serde_json::from_str(schema).unwrap(), report, "")
+}
+
+/// The ping program measures; of five round trips there are no percentiles.
+fn pings() {
+    let modes = "kernel,userspace:packet";
+    let (output, report) = measured(&["--scenarios", "ping,ping-v6", "--modes", modes]);
+    assert!(output.status.success(), "{}", describe(&output));
+    for scenario in ["ping", "ping-v6"] {
+        for mode in modes.split(',') {
+            let of = |metric| median(&report, scenario, metric, mode);
+            assert!(0.0 < of("latency_p50") && of("latency_p50") <= of("latency_max"), "{scenario} {mode}");
+            assert_eq!((of("round_trips"), of("loss")), (5.0, 0.0), "{scenario} {mode}");
+        }
+    }
+    let results = report["results"].as_array().unwrap();
+    assert!(!results.iter().any(|row| row["metric"] == "latency_p99"), "{results:?}");
 }
 
 fn bench(traffic: &str) {

@@ -21,7 +21,9 @@ use nsrouter_bench::plan::{Forwarder, Mode, Plan, Scenario, Scenarios};
 use nsrouter_bench::report::Report;
 use nsrouter_bench::run::{self, Event, Outcome, Refusal};
 use nsrouter_bench::speed;
-use nsrouter_bench::traffic::{Generator, GeneratorError, Iperf3Error, IperfError, TrafficChoice};
+use nsrouter_bench::traffic::{
+    Generator, GeneratorError, Iperf3Error, IperfError, ProgramError, TrafficChoice,
+};
 use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::{NodeState, PortInfo, State};
 use nsrouter_lab::{Error, NETNS_DIR, Role};
@@ -50,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     modes: Option<Vec<Mode>>,
     /// What is sent: tcp-N, tcp-N-reverse, tcp-bidir, udp-SIZE (frame with FCS), udp-imix, udp-SIZE-at-RATE (frames a second,
-    /// or kernel70, own70: percent of the no-loss rate), ndr-SIZE (the highest rate without loss), latency-idle, latency-load,
+    /// or kernel70, own70: percent of the no-loss rate), ndr-SIZE (the highest rate without loss), ping (five a second), latency-idle (a thousand a second), latency-load,
     /// connections, each also with -v6, and then with -1k or -1m for that many routes. The sets quick, speed and full name
     /// several; speed prints a table of aims for every backend.
     #[arg(
@@ -185,8 +187,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let generator = Generator::choose(plan.traffic).map_err(|error| {
         let package = match &error {
-            GeneratorError::Iperf3(Iperf3Error::Missing) => "iperf3",
-            GeneratorError::Iperf(IperfError::Missing) => "iperf",
+            GeneratorError::Iperf3(Iperf3Error::Program(ProgramError::Missing { .. })) => "iperf3",
+            GeneratorError::Iperf(IperfError::Program(ProgramError::Missing { .. })) => "iperf",
             _ => return anyhow::Error::from(error),
         };
         let hint = format!("apt-get install {package}, or use --traffic builtin");

@@ -20,7 +20,7 @@ use crate::traffic::builtin::{self, Window};
 use crate::traffic::iperf::{self, IperfError};
 use crate::traffic::iperf3::{self, Iperf3Error};
 use crate::traffic::udp::{self, Flow};
-use crate::traffic::{EchoOptions, Generator, GeneratorError, Sample, TrafficChoice, echo};
+use crate::traffic::{EchoOptions, Generator, GeneratorError, PingError, Sample, TrafficChoice, echo};
 
 /// iperf3's own default, and nobody else's in a fresh lab.
 const PORT: u16 = 5201;
@@ -154,6 +154,9 @@ pub enum AgentError {
     /// iperf 2.
     #[error(transparent)]
     Iperf(#[from] IperfError),
+    /// ping.
+    #[error(transparent)]
+    Ping(#[from] PingError),
     /// The built-in generator's sockets.
     #[error("the built-in generator")]
     Generator(#[source] io::Error),
@@ -267,6 +270,10 @@ impl Measuring<'_> {
                 samples.extend(cost.samples());
                 Ok(report(samples, RAW))
             }
+            Load::Ping => {
+                let AgentOptions { seconds, warm_up_seconds, .. } = *self.options;
+                client.run(|| latency::ping(self.target, seconds, warm_up_seconds))
+            }
             Load::LatencyIdle => self.latency(|echoes| echoes()),
             Load::LatencyLoad => {
                 self.latency(|echoes| builtin::beside_bulk(client, server, self.target, echoes))
@@ -373,7 +380,7 @@ impl Measuring<'_> {
     }
 
     fn iperf3(&self, payload_bytes: u16) -> Result<Vec<Sample>, AgentError> {
-        let running = self.lab.server.run(|| Ok(iperf3::Server::start(PORT, READY_WITHIN)?))?;
+        let running = self.lab.server.run(|| Ok(iperf3::server(PORT, READY_WITHIN)?))?;
         let client_options = iperf3::ClientOptions {
             server: self.target,
             port: PORT,
@@ -391,7 +398,7 @@ impl Measuring<'_> {
         let Lab { client, server, .. } = self.lab;
         let AgentOptions { scenario, seconds, warm_up_seconds, .. } = *self.options;
         let is_udp = matches!(scenario.load, Load::Udp { .. });
-        let running = server.run(|| Ok(iperf::Server::start(self.target, is_udp, READY_WITHIN)?))?;
+        let running = server.run(|| Ok(iperf::server(self.target, is_udp, READY_WITHIN)?))?;
         let (sent, read) = (self.meter.read()?, udp::datagrams_read(server, scenario.family)?);
         let load = scenario.load;
         let mut samples =

@@ -180,7 +180,7 @@ fn placement(placement: Placement, labs: &BTreeMap<String, Setting>) -> String {
     if let Placement::Pinned { client, server, router } = placement {
         return format!(
             "sending host on processor {client}, receiving host on {server}, a userspace router's single worker or another \
-             forwarder on {router}, the kernel's forwarding wherever it is called, in every mode; in latency-idle all are placed by the scheduler"
+             forwarder on {router}, the kernel's forwarding wherever it is called, in every mode; in ping and latency-idle all are placed by the scheduler"
         );
     }
     let mut lists: Vec<String> = labs

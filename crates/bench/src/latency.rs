@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::agent::{AgentError, AgentReport};
 use crate::histogram::Histogram;
 use crate::stats::quantile;
+use crate::traffic::ping::{self, Pinged};
 use crate::traffic::{EchoOptions, Sample, echo};
 
 /// From one echo request to the next: long enough that the path is idle in between.
@@ -32,19 +33,37 @@ pub(crate) fn measure(target: IpAddr, seconds: u32, warm_up_seconds: u32) -> Res
     };
     let report = echo(target, &options).map_err(AgentError::Echo)?;
     let skipped = usize::try_from(warm_up).unwrap_or(usize::MAX);
-    let mut round_trips: Vec<f64> =
-        report.round_trips.iter().skip(skipped).map(Duration::as_secs_f64).collect();
+    let round_trips = report.round_trips.get(skipped..).unwrap_or_default();
+    evaluate(round_trips, report.sent, report.answered, "built-in echo".into())
+}
+
+/// Has the ping program measure round trips from the calling thread's namespace.
+pub(crate) fn ping(target: IpAddr, seconds: u32, warm_up_seconds: u32) -> Result<AgentReport, AgentError> {
+    let Pinged { program, sent, round_trips } = ping::ping(target, seconds, warm_up_seconds)?;
+    let answered = u32::try_from(round_trips.len()).unwrap_or(sent);
+    evaluate(&round_trips, sent, answered, program)
+}
+
+fn evaluate(
+    round_trips: &[Duration],
+    sent: u32,
+    answered: u32,
+    traffic: String,
+) -> Result<AgentReport, AgentError> {
+    let mut round_trips: Vec<f64> = round_trips.iter().map(Duration::as_secs_f64).collect();
     round_trips.sort_by(f64::total_cmp);
-    if round_trips.is_empty() || report.answered < report.sent / 2 {
-        return Err(AgentError::Lossy { sent: report.sent, answered: report.answered });
+    if round_trips.is_empty() || answered < sent / 2 {
+        return Err(AgentError::Lossy { sent, answered });
     }
+    // Of fifteen round trips there is no 99th percentile.
+    let is_told = |q: f64| q == 1.0 || (1.0 - q) * round_trips.len() as f64 >= 1.0;
     let of = |(name, q): &(&str, f64)| {
         Some(Sample::new(&format!("latency_{name}"), "s", quantile(&round_trips, *q)?))
     };
-    let mut samples: Vec<Sample> = QUANTILES.iter().filter_map(of).collect();
+    let mut samples: Vec<Sample> = QUANTILES.iter().filter(|(_, q)| is_told(*q)).filter_map(of).collect();
     samples.push(Sample::new("round_trips", "1", round_trips.len() as f64));
-    samples.push(Sample::new("loss", "1", 1.0 - f64::from(report.answered) / f64::from(report.sent)));
+    samples.push(Sample::new("loss", "1", 1.0 - f64::from(answered) / f64::from(sent)));
     let mut histogram = Histogram::default();
     round_trips.iter().for_each(|seconds| histogram.record(*seconds));
-    Ok(AgentReport { samples, traffic: "built-in echo".into(), round_trips: Some(histogram), setting: None })
+    Ok(AgentReport { samples, traffic, round_trips: Some(histogram), setting: None })
 }

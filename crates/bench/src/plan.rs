@@ -14,11 +14,11 @@ use crate::traffic::TrafficChoice;
 /// Scenarios that go by one name.
 const SETS: [(&str, &str); 3] = [
     ("quick", "tcp-1,udp-64,latency-idle"),
-    ("speed", "tcp-1,tcp-4,udp-64,ndr-64,udp-64-at-kernel70,udp-64-at-own70,latency-idle,latency-load"),
+    ("speed", "tcp-1,tcp-4,udp-64,ndr-64,udp-64-at-kernel70,udp-64-at-own70,ping,latency-idle,latency-load"),
     (
         "full",
         "tcp-1,tcp-4,tcp-1-reverse,tcp-bidir,tcp-1-v6,udp-64,udp-128,udp-256,udp-512,udp-1024,udp-1280,udp-1518,\
-         udp-imix,ndr-64,udp-64-at-kernel70,udp-64-at-own70,latency-idle,latency-load,latency-idle-v6,connections",
+         udp-imix,ndr-64,udp-64-at-kernel70,udp-64-at-own70,ping,latency-idle,latency-load,latency-idle-v6,connections",
     ),
 ];
 
@@ -51,7 +51,7 @@ pub enum PlanError {
     /// Not a scenario.
     #[error(
         "there is no scenario `{text}`; there are tcp-N, tcp-N-reverse, tcp-bidir, udp-SIZE, udp-SIZE-at-RATE, udp-imix, \
-         ndr-SIZE, latency-idle, latency-load and connections, each also with -v6 and then -1k or -1m (routes), and the \
+         ndr-SIZE, ping, latency-idle, latency-load and connections, each also with -v6 and then -1k or -1m (routes), and the \
          sets quick, speed and full"
     )]
     Scenario {
@@ -137,7 +137,7 @@ impl Plan {
     /// must be woken for each echo is what would be measured.
     pub fn placement_of(&self, scenario: &Scenario) -> Placement {
         match scenario.load {
-            Load::LatencyIdle => Placement::Scheduler,
+            Load::Ping | Load::LatencyIdle => Placement::Scheduler,
             Load::Tcp { .. }
             | Load::Udp { .. }
             | Load::Ndr { .. }

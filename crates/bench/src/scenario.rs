@@ -69,7 +69,9 @@ pub enum Load {
         /// How large the frames are.
         frames: Frames,
     },
-    /// Echo round trips one at a time, over an otherwise idle path.
+    /// The ping program, five requests a second over an otherwise idle path.
+    Ping,
+    /// Echo round trips of our own, a thousand a second, one at a time, over an otherwise idle path.
     LatencyIdle,
     /// The same beside one TCP bulk stream from t1 to t2.
     LatencyLoad,
@@ -174,6 +176,7 @@ impl fmt::Display for Scenario {
                 }
             }
             Load::Ndr { frames } => write!(f, "ndr-{frames}")?,
+            Load::Ping => f.write_str("ping")?,
             Load::LatencyIdle => f.write_str("latency-idle")?,
             Load::LatencyLoad => f.write_str("latency-load")?,
             Load::Connections => f.write_str("connections")?,
@@ -206,6 +209,7 @@ impl FromStr for Scenario {
             Load::Ndr { frames: frames(size).ok_or_else(unknown)? }
         } else {
             match name {
+                "ping" => Load::Ping,
                 "latency-idle" => Load::LatencyIdle,
                 "latency-load" => Load::LatencyLoad,
                 "connections" => Load::Connections,
@@ -270,6 +274,8 @@ mod tests {
             "udp-imix-at-own70-1m",
             "ndr-64",
             "ndr-imix-v6-1k",
+            "ping",
+            "ping-v6",
             "latency-idle",
             "tcp-1-v6",
             "tcp-bidir-v6-1m",

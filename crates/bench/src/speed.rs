@@ -52,13 +52,15 @@ const fn loss(measure: &'static str, scenario: &'static str) -> Aim {
     }
 }
 
-const AIMS: [Aim; 9] = [
+const AIMS: [Aim; 11] = [
     ratio("TCP, 1 stream", "tcp-1", "throughput", 0.8, 1.0),
     ratio("TCP, 4 streams", "tcp-4", "throughput", 0.5, 0.7),
     // To the receiving host: what its program has time for is not the router's doing.
     ratio("64-byte UDP delivered", "udp-64", "forwarded", 1.4, 2.0),
     loss("loss at 70% of the kernel's no-loss rate", "udp-64-at-kernel70"),
     loss("loss at 70% of its own no-loss rate", "udp-64-at-own70"),
+    Aim { spinning: Some(true), ..ratio("ping, spinning", "ping", "latency_p50", 1.5, 1.0) },
+    Aim { spinning: Some(false), ..ratio("ping, default", "ping", "latency_p50", 4.0, 2.0) },
     Aim { spinning: Some(true), ..ratio("round trip, spinning", "latency-idle", "latency_p50", 1.5, 1.0) },
     Aim { spinning: Some(false), ..ratio("round trip, default", "latency-idle", "latency_p50", 4.0, 2.0) },
     ratio("round trip p99 beside TCP", "latency-load", "latency_p99", 1.0, 0.1),
@@ -200,8 +202,9 @@ mod tests {
             ["TCP, 1 stream", "0.8", "1", "0.75 -", "0.75 -", "0.75 (0.75) -"]
         );
         assert_eq!(cells("TCP, 4")[3], "0.75 ++");
-        assert_eq!(cells("spinning"), ["round trip, spinning", "<= 1.5", "<= 1", "0.75 ++"]);
-        assert_eq!(cells("default").len(), 5);
+        assert_eq!(cells("ping, spinning"), ["ping, spinning", "<= 1.5", "<= 1", "0.75 ++"]);
+        assert_eq!(cells("round trip, spinning")[3], "0.75 ++");
+        assert_eq!(cells("ping, default").len(), 5);
         assert_eq!(cells("kernel's no-loss")[3..], ["0 ++", "0.1000 % -", "0 ++"]);
         assert_eq!(cells("retransmits")[3], "0.75 +");
     }

@@ -142,7 +142,8 @@ impl Report {
 /// The rest is in the JSON and would only fill the table: bytes matter where there is bulk, packets where there is not, and
 /// the whole machine's time beside a few echoes is everybody else's.
 pub(crate) fn shown(scenario: &str, metric: &str) -> bool {
-    let (bulk, echoes) = (scenario.starts_with("tcp-"), scenario.starts_with("latency-"));
+    let (bulk, echoes) =
+        (scenario.starts_with("tcp-"), scenario.starts_with("latency-") || scenario.starts_with("ping"));
     match metric {
         "latency_p90" | "latency_p99_9" | "latency_max" | "round_trips" => false,
         "resolution" | "trials" | "sent" | "received" => false,

@@ -3,15 +3,11 @@
 //! It knows no time that does not count, so it reports every second, and the seconds of the warm-up are left out. Of UDP it
 //! tells what was offered; what was delivered the kernel of the receiving host tells better.
 
-use std::io::{self, Read};
 use std::net::IpAddr;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Sample;
-use super::iperf3::listens;
+use super::program::{Program, ProgramError, Server};
 use crate::plan::{Direction, Load};
 
 /// Its own default.
@@ -19,21 +15,14 @@ pub(crate) const PORT: u16 = 5001;
 /// More than any link here carries: as fast as it goes.
 const UDP_RATE: &str = "100g";
 
+const IPERF: Program = Program("iperf");
+
 /// What goes wrong with iperf 2.
 #[derive(Debug, thiserror::Error)]
 pub enum IperfError {
-    /// There is no such program in `PATH`.
-    #[error("iperf is not installed")]
-    Missing,
-    /// It could not be started.
-    #[error("iperf could not be started")]
-    Start(#[source] io::Error),
-    /// The server exited, or did not listen in time.
-    #[error("the iperf server did not come up")]
-    Server,
-    /// The client did not end in time, and was ended.
-    #[error("iperf did not end within {} s", .0.as_secs())]
-    Stalled(Duration),
+    /// It is not there, does not start, does not listen or does not end.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// It says nothing of the time after the warm-up.
     #[error("iperf reports nothing of the measured time{}", if .said.is_empty() { String::new() } else { format!(": {}", .said) })]
     Nothing {
@@ -45,16 +34,9 @@ pub enum IperfError {
     Load,
 }
 
-fn start_error(error: io::Error) -> IperfError {
-    match error.kind() {
-        io::ErrorKind::NotFound => IperfError::Missing,
-        _ => IperfError::Start(error),
-    }
-}
-
 /// What `iperf --version` says of itself, without the date.
 pub(crate) fn version() -> Result<String, IperfError> {
-    let output = Command::new("iperf").arg("--version").stdin(Stdio::null()).output().map_err(start_error)?;
+    let output = IPERF.version("--version")?;
     // Some releases say it on standard error.
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
@@ -62,47 +44,13 @@ pub(crate) fn version() -> Result<String, IperfError> {
     Ok(words.join(" ").replace(" version", ""))
 }
 
-/// A server that is ended, by its process id, when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Server {
-    child: Child,
-}
-
-impl Server {
-    /// Starts a server in the calling thread's namespace and waits until it listens.
-    pub(crate) fn start(target: IpAddr, udp: bool, patience: Duration) -> Result<Server, IperfError> {
-        let mut command = Command::new("iperf");
-        command.args(["-s", "-p", &PORT.to_string()]);
-        if udp {
-            command.arg("-u");
-        }
-        if target.is_ipv6() {
-            command.arg("-V");
-        }
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(start_error)?;
-        let mut server = Server { child };
-        let deadline = Instant::now() + patience;
-        while !listens(PORT, udp) {
-            if !matches!(server.child.try_wait(), Ok(None)) || Instant::now() > deadline {
-                return Err(IperfError::Server);
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
-        Ok(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Fails only where it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts a server in the calling thread's namespace and waits until it listens.
+pub(crate) fn server(target: IpAddr, is_udp: bool, patience: Duration) -> Result<Server, IperfError> {
+    let port = PORT.to_string();
+    let mut arguments = vec!["-s", "-p", &port];
+    arguments.extend(is_udp.then_some("-u"));
+    arguments.extend(target.is_ipv6().then_some("-V"));
+    Ok(Server::start(IPERF, &arguments, PORT, is_udp, patience)?)
 }
 
 /// Runs the client in the calling thread's namespace to its end. TCP gives `throughput`, UDP `offered`.
@@ -113,51 +61,33 @@ pub(crate) fn client(
     seconds: u32,
     warm_up_seconds: u32,
 ) -> Result<Vec<Sample>, IperfError> {
-    let mut command = Command::new("iperf");
-    command.args(["-c", &target.to_string(), "-p", &PORT.to_string(), "-y", "C", "-i", "1"]);
-    command.args(["-t", &(seconds + warm_up_seconds).to_string()]);
-    if target.is_ipv6() {
-        command.arg("-V");
-    }
+    let mut arguments = vec!["-c".to_owned(), target.to_string(), "-y".into(), "C".into()];
+    let mut option = |name: &str, value: &str| arguments.extend([name.to_owned(), value.to_owned()]);
+    option("-p", &PORT.to_string());
+    option("-i", "1");
+    option("-t", &(seconds + warm_up_seconds).to_string());
     match load {
         Load::Tcp { streams, direction } => {
-            command.args(["-P", &streams.to_string()]);
+            option("-P", &streams.to_string());
             match direction {
                 Direction::Forward => {}
-                Direction::Reverse => drop(command.arg("-R")),
-                Direction::Both => drop(command.arg("--full-duplex")),
+                Direction::Reverse => arguments.push("-R".into()),
+                Direction::Both => arguments.push("--full-duplex".into()),
             }
         }
-        Load::Udp { .. } => drop(command.args(["-u", "-b", UDP_RATE, "-l", &payload_bytes.to_string()])),
-        Load::Ndr { .. } | Load::LatencyIdle | Load::LatencyLoad | Load::Connections => {
+        Load::Udp { .. } => {
+            option("-b", UDP_RATE);
+            option("-l", &payload_bytes.to_string());
+            arguments.push("-u".into());
+        }
+        Load::Ndr { .. } | Load::Ping | Load::LatencyIdle | Load::LatencyLoad | Load::Connections => {
             return Err(IperfError::Load);
         }
     }
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(start_error)?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (done, text) = mpsc::channel();
-    thread::spawn(move || {
-        let mut text = String::new();
-        let read = stdout.map_or(Ok(0), |mut stdout| stdout.read_to_string(&mut text));
-        // Nobody listens any more where it took too long.
-        let _ = done.send(read.map(|_| text));
-    });
+    arguments.extend(target.is_ipv6().then(|| "-V".to_owned()));
     let patience = Duration::from_secs(u64::from(seconds + warm_up_seconds) + 10);
-    let text = text.recv_timeout(patience);
-    // It has said everything, or has had its time.
-    let _ = child.kill();
-    let _ = child.wait();
-    let text = text.map_err(|_| IperfError::Stalled(patience))?.map_err(IperfError::Start)?;
-    let mut said = String::new();
-    // Told only where there is nothing better to tell.
-    let _ = stderr.map(|mut stderr| stderr.read_to_string(&mut said));
-    let said = said.lines().next().unwrap_or_default().trim().to_owned();
-    parse(&text, load, warm_up_seconds).ok_or(IperfError::Nothing { said })
+    let said = IPERF.run(&arguments, patience)?;
+    parse(&said.output, load, warm_up_seconds).ok_or(IperfError::Nothing { said: said.complaint })
 }
 
 /// Reads the lines of a client: time, addresses and ports, id, `from-to` in seconds, bytes, bit/s, and of UDP jitter, lost,
@@ -229,6 +159,9 @@ mod tests {
 
     #[test]
     fn its_version_is_told_without_the_date() {
-        assert!(matches!(version(), Err(IperfError::Missing)) || version().unwrap().starts_with("iperf 2"));
+        assert!(
+            matches!(version(), Err(IperfError::Program(ProgramError::Missing { .. })))
+                || version().unwrap().starts_with("iperf 2")
+        );
     }
 }

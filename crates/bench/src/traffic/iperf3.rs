@@ -1,35 +1,25 @@
 //! iperf3 as the client and the server, and what its JSON says.
 
-use std::io::{self, Read};
 use std::net::IpAddr;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::Sample;
+use super::program::{Program, ProgramError, Server};
 use crate::plan::{Direction, Load};
+
+const IPERF3: Program = Program("iperf3");
 
 /// What goes wrong with iperf3.
 #[derive(Debug, thiserror::Error)]
 pub enum Iperf3Error {
-    /// There is no such program in `PATH`.
-    #[error("iperf3 is not installed")]
-    Missing,
-    /// It could not be started.
-    #[error("iperf3 could not be started")]
-    Start(#[source] io::Error),
-    /// The server exited, or did not listen in time.
-    #[error("the iperf3 server did not come up: {0}")]
-    Server(String),
+    /// It is not there, does not start, does not listen or does not end.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// The client reports an error.
     #[error("iperf3: {0}")]
     Client(String),
-    /// It did not end in time, and was ended.
-    #[error("iperf3 did not end within {} s", .0.as_secs())]
-    Stalled(Duration),
     /// Its output is not what this version of nsrouter knows.
     #[error("iperf3's report cannot be read")]
     Json(#[from] serde_json::Error),
@@ -42,146 +32,63 @@ pub enum Iperf3Error {
 }
 
 /// First line of `iperf3 --version`: proof that the program is there.
-///
-/// # Errors
-/// [`Iperf3Error::Missing`] where it is not.
-pub fn version() -> Result<String, Iperf3Error> {
-    let output =
-        Command::new("iperf3").arg("--version").stdin(Stdio::null()).output().map_err(start_error)?;
+pub(crate) fn version() -> Result<String, Iperf3Error> {
+    let output = IPERF3.version("--version")?;
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(text.split(" (").next().unwrap_or_default().lines().next().unwrap_or_default().trim().to_owned())
 }
 
-fn start_error(error: io::Error) -> Iperf3Error {
-    match error.kind() {
-        io::ErrorKind::NotFound => Iperf3Error::Missing,
-        _ => Iperf3Error::Start(error),
-    }
-}
-
-/// A server that is ended, by its process id, when this is dropped.
-#[derive(Debug)]
-pub struct Server {
-    child: Child,
-}
-
-impl Server {
-    /// Starts a server in the calling thread's namespace and waits until it listens on `port`, or for `patience`.
-    ///
-    /// # Errors
-    /// When it cannot start or does not listen.
-    pub fn start(port: u16, patience: Duration) -> Result<Server, Iperf3Error> {
-        // The process belongs to the namespace of the thread that starts it.
-        let child = Command::new("iperf3")
-            .args(["--server", "--one-off", "--json", "--port", &port.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(start_error)?;
-        let mut server = Server { child };
-        let deadline = Instant::now() + patience;
-        // Connecting to see whether it listens would use up its one test. The kernel's table of sockets of this thread's
-        // namespace tells without touching it.
-        while !listens(port, false) {
-            if let Ok(Some(status)) = server.child.try_wait() {
-                return Err(Iperf3Error::Server(format!("it ended with {status}")));
-            }
-            if Instant::now() > deadline {
-                return Err(Iperf3Error::Server(format!("nobody listens on port {port}")));
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
-        Ok(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Fails only where it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Whether a TCP socket listens on `port` in the calling thread's namespace, or a UDP socket is bound to it.
-pub(super) fn listens(port: u16, udp: bool) -> bool {
-    // States of include/net/tcp_states.h: TCP_LISTEN, and TCP_CLOSE, which is that of an unconnected UDP socket.
-    let (tables, state) = if udp { (["udp6", "udp"], "07") } else { (["tcp6", "tcp"], "0A") };
-    let in_table = |table: String| {
-        table.lines().skip(1).any(|line| {
-            let mut words = line.split_whitespace().skip(1);
-            let local_port = words.next().and_then(|address| address.rsplit(':').next());
-            local_port == Some(&format!("{port:04X}")) && words.nth(1) == Some(state)
-        })
-    };
-    tables
-        .iter()
-        .any(|table| std::fs::read_to_string(format!("/proc/thread-self/net/{table}")).is_ok_and(in_table))
+/// Starts a server for one client in the calling thread's namespace and waits until it listens on `port`, or for `patience`.
+pub(crate) fn server(port: u16, patience: Duration) -> Result<Server, Iperf3Error> {
+    let arguments = ["--server", "--one-off", "--json", "--port", &port.to_string()];
+    Ok(Server::start(IPERF3, &arguments, port, false, patience)?)
 }
 
 /// One run of the client.
 #[derive(Debug, Clone, Copy)]
-pub struct ClientOptions {
+pub(crate) struct ClientOptions {
     /// Where the server is.
-    pub server: IpAddr,
+    pub(crate) server: IpAddr,
     /// Its port.
-    pub port: u16,
+    pub(crate) port: u16,
     /// What to send.
-    pub load: Load,
+    pub(crate) load: Load,
     /// UDP payload of a datagram, in bytes, where the load is UDP.
-    pub payload_bytes: u16,
+    pub(crate) payload_bytes: u16,
     /// Measured time.
-    pub seconds: u32,
+    pub(crate) seconds: u32,
     /// Time before that, not counted.
-    pub warm_up_seconds: u32,
+    pub(crate) warm_up_seconds: u32,
 }
 
 /// Runs the client in the calling thread's namespace to its end.
-///
-/// # Errors
-/// When it cannot start, reports an error, does not end in time, or its report cannot be read.
-pub fn client(options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error> {
-    let mut command = Command::new("iperf3");
-    command.args(["--client", &options.server.to_string(), "--port", &options.port.to_string(), "--json"]);
-    command.args(["--time", &options.seconds.to_string(), "--omit", &options.warm_up_seconds.to_string()]);
-    match options.load {
+pub(crate) fn client(options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error> {
+    let ClientOptions { server, port, load, payload_bytes, seconds, warm_up_seconds } = *options;
+    let mut arguments = vec!["--client".to_owned(), server.to_string(), "--json".into()];
+    let mut option = |name: &str, value: u32| arguments.extend([name.to_owned(), value.to_string()]);
+    option("--port", port.into());
+    option("--time", seconds);
+    option("--omit", warm_up_seconds);
+    match load {
         Load::Tcp { streams, direction } => {
-            command.args(["--parallel", &streams.to_string()]);
+            option("--parallel", streams.into());
             match direction {
                 Direction::Forward => {}
-                Direction::Reverse => drop(command.arg("--reverse")),
-                Direction::Both => drop(command.arg("--bidir")),
+                Direction::Reverse => arguments.push("--reverse".into()),
+                Direction::Both => arguments.push("--bidir".into()),
             }
         }
         Load::Udp { .. } => {
-            command.args(["--udp", "--bitrate", "0", "--length", &options.payload_bytes.to_string()]);
+            option("--length", payload_bytes.into());
+            option("--bitrate", 0);
+            arguments.push("--udp".into());
         }
-        Load::Ndr { .. } | Load::LatencyIdle | Load::LatencyLoad | Load::Connections => {
+        Load::Ndr { .. } | Load::Ping | Load::LatencyIdle | Load::LatencyLoad | Load::Connections => {
             return Err(Iperf3Error::Load);
         }
     }
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(start_error)?;
-    let stdout = child.stdout.take();
-    let (done, text) = mpsc::channel();
-    thread::spawn(move || {
-        let mut text = String::new();
-        let read = stdout.map_or(Ok(0), |mut stdout| stdout.read_to_string(&mut text));
-        // Nobody listens any more where it took too long.
-        let _ = done.send(read.map(|_| text));
-    });
-    let patience = Duration::from_secs(u64::from(options.seconds + options.warm_up_seconds) + 10);
-    let text = text.recv_timeout(patience);
-    // Its report is complete, or it has had its time. The reader ends with it, because the pipe does.
-    let _ = child.kill();
-    let _ = child.wait();
-    let text = text.map_err(|_| Iperf3Error::Stalled(patience))?.map_err(Iperf3Error::Start)?;
-    parse(&text, options)
+    let patience = Duration::from_secs(u64::from(seconds + warm_up_seconds) + 10);
+    parse(&IPERF3.run(&arguments, patience)?.output, options)
 }
 
 #[derive(Deserialize)]
@@ -254,7 +161,7 @@ fn parse(text: &str, options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error
                 Sample::new("loss", "1", loss),
             ])
         }
-        Load::Ndr { .. } | Load::LatencyIdle | Load::LatencyLoad | Load::Connections => {
+        Load::Ndr { .. } | Load::Ping | Load::LatencyIdle | Load::LatencyLoad | Load::Connections => {
             Err(Iperf3Error::Load)
         }
     }
@@ -341,16 +248,5 @@ mod tests {
         ));
         let one_way = include_str!("../../tests/data/tcp-1.json");
         assert!(matches!(read(one_way, tcp(1, Direction::Both), 0), Err(Iperf3Error::Lacks("way back"))));
-    }
-
-    #[test]
-    fn a_listening_port_is_seen() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        assert!(listens(port, false) && !listens(port, true));
-        drop(listener);
-        assert!(!listens(port, false));
-        let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert!(listens(receiver.local_addr().unwrap().port(), true));
     }
 }

@@ -1,5 +1,5 @@
-//! What makes packets: echo, trace and verified transfers of our own, a raw generator, and iperf3 and iperf 2 as real clients
-//! and servers.
+//! What makes packets: echo, trace and verified transfers of our own, a raw generator, and ping, iperf3 and iperf 2 as real
+//! clients and servers.
 //!
 //! Everything here acts in the network namespace of the thread that calls it. Whoever calls decides where that is:
 //! `bench` enters the namespaces of a lab's hosts itself ([`crate::agent`]), `check` does so through the lab.
@@ -8,9 +8,11 @@ pub(crate) mod builtin;
 mod echo;
 mod icmp;
 pub(crate) mod interface;
-pub mod iperf;
-pub mod iperf3;
+pub(crate) mod iperf;
+pub(crate) mod iperf3;
 pub(crate) mod ndr;
+pub(crate) mod ping;
+mod program;
 pub(crate) mod raw;
 mod trace;
 pub(crate) mod udp;
@@ -24,6 +26,8 @@ use serde::{Deserialize, Serialize};
 pub use echo::{EchoOptions, EchoReport, echo};
 pub use iperf::IperfError;
 pub use iperf3::Iperf3Error;
+pub use ping::PingError;
+pub use program::ProgramError;
 pub use trace::{Answer, TraceOptions, trace};
 
 /// Which generator was asked for.
@@ -105,7 +109,9 @@ impl Generator {
             TrafficChoice::Builtin => Ok(Generator::Builtin),
             TrafficChoice::Iperf => Ok(Generator::Iperf { version: iperf::version()? }),
             TrafficChoice::Auto | TrafficChoice::Iperf3 => match iperf3::version() {
-                Err(Iperf3Error::Missing) if choice == TrafficChoice::Auto => Ok(Generator::Builtin),
+                Err(Iperf3Error::Program(ProgramError::Missing { .. })) if choice == TrafficChoice::Auto => {
+                    Ok(Generator::Builtin)
+                }
                 version => Ok(Generator::Iperf3 { version: version? }),
             },
         }
