@@ -20,7 +20,7 @@ use nsrouter_wire::frame::{Frame, PortId};
 use crate::port::{BURST_FRAMES, Burst, Capabilities, Receive, Received, Refusal, Sent, Transmit};
 use crate::sys::messages::{Arrived, receive_each, send_each};
 use crate::sys::ring::{STATUS_BYTES, SlotRing};
-use crate::sys::socket;
+use crate::sys::socket::{self, Buffer};
 use crate::vnet::{self, VNET_HEADER_BYTES};
 
 /// How a packet port is set up; [`Settings::default`] is what measured best.
@@ -170,25 +170,17 @@ fn set(
         .map_err(|source| OpenError::Option { option, source })
 }
 
-/// Asks for a socket buffer: past the machine's limit where we may, up to it where we may not.
-fn set_buffer(fd: BorrowedFd<'_>, force: libc::c_int, plain: libc::c_int, bytes: u32) {
-    // A smaller buffer is not an error: what was got is reported, and what does not fit is counted.
-    if socket::set_option(fd, libc::SOL_SOCKET, force, bytes).is_err() {
-        let _ = socket::set_option(fd, libc::SOL_SOCKET, plain, bytes);
-    }
-}
-
 fn open_receive(port: PortId, settings: Settings) -> Result<PacketRx, OpenError> {
     // Protocol 0: nothing arrives until bind, so no frame of another interface can slip into the ring.
     let fd = socket::open(libc::AF_PACKET, libc::SOCK_RAW, 0).map_err(OpenError::Socket)?;
-    let socket = fd.as_fd();
-    set(socket, "PACKET_VERSION", libc::PACKET_VERSION, 1)?; // TPACKET_V2
-    set(socket, "PACKET_VNET_HDR", libc::PACKET_VNET_HDR, 1)?;
-    set(socket, "PACKET_IGNORE_OUTGOING", libc::PACKET_IGNORE_OUTGOING, 1)?;
-    set(socket, "PACKET_COPY_THRESH", libc::PACKET_COPY_THRESH, 1)?;
-    socket::set_option(socket, libc::SOL_PACKET, libc::PACKET_RESERVE, RESERVE_BYTES)
+    let descriptor = fd.as_fd();
+    set(descriptor, "PACKET_VERSION", libc::PACKET_VERSION, 1)?; // TPACKET_V2
+    set(descriptor, "PACKET_VNET_HDR", libc::PACKET_VNET_HDR, 1)?;
+    set(descriptor, "PACKET_IGNORE_OUTGOING", libc::PACKET_IGNORE_OUTGOING, 1)?;
+    set(descriptor, "PACKET_COPY_THRESH", libc::PACKET_COPY_THRESH, 1)?;
+    socket::set_option(descriptor, libc::SOL_PACKET, libc::PACKET_RESERVE, RESERVE_BYTES)
         .map_err(|source| OpenError::Option { option: "PACKET_RESERVE", source })?;
-    set_buffer(socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, settings.receive_buffer_bytes);
+    socket::set_buffer(descriptor, Buffer::Receive, settings.receive_buffer_bytes);
 
     let slots_per_block = BLOCK_BYTES / SLOT_BYTES;
     let blocks = (settings.slots as usize).div_ceil(slots_per_block).max(1);
@@ -200,9 +192,9 @@ fn open_receive(port: PortId, settings: Settings) -> Result<PacketRx, OpenError>
         tp_frame_size: as_u32(SLOT_BYTES),
         tp_frame_nr: as_u32(slots),
     };
-    socket::set_option(socket, libc::SOL_PACKET, libc::PACKET_RX_RING, request)
+    socket::set_option(descriptor, libc::SOL_PACKET, libc::PACKET_RX_RING, request)
         .map_err(|source| OpenError::Ring { slots: as_u32(slots), source })?;
-    let ring = SlotRing::map(socket, SLOT_BYTES, slots).map_err(OpenError::Map)?;
+    let ring = SlotRing::map(descriptor, SLOT_BYTES, slots).map_err(OpenError::Map)?;
     let hot = (0..HOT_BUFFERS).map(|_| vec![0; HOT_HEADROOM_BYTES + HOT_FRAME_BYTES].into()).collect();
     Ok(PacketRx { port, ring, hot, fd })
 }
@@ -215,10 +207,10 @@ fn listen(receive: &PacketRx, ifindex: u32) -> Result<(), OpenError> {
 
 fn open_transmit(ifindex: u32, settings: Settings) -> Result<PacketTx, OpenError> {
     let fd = socket::open(libc::AF_PACKET, libc::SOCK_RAW, 0).map_err(OpenError::Socket)?;
-    let socket = fd.as_fd();
-    set(socket, "PACKET_VNET_HDR", libc::PACKET_VNET_HDR, 1)?;
-    set_buffer(socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, settings.send_buffer_bytes);
-    socket::bind_packet(socket, ifindex, 0).map_err(|source| OpenError::Bind { ifindex, source })?;
+    let descriptor = fd.as_fd();
+    set(descriptor, "PACKET_VNET_HDR", libc::PACKET_VNET_HDR, 1)?;
+    socket::set_buffer(descriptor, Buffer::Send, settings.send_buffer_bytes);
+    socket::bind_packet(descriptor, ifindex, 0).map_err(|source| OpenError::Bind { ifindex, source })?;
     Ok(PacketTx { fd })
 }
 
@@ -366,10 +358,7 @@ impl Receive for PacketRx {
     }
 
     fn take_error(&mut self) -> io::Result<()> {
-        match socket::get_option(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR, 0)? {
-            0 => Ok(()),
-            errno => Err(io::Error::from_raw_os_error(errno)),
-        }
+        socket::take_error(self.fd.as_fd())
     }
 
     fn take_lost_frames(&mut self) -> u64 {

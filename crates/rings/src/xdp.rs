@@ -34,7 +34,7 @@ use self::receive::refill;
 use self::transmit::Unsent;
 use crate::port::BURST_FRAMES;
 use crate::sys::bpf::set_xsk;
-use crate::sys::socket;
+use crate::sys::socket::{self, Buffer};
 use crate::sys::umem::{Area, Chunk};
 use crate::sys::xdp::{self, Rings};
 
@@ -223,12 +223,9 @@ fn chunk_bytes(mtu: u32) -> Result<usize, OpenError> {
 
 /// What makes a socket faster, but is not to be had everywhere.
 fn tune(fd: BorrowedFd<'_>, settings: Settings) {
-    // A kernel before 6.17 sends 32 frames a call whatever we ask for; a smaller buffer is what the machine grants.
+    // A kernel before 6.17 sends 32 frames a call whatever we ask for.
     let _ = xdp::set_send_budget(fd, u32::try_from(BURST_FRAMES).unwrap_or(32));
-    let bytes = settings.send_buffer_bytes;
-    if socket::set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes).is_err() {
-        let _ = socket::set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes);
-    }
+    socket::set_buffer(fd, Buffer::Send, settings.send_buffer_bytes);
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! AF_PACKET sockets and their options, one function a step (net/packet/af_packet.c, packet(7)).
+//! Sockets and their options, one function a step (socket(7), packet(7), net/packet/af_packet.c).
 
 use std::io;
 use std::mem::size_of;
@@ -65,6 +65,33 @@ pub(crate) fn get_option<T: OptionValue>(
         libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast::<c_void>(), &raw mut length)
     };
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+}
+
+/// Takes the error that lies on a socket off it, if there is one (`SO_ERROR`).
+pub(crate) fn take_error(fd: BorrowedFd<'_>) -> io::Result<()> {
+    match get_option(fd, libc::SOL_SOCKET, libc::SO_ERROR, 0)? {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// Which of a socket's buffers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Buffer {
+    Receive,
+    Send,
+}
+
+/// Asks for a socket buffer: past the machine's limit where we may, up to it where we may not.
+pub(crate) fn set_buffer(fd: BorrowedFd<'_>, buffer: Buffer, bytes: u32) {
+    let (force, plain) = match buffer {
+        Buffer::Receive => (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF),
+        Buffer::Send => (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF),
+    };
+    // A smaller buffer is not an error: what was got can be asked for, and what does not fit is counted.
+    if set_option(fd, libc::SOL_SOCKET, force, bytes).is_err() {
+        let _ = set_option(fd, libc::SOL_SOCKET, plain, bytes);
+    }
 }
 
 /// Binds a packet socket to one interface and one protocol (host byte order; 0 receives nothing).

@@ -102,10 +102,7 @@ impl Receive for XdpRx {
     }
 
     fn take_error(&mut self) -> io::Result<()> {
-        match socket::get_option(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR, 0)? {
-            0 => Ok(()),
-            errno => Err(io::Error::from_raw_os_error(errno)),
-        }
+        socket::take_error(self.fd.as_fd())
     }
 
     fn take_lost_frames(&mut self) -> u64 {
