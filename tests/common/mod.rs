@@ -34,8 +34,6 @@ pub const ALL: &[&str] = &["kernel", "userspace", "userspace:tap", "userspace:xd
 pub const BACKENDS: &[&str] = &["kernel", "userspace", "userspace:tap", "userspace:xdp"];
 /// Our own router with two workers.
 pub const WORKERS: &[&str] = &["userspace:packet:2", "userspace:tap:2", "userspace:xdp:2"];
-/// Cases about our own router.
-pub const USERSPACE: &[&str] = &["userspace", "no-bpf", "rootless"];
 
 /// Cases without a lab: a network, a mount namespace and a /run of their own.
 pub const SANDBOX: &[&str] = &["sandbox"];

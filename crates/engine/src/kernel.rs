@@ -9,13 +9,6 @@ use std::os::unix::fs::FileExt;
 use crate::Port;
 use crate::status::{HostPort, PortStatus, Status, Totals};
 
-/// The switches of kernel forwarding, in the order in which they are thrown: a path below /proc/sys and its
-/// value. Throwing the first rewrites every `net.ipv4.conf.*.forwarding`
-/// (net/ipv4/devinet.c, inet_forward_change), the second every `net.ipv6.conf.*.forwarding`
-/// (net/ipv6/addrconf.c, addrconf_fixup_forwarding): who puts things back must have recorded them all.
-pub const FORWARDING_SWITCHES: [(&str, &str); 2] =
-    [("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")];
-
 /// Reading the kernel's counters failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

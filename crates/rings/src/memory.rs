@@ -22,19 +22,14 @@ pub struct Stored {
     pub offload: Offload,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    frames: VecDeque<Stored>,
-    down: bool,
-}
+type Queue = VecDeque<Stored>;
 
 /// The far end of a memory port: puts frames in and looks at what came out.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Wire {
     inbound: Arc<Mutex<Queue>>,
     outbound: Arc<Mutex<Queue>>,
-    readable: Arc<OwnedFd>,
-    signal: Arc<OwnedFd>,
+    signal: OwnedFd,
 }
 
 /// The receive half of a memory port.
@@ -42,7 +37,7 @@ pub struct Wire {
 pub struct MemoryRx {
     port: PortId,
     inbound: Arc<Mutex<Queue>>,
-    readable: Arc<OwnedFd>,
+    readable: OwnedFd,
     lent: Vec<(Vec<u8>, Offload)>,
 }
 
@@ -69,35 +64,26 @@ pub fn port(
 ) -> io::Result<(MemoryRx, MemoryTx, Wire)> {
     let (readable, signal) =
         nix::unistd::pipe2(nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_CLOEXEC)?;
-    let (readable, signal) = (Arc::new(readable), Arc::new(signal));
     let inbound = Arc::new(Mutex::new(Queue::default()));
     let outbound = Arc::new(Mutex::new(Queue::default()));
     Ok((
-        MemoryRx { port, inbound: Arc::clone(&inbound), readable: Arc::clone(&readable), lent: Vec::new() },
+        MemoryRx { port, inbound: Arc::clone(&inbound), readable, lent: Vec::new() },
         MemoryTx { outbound: Arc::clone(&outbound), capacity, capabilities },
-        Wire { inbound, outbound, readable, signal },
+        Wire { inbound, outbound, signal },
     ))
 }
 
 impl Wire {
     /// Puts a frame on the wire towards the port.
     pub fn put(&self, frame: Stored) {
-        lock(&self.inbound).frames.push_back(frame);
+        lock(&self.inbound).push_back(frame);
         // The pipe only has to be readable; a full one already is.
         let _ = nix::unistd::write(&self.signal, &[0]);
     }
 
     /// Takes the oldest frame that the port sent.
     pub fn take(&self) -> Option<Stored> {
-        lock(&self.outbound).frames.pop_front()
-    }
-
-    /// Takes the link down (true) or up again: sends are refused and nothing is received while it is down.
-    pub fn set_down(&self, down: bool) {
-        lock(&self.inbound).down = down;
-        lock(&self.outbound).down = down;
-        let _ = nix::unistd::write(&self.signal, &[0]);
-        let _ = self.readable.as_fd();
+        lock(&self.outbound).pop_front()
     }
 }
 
@@ -108,11 +94,8 @@ impl Receive for MemoryRx {
         while nix::unistd::read(&self.readable, &mut drained).is_ok_and(|n| n == drained.len()) {}
         {
             let mut queue = lock(&self.inbound);
-            if queue.down {
-                return Ok(Received::default());
-            }
             while self.lent.len() < max.min(burst.remaining_capacity()) {
-                let Some(stored) = queue.frames.pop_front() else { break };
+                let Some(stored) = queue.pop_front() else { break };
                 let mut buffer = vec![0; HEADROOM_BYTES + stored.bytes.len()];
                 buffer[HEADROOM_BYTES..].copy_from_slice(&stored.bytes);
                 self.lent.push((buffer, stored.offload));
@@ -153,12 +136,10 @@ impl Transmit for MemoryTx {
         let mut sent = Sent::default();
         let mut queue = lock(&self.outbound);
         for frame in frames {
-            if queue.down {
-                sent.refuse(Refusal::Down, frame.len());
-            } else if queue.frames.len() >= self.capacity {
+            if queue.len() >= self.capacity {
                 sent.refuse(Refusal::Full, frame.len());
             } else {
-                queue.frames.push_back(Stored { bytes: frame.data().to_vec(), offload: frame.offload });
+                queue.push_back(Stored { bytes: frame.data().to_vec(), offload: frame.offload });
                 sent.frames += 1;
             }
         }

@@ -20,7 +20,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::state::{self, Found, Place, State};
-use crate::{Error, build, pointer};
+use crate::{Error, build};
 
 /// Where the process is after [`private`] or [`join`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,11 +97,6 @@ pub fn private(name: &str, wanted: bool) -> Result<Entered, Error> {
         return Ok(Entered::Here);
     }
     private::supervise(name).map(Entered::Done)
-}
-
-/// Whether the caller is inside a private lab.
-pub fn is_private() -> bool {
-    pointer::is_inside()
 }
 
 /// Goes to where a running lab can be seen: nowhere if it is on record here, else into the private lab,
