@@ -223,11 +223,11 @@ impl Worker {
                 Pause::GiveWay => {
                     thread::yield_now();
                     spinner.gave_way(self.shared.clock.now().mono_ns.saturating_sub(now.mono_ns));
-                    self.look_everywhere();
+                    self.expect_frames();
                 }
                 Pause::Nap(time) => {
                     thread::sleep(time);
-                    self.look_everywhere();
+                    self.expect_frames();
                 }
                 // Whoever sleeps has published: what is read of it meanwhile has to be exact.
                 Pause::Sleep => {
@@ -240,33 +240,33 @@ impl Worker {
     }
 
     /// Nobody tells what came to a worker that did not sleep.
-    fn look_everywhere(&mut self) {
+    fn expect_frames(&mut self) {
         self.inlets.iter_mut().for_each(|inlet| inlet.signalled = true);
     }
 
     /// One round over all ports; false when there was nothing to do.
     fn round(&mut self, now: Time) -> bool {
-        let shared = Arc::clone(&self.shared);
+        let Worker { shared, commands, path, inlets, rounds, .. } = self;
         let mut busy = false;
         // Commands before tables: what a command tells of is in the tables taken after it.
-        let commands: ArrayVec<Command, 16> = self.commands.try_iter().take(16).collect();
+        let asked: ArrayVec<Command, 16> = commands.try_iter().take(16).collect();
         let tables = shared.tables.load();
-        for command in commands {
+        for command in asked {
             busy = true;
-            self.path.obey(command, &tables, now);
+            path.obey(command, &tables, now);
         }
-        self.rounds = self.rounds.wrapping_add(1);
-        let look_everywhere = self.rounds.is_multiple_of(LOOK_ROUNDS);
-        for inlet in self.inlets.iter_mut().filter(|inlet| inlet.is_alive()) {
+        *rounds = rounds.wrapping_add(1);
+        let look_everywhere = rounds.is_multiple_of(LOOK_ROUNDS);
+        for inlet in inlets.iter_mut().filter(|inlet| inlet.is_alive()) {
             if inlet.signalled || look_everywhere || inlet.ring.looks_are_free() {
-                inlet.signalled = self.path.forward_burst(inlet, &tables, now, &shared);
+                inlet.signalled = path.forward_burst(inlet, &tables, now, shared);
                 busy |= inlet.signalled;
             }
         }
-        if self.path.router.next_deadline().is_some_and(|deadline| deadline <= now.mono_ns) {
-            self.path.router.tick(now, &tables, &mut self.path.outbox);
+        if path.router.next_deadline().is_some_and(|deadline| deadline <= now.mono_ns) {
+            path.router.tick(now, &tables, &mut path.outbox);
         }
-        self.path.flush_outbox();
+        path.flush_outbox();
         busy
     }
 
