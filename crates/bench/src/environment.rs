@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::place::Placement;
 use crate::plan::Plan;
 use crate::run::{Measurement, Outcome};
-use crate::setting::Setting;
+use crate::setting::{Setting, sysctls};
 use crate::traffic::{Generator, ndr};
 
 /// Sysctls that move results. All are of the machine's own namespace; a lab's namespaces start from them or from the kernel's
@@ -97,10 +97,6 @@ impl Environment {
         };
         let meminfo = read("/proc/meminfo").unwrap_or_default();
         let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
-        let sysctls = SYSCTLS.iter().filter_map(|name| {
-            let value = read(&format!("/proc/sys/{name}"))?;
-            Some((name.replace('/', "."), value.split_whitespace().collect::<Vec<&str>>().join(" ")))
-        });
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Environment {
             started: utc(SystemTime::now()),
@@ -118,7 +114,7 @@ impl Environment {
             governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             memory_bytes: kib.and_then(|kib| kib.parse::<u64>().ok()).map(|kib| kib * 1024),
             load_average: read("/proc/loadavg").and_then(|text| text.split(' ').next()?.parse().ok()),
-            sysctls: sysctls.collect(),
+            sysctls: sysctls(&SYSCTLS),
             traffic: traffic.to_string(),
             generators: BTreeMap::new(),
             cpu_placement: "no lab has been looked at".into(),

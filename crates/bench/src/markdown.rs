@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::plan::Mode;
 use crate::report::Report;
 use crate::speed;
-use crate::table::{shown, with_interval};
+use crate::table::with_interval;
 
 /// The whole page.
 pub(crate) fn page(report: &Report) -> String {
@@ -45,18 +45,12 @@ fn results(report: &Report) -> Vec<Vec<String>> {
     let mut header = vec!["scenario".to_owned(), "metric".into()];
     header.extend(report.modes.iter().cloned());
     let mut rows = vec![header];
-    let mut done: Vec<(&str, &str)> = Vec::new();
-    for row in &report.results {
-        let name = (row.scenario.as_str(), row.metric.as_str());
-        if !shown(name.0, name.1) || done.contains(&name) {
-            continue;
-        }
-        done.push(name);
-        let mut cells = vec![row.scenario.clone(), row.metric.replace('_', " ")];
+    for (scenario, metric) in report.shown() {
+        let mut cells = vec![scenario.to_owned(), metric.replace('_', " ")];
         cells.extend(report.modes.iter().map(|mode| {
-            let Some(result) = report.result(name.0, name.1, mode) else { return String::new() };
+            let Some(result) = report.result(scenario, metric, mode) else { return String::new() };
             let value = with_interval(&result.estimate, &result.unit);
-            match report.ratio(name.0, name.1, mode, &kernel).map(|row| row.ratio.estimate) {
+            match report.ratio(scenario, metric, mode, &kernel).map(|row| row.ratio.estimate) {
                 Some(ratio) => {
                     format!("{value} ({:.2} [{:.2}, {:.2}])", ratio.median, ratio.ci95[0], ratio.ci95[1])
                 }

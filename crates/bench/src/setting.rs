@@ -72,7 +72,7 @@ impl Setting {
             ..Setting::default()
         };
         for node in [&lab.client, &lab.router, &lab.server] {
-            let (offloads, sysctls) = node.run(|| Ok((offloads_of(node), sysctls())))?;
+            let (offloads, sysctls) = node.run(|| Ok((offloads_of(node), sysctls(&SYSCTLS))))?;
             setting.offloads.extend(offloads);
             setting.sysctls.insert(node.name.clone(), sysctls);
         }
@@ -86,12 +86,13 @@ fn cpus_allowed(status: &str) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-fn sysctls() -> BTreeMap<String, String> {
+/// Those of the calling thread's namespace, under the names that sysctl(8) has for them; what there is not is left out.
+pub(crate) fn sysctls(paths: &[&str]) -> BTreeMap<String, String> {
     let value = |name: &str| {
         let text = fs::read_to_string(format!("/proc/sys/{name}")).ok()?;
         Some((name.replace('/', "."), text.split_whitespace().collect::<Vec<&str>>().join(" ")))
     };
-    SYSCTLS.iter().filter_map(|name| value(name)).collect()
+    paths.iter().filter_map(|name| value(name)).collect()
 }
 
 /// Of the node's interfaces, in the calling thread's namespace. A port that is no interface there, a TAP's other end, has none.

@@ -14,13 +14,7 @@ impl Report {
     pub fn table(&self) -> String {
         let mut table = Table::new();
         table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
-        let mut rows: Vec<(&str, &str)> = Vec::new();
-        for result in &self.results {
-            let row = (result.scenario.as_str(), result.metric.as_str());
-            if shown(&result.scenario, &result.metric) && !rows.contains(&row) {
-                rows.push(row);
-            }
-        }
+        let rows = self.shown();
         let fixed = if self.modes.len() <= SIDE_BY_SIDE {
             self.wide(&mut table, &rows)
         } else {
@@ -30,6 +24,18 @@ impl Report {
             column.set_cell_alignment(CellAlignment::Right);
         }
         table.to_string()
+    }
+
+    /// Scenario and metric of all that is worth a row, in the order in which they were measured.
+    pub(crate) fn shown(&self) -> Vec<(&str, &str)> {
+        let mut rows: Vec<(&str, &str)> = Vec::new();
+        for result in &self.results {
+            let row = (result.scenario.as_str(), result.metric.as_str());
+            if is_shown(row.0, row.1) && !rows.contains(&row) {
+                rows.push(row);
+            }
+        }
+        rows
     }
 
     /// A row a metric, a column a mode, then the ratios to the kernel. Says how many columns are words.
@@ -141,7 +147,7 @@ impl Report {
 
 /// The rest is in the JSON and would only fill the table: bytes matter where there is bulk, packets where there is not, and
 /// the whole machine's time beside a few echoes is everybody else's.
-pub(crate) fn shown(scenario: &str, metric: &str) -> bool {
+fn is_shown(scenario: &str, metric: &str) -> bool {
     let (bulk, echoes) =
         (scenario.starts_with("tcp-"), scenario.starts_with("latency-") || scenario.starts_with("ping"));
     match metric {
