@@ -241,25 +241,6 @@ mod tests {
         }
 
         #[test]
-        fn view_agrees_with_etherparse(mut bytes in any::<[u8; 20]>()) {
-            bytes[0] = 0x45;
-            let ours = Header::parse(&bytes).unwrap();
-            let theirs = etherparse::Ipv4HeaderSlice::from_slice(&bytes).unwrap();
-            prop_assert_eq!(ours.total_bytes(), usize::from(theirs.total_len()));
-            prop_assert_eq!(ours.identification(), theirs.identification());
-            prop_assert_eq!(ours.dont_fragment(), theirs.dont_fragment());
-            prop_assert_eq!(ours.more_fragments(), theirs.more_fragments());
-            prop_assert_eq!(ours.fragment_offset_bytes(), usize::from(theirs.fragments_offset().byte_offset()));
-            prop_assert_eq!(ours.is_fragment(), theirs.is_fragmenting_payload());
-            prop_assert_eq!(ours.ttl(), theirs.ttl());
-            prop_assert_eq!(ours.protocol(), theirs.protocol().0);
-            prop_assert_eq!(ours.checksum(), theirs.header_checksum());
-            prop_assert_eq!(ours.source(), theirs.source_addr());
-            prop_assert_eq!(ours.destination(), theirs.destination_addr());
-            prop_assert_eq!(ours.traffic_class() >> 2, theirs.dcp().value());
-        }
-
-        #[test]
         fn view_agrees_with_pnet_whatever_the_bytes(bytes in any::<[u8; 20]>()) {
             let ours = Header::parse(&bytes).unwrap();
             let theirs = pnet_packet::ipv4::Ipv4Packet::new(&bytes).unwrap();
