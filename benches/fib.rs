@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use ip_network_table_deps_treebitmap::IpLookupTable;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use nsrouter_router::fib::Rib;
+use nsrouter_router::fib::{Fib, Rib};
 use nsrouter_router::{Hop, Origin, Placement, PortConfig, Route, RouteKind, RouteTable, Settings};
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::PortId;
@@ -28,6 +28,8 @@ const RANDOM: usize = 1 << 20;
 const LOCAL: usize = 64;
 /// Look-ups in one measured step.
 const STEP: usize = 1024;
+/// Look-ups at once, as many as a worker has frames at once.
+const BURST: usize = 64;
 
 fn net4(prefix: (u32, u8)) -> Ipv4Net {
     Ipv4Net::new(prefix.0.into(), prefix.1).unwrap()
@@ -66,6 +68,21 @@ fn lookups<A: Copy>(
         bencher.iter(|| {
             let step = steps.next().unwrap_or_default();
             black_box(step.iter().fold(0u32, |sum, to| sum.wrapping_add(look(*to).unwrap_or(0))))
+        });
+    });
+}
+
+/// Likewise, [`BURST`] of the destinations at once.
+fn bursts(group: &mut BenchmarkGroup<'_, WallTime>, fib: &Fib, destinations: &[u128]) {
+    group.throughput(Throughput::Elements(STEP as u64));
+    let mut steps = destinations.chunks_exact(STEP).cycle();
+    group.bench_function("ours, in bursts", |bencher| {
+        bencher.iter(|| {
+            let mut sum = 0u32;
+            for burst in steps.next().unwrap_or_default().chunks(BURST) {
+                fib.lookup6_each(burst, |value| sum = sum.wrapping_add(value.unwrap_or(0)));
+            }
+            black_box(sum)
         });
     });
 }
@@ -113,6 +130,7 @@ fn lookup_v6(criterion: &mut Criterion, prefixes: &[(u128, u8)]) {
     for (kind, destinations) in [("random", &all), ("local", &repeated(&all))] {
         let mut group = criterion.benchmark_group(format!("fib_v6_{kind}"));
         lookups(&mut group, "ours", destinations, |a| fib.lookup6(a.into()));
+        bursts(&mut group, &fib, destinations);
         lookups(&mut group, "treebitmap", destinations, |a: u128| {
             bitmap.longest_match(a.into()).map(|(_, _, value)| *value)
         });

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::{Frame, PortId};
@@ -16,6 +17,9 @@ use crate::neigh::NeighbourMap;
 use crate::routes::RouteTable;
 use crate::targets::Targets;
 pub(crate) use crate::targets::{Target, Way};
+
+/// Frames whose look-ups are collected at once: a burst.
+const WARMED: usize = 64;
 
 /// One port, ready for use.
 #[derive(Clone, Debug)]
@@ -118,11 +122,6 @@ impl Tables {
         Arc::clone(&self.neighbours)
     }
 
-    /// Number of link ports.
-    pub fn port_count(&self) -> usize {
-        self.ports.len()
-    }
-
     /// Whether the port is there and its link is up.
     pub fn port_is_up(&self, port: PortId) -> bool {
         self.port(port).is_some_and(|port| port.up)
@@ -138,11 +137,6 @@ impl Tables {
         let Some(port) = self.port(port) else { return Vec::new() };
         let v4 = port.v4.iter().copied().map(IpNet::V4);
         v4.chain(port.v6.iter().copied().map(IpNet::V6)).collect()
-    }
-
-    /// The port's link-local address, `None` for a port that is not there.
-    pub fn port_link_local(&self, port: PortId) -> Option<Ipv6Addr> {
-        self.port(port).map(|port| port.link_local)
     }
 
     #[inline]
@@ -190,20 +184,20 @@ impl Tables {
         if !self.is_large {
             return;
         }
-        for frame in frames {
-            let data = frame.data();
-            let destination = match data.get(12..14) {
-                Some([0x08, 0x00]) => data.get(30..34),
-                Some([0x86, 0xdd]) => data.get(38..54),
-                Some(_) | None => None,
-            };
-            let value = match *destination.unwrap_or_default() {
-                [a, b, c, d] => self.fib.lookup4(Ipv4Addr::new(a, b, c, d)),
-                _ => destination
-                    .and_then(|octets| <[u8; 16]>::try_from(octets).ok())
-                    .and_then(|octets| self.fib.lookup6(Ipv6Addr::from_octets(octets))),
-            };
-            std::hint::black_box(value);
+        for frames in frames.chunks(WARMED) {
+            let mut v6: ArrayVec<u128, WARMED> = ArrayVec::new();
+            for frame in frames {
+                let data = frame.data();
+                match data.get(12..14) {
+                    Some([0x08, 0x00]) => {
+                        let address = be_bytes(data, 30).map(Ipv4Addr::from_octets);
+                        std::hint::black_box(address.and_then(|address| self.fib.lookup4(address)));
+                    }
+                    Some([0x86, 0xdd]) => v6.extend(be_bytes(data, 38).map(u128::from_be_bytes)),
+                    Some(_) | None => {}
+                }
+            }
+            self.fib.lookup6_each(&v6, |value| _ = std::hint::black_box(value));
         }
     }
 
@@ -222,6 +216,11 @@ impl Tables {
         let index = value.and_then(|value| usize::try_from(value).ok());
         index.and_then(|index| self.targets.get(index)).unwrap_or(&NO_ROUTE)
     }
+}
+
+/// The `N` bytes from `at` on, where there are as many.
+fn be_bytes<const N: usize>(data: &[u8], at: usize) -> Option<[u8; N]> {
+    data.get(at..)?.first_chunk().copied()
 }
 
 /// The ports by number.

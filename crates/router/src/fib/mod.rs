@@ -31,6 +31,13 @@ impl Fib {
     pub fn lookup6(&self, address: Ipv6Addr) -> Option<u32> {
         self.trie.lookup6(u128::from(address))
     }
+
+    /// What [`Fib::lookup6`] finds for each address (as its 128 bits), in their order. They wait for memory together: of a table
+    /// that is larger than the caches this is nearly twice as fast. (Of IPv4 it is not, whose look-ups are so short that the
+    /// processor begins the next one by itself.)
+    pub fn lookup6_each(&self, addresses: &[u128], found: impl FnMut(Option<u32>)) {
+        self.trie.lookup6_each(addresses, found);
+    }
 }
 
 /// Nodes that no lookup can find any more, though one that has begun may still be inside.
@@ -228,6 +235,11 @@ mod tests {
                     prop_assert_eq!(fib.lookup6(address), expected, "{}", address);
                 }
             }
+            let addresses: Vec<u128> = steps.iter().map(|(probe, _)| probe.broadcast().into()).collect();
+            let one_by_one: Vec<Option<u32>> = addresses.iter().map(|a| fib.lookup6((*a).into())).collect();
+            let mut together = Vec::new();
+            fib.lookup6_each(&addresses, |value| together.push(value));
+            prop_assert_eq!(together, one_by_one);
         }
     }
 

@@ -10,7 +10,10 @@
 //! prefix while a longer one goes. The price is the writer's: a change of a short prefix rewrites all cells under it which
 //! no longer one covers.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
+
+use arrayvec::ArrayVec;
 
 use crate::fib::arena::{Arena, UNIT_CELLS};
 
@@ -81,6 +84,11 @@ const fn value_cell(value: u32, length: u32) -> u32 {
     length << LENGTH_SHIFT | (value + 1)
 }
 
+#[inline]
+fn value_of(cell: u32) -> Option<u32> {
+    (cell & VALUE_MASK).checked_sub(1)
+}
+
 const fn length_of(cell: u32) -> u32 {
     cell >> LENGTH_SHIFT
 }
@@ -114,6 +122,21 @@ fn index(key: u128, at: u32, bits: u32) -> usize {
     usize::try_from(key << at >> (128 - bits)).unwrap_or(0)
 }
 
+/// Walks that go on together, as many as a processor's outstanding misses are worth.
+const LANES: usize = 16;
+
+/// A look-up on its way down.
+#[derive(Clone, Copy)]
+struct Walk {
+    /// The address, in two halves.
+    high: u64,
+    low: u64,
+    /// What it has come to.
+    cell: u32,
+    /// The first bit of the level of the node that the cell links to, unless it skips levels.
+    at: u32,
+}
+
 /// The readers' side.
 #[derive(Debug, Default)]
 pub(super) struct Trie {
@@ -124,40 +147,82 @@ impl Trie {
     /// The value of the longest IPv4 prefix that covers the address.
     #[inline]
     pub(super) fn lookup4(&self, address: u32) -> Option<u32> {
-        self.lookup::<32>(Root::V4, u64::from(address) << 32, 0)
+        self.lookup::<32>(self.walk(Root::V4, u64::from(address) << 32, 0))
     }
 
     /// The value of the longest IPv6 prefix that covers the address.
     #[inline]
     pub(super) fn lookup6(&self, address: u128) -> Option<u32> {
-        #[allow(clippy::cast_possible_truncation)] // the two halves
-        let (high, low) = ((address >> 64) as u64, address as u64);
-        self.lookup::<128>(Root::V6, high, low)
+        self.lookup::<128>(self.walk6(address))
     }
 
-    /// `BITS` is the family's address length; what lies beyond is compiled away.
+    /// What [`Trie::lookup6`] finds for each of them, in their order: [`LANES`] at a time, a step of each in turn, so that while
+    /// one waits for memory the others do too.
+    pub(super) fn lookup6_each(&self, addresses: &[u128], mut found: impl FnMut(Option<u32>)) {
+        for addresses in addresses.chunks(LANES) {
+            let mut walks: ArrayVec<Walk, LANES> =
+                addresses.iter().map(|address| self.walk6(*address)).collect();
+            let mut under_way = true;
+            while under_way {
+                under_way = false;
+                for walk in walks.iter_mut().filter(|walk| walk.cell & LINK != 0) {
+                    match self.step::<128>(*walk) {
+                        ControlFlow::Continue(next) => (walk.cell, walk.at) = next,
+                        ControlFlow::Break(cell) => walk.cell = cell,
+                    }
+                    under_way = true;
+                }
+            }
+            walks.iter().for_each(|walk| found(value_of(walk.cell)));
+        }
+    }
+
     #[inline(always)]
-    fn lookup<const BITS: u32>(&self, root: Root, high: u64, low: u64) -> Option<u32> {
+    fn walk6(&self, address: u128) -> Walk {
+        #[allow(clippy::cast_possible_truncation)] // the two halves
+        let (high, low) = ((address >> 64) as u64, address as u64);
+        self.walk(Root::V6, high, low)
+    }
+
+    #[inline(always)]
+    fn walk(&self, root: Root, high: u64, low: u64) -> Walk {
         // Masked to at most 16 bits: they fit a usize.
-        let mut cell = self.arena.load(root.cell() + (high >> (64 - ROOT_BITS)) as usize);
-        let mut at = ROOT_BITS;
+        let cell = self.arena.load(root.cell() + (high >> (64 - ROOT_BITS)) as usize);
+        Walk { high, low, cell, at: ROOT_BITS }
+    }
+
+    #[inline(always)]
+    fn lookup<const BITS: u32>(&self, walk: Walk) -> Option<u32> {
+        let Walk { high, low, mut cell, mut at } = walk;
         while cell & LINK != 0 {
-            let node = node_of(cell);
-            if cell & SKIP != 0 {
-                at = at_of(cell);
-                if !self.key_matches::<BITS>(node, at, high, low) {
-                    cell = self.arena.load(node + DEFAULT);
+            match self.step::<BITS>(Walk { high, low, cell, at }) {
+                ControlFlow::Continue(next) => (cell, at) = next,
+                ControlFlow::Break(last) => {
+                    cell = last;
                     break;
                 }
             }
-            let bits = stride(at);
-            let word = if BITS <= 64 || at < 64 { high } else { low };
-            #[allow(clippy::cast_possible_truncation)] // 8 bits at most
-            let index = (word << (at % 64) >> (64 - bits)) as usize;
-            cell = self.arena.load(node + UNIT_CELLS + index);
-            at += bits;
         }
-        (cell & VALUE_MASK).checked_sub(1)
+        value_of(cell)
+    }
+
+    /// Follows the link that the walk has come to: the next cell and the level that it may link to, or the last cell. `BITS` is
+    /// the family's address length; what lies beyond is compiled away.
+    #[inline(always)]
+    fn step<const BITS: u32>(&self, walk: Walk) -> ControlFlow<u32, (u32, u32)> {
+        let Walk { high, low, cell, mut at } = walk;
+        let node = node_of(cell);
+        if cell & SKIP != 0 {
+            at = at_of(cell);
+            if !self.key_matches::<BITS>(node, at, high, low) {
+                return ControlFlow::Break(self.arena.load(node + DEFAULT));
+            }
+        }
+        let bits = stride(at);
+        let word = if BITS <= 64 || at < 64 { high } else { low };
+        #[allow(clippy::cast_possible_truncation)] // 8 bits at most
+        let index = (word << (at % 64) >> (64 - bits)) as usize;
+        ControlFlow::Continue((self.arena.load(node + UNIT_CELLS + index), at + bits))
     }
 
     /// Whether the address begins with the first `at` bits of the node's key; `at` is 24 to 128.
