@@ -52,9 +52,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     modes: Option<Vec<Mode>>,
     /// What is sent: tcp-N, tcp-N-reverse, tcp-bidir, udp-SIZE (frame with FCS), udp-imix, udp-SIZE-at-RATE (frames a second,
-    /// or kernel70, own70: percent of the no-loss rate), ndr-SIZE (the highest rate without loss), ping (five a second), latency-idle (a thousand a second), latency-load,
-    /// connections, each also with -v6, and then with -1k or -1m for that many routes. The sets quick, speed and full name
-    /// several; speed prints a table of aims for every backend.
+    /// or kernel70, own70: percent of the no-loss rate), ndr-SIZE (the highest rate without loss), ping (five a second),
+    /// latency-idle (a thousand a second), latency-load, connections, each also with -v6, and then with -1k or -1m for that
+    /// many routes. The sets quick, speed and full name several; speed prints a table of aims for every backend.
     #[arg(
         long,
         value_name = "LIST",
@@ -185,14 +185,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Placement::Pinned { client, server, router } = plan.placement {
         cpus::check(&[client, server, router])?;
     }
-    let generator = Generator::choose(plan.traffic).map_err(|error| {
-        let package = match &error {
-            GeneratorError::Iperf3(Iperf3Error::Program(ProgramError::Missing { .. })) => "iperf3",
-            GeneratorError::Iperf(IperfError::Program(ProgramError::Missing { .. })) => "iperf",
-            _ => return anyhow::Error::from(error),
-        };
-        let hint = format!("apt-get install {package}, or use --traffic builtin");
-        Cannot { what: error.to_string(), hint }.into()
+    let generator = Generator::choose(plan.traffic).map_err(|error| match &error {
+        GeneratorError::Iperf3(Iperf3Error::Program(ProgramError::Missing { .. }))
+        | GeneratorError::Iperf(IperfError::Program(ProgramError::Missing { .. })) => {
+            Cannot { what: error.to_string(), hint: "--traffic builtin needs no other program".into() }.into()
+        }
+        _ => anyhow::Error::from(error),
     })?;
     let binary = Binary {
         path: std::env::current_exe().context("cannot find this program's own file")?,

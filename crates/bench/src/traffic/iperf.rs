@@ -15,7 +15,7 @@ pub(crate) const PORT: u16 = 5001;
 /// More than any link here carries: as fast as it goes.
 const UDP_RATE: &str = "100g";
 
-const IPERF: Program = Program("iperf");
+const IPERF: Program = Program { name: "iperf", package: "iperf" };
 
 /// What goes wrong with iperf 2.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use super::Sample;
 use super::program::{Program, ProgramError, Server};
 use crate::plan::{Direction, Load};
 
-const IPERF3: Program = Program("iperf3");
+const IPERF3: Program = Program { name: "iperf3", package: "iperf3" };
 
 /// What goes wrong with iperf3.
 #[derive(Debug, thiserror::Error)]

@@ -7,13 +7,13 @@ use super::program::{Program, ProgramError, Said};
 
 /// From one echo request to the next: the shortest that ping grants every user.
 const INTERVAL: Duration = Duration::from_millis(200);
-const PING: Program = Program("ping");
+const PING: Program = Program { name: "ping", package: "iputils-ping" };
 
 /// What goes wrong with ping.
 #[derive(Debug, thiserror::Error)]
 pub enum PingError {
     /// It is not there, does not start or does not end.
-    #[error("{0} (apt-get install iputils-ping)")]
+    #[error(transparent)]
     Program(#[from] ProgramError),
     /// No answer came.
     #[error("ping had no answer{}", if .said.is_empty() { String::new() } else { format!(": {}", .said) })]

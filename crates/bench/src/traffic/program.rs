@@ -1,6 +1,7 @@
 //! Real programs as clients and servers: started in the calling thread's namespace, waited for with patience, and ended by their
 //! process id.
 
+use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -11,10 +12,12 @@ use std::time::{Duration, Instant};
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     /// There is no such program in `PATH`.
-    #[error("{program} is not installed")]
+    #[error("{program} is not installed (apt-get install {package})")]
     Missing {
         /// Its name.
         program: String,
+        /// Debian's package that has it.
+        package: &'static str,
     },
     /// It could not be started, or not be listened to.
     #[error("{program} could not be started")]
@@ -42,34 +45,44 @@ pub enum ProgramError {
     },
 }
 
-/// A program by its name.
+/// A program.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Program(pub(super) &'static str);
+pub(super) struct Program {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// Debian's package that has it.
+    pub(super) package: &'static str,
+}
 
 impl Program {
     fn failed(self, source: io::Error) -> ProgramError {
-        let program = self.0.to_owned();
+        let program = self.name.to_owned();
         match source.kind() {
-            io::ErrorKind::NotFound => ProgramError::Missing { program },
+            io::ErrorKind::NotFound => ProgramError::Missing { program, package: self.package },
             _ => ProgramError::Start { program, source },
         }
     }
 
+    /// Starts it without anything to read, with its output going where `output` says.
+    fn spawn(
+        self,
+        arguments: impl IntoIterator<Item: AsRef<OsStr>>,
+        output: fn() -> Stdio,
+    ) -> Result<Child, ProgramError> {
+        let mut command = Command::new(self.name);
+        command.args(arguments).stdin(Stdio::null()).stdout(output()).stderr(output());
+        command.spawn().map_err(|error| self.failed(error))
+    }
+
     /// What it says of itself when called with this: proof that it is there.
     pub(super) fn version(self, argument: &str) -> Result<Output, ProgramError> {
-        let mut command = Command::new(self.0);
-        command.arg(argument).stdin(Stdio::null()).output().map_err(|error| self.failed(error))
+        let child = self.spawn([argument], Stdio::piped)?;
+        child.wait_with_output().map_err(|error| self.failed(error))
     }
 
     /// Runs it to its end.
     pub(super) fn run(self, arguments: &[String], patience: Duration) -> Result<Said, ProgramError> {
-        let mut child = Command::new(self.0)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| self.failed(error))?;
+        let mut child = self.spawn(arguments, Stdio::piped)?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (done, text) = mpsc::channel();
         thread::spawn(move || {
@@ -83,7 +96,7 @@ impl Program {
         let _ = child.kill();
         let _ = child.wait();
         let output = text
-            .map_err(|_| ProgramError::Stalled { program: self.0.to_owned(), patience })?
+            .map_err(|_| ProgramError::Stalled { program: self.name.to_owned(), patience })?
             .map_err(|error| self.failed(error))?;
         let mut complaint = String::new();
         // Told only where there is nothing better to tell.
@@ -117,15 +130,8 @@ impl Server {
         is_udp: bool,
         patience: Duration,
     ) -> Result<Server, ProgramError> {
-        let child = Command::new(program.0)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| program.failed(error))?;
-        let mut server = Server { child };
-        let failed = |why| ProgramError::Server { program: program.0.to_owned(), why };
+        let mut server = Server { child: program.spawn(arguments, Stdio::null)? };
+        let failed = |why| ProgramError::Server { program: program.name.to_owned(), why };
         let deadline = Instant::now() + patience;
         // Connecting to see whether it listens would use up the one test of an iperf3. The kernel's table of sockets of this
         // thread's namespace tells without touching it.
@@ -171,7 +177,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const SHELL: Program = Program("sh");
+    const SHELL: Program = Program { name: "sh", package: "dash" };
 
     fn shell(script: &str, patience: Duration) -> Result<Said, ProgramError> {
         SHELL.run(&["-c".to_owned(), script.to_owned()], patience)
@@ -202,8 +208,8 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_and_a_server_that_ends_are_told_apart() {
-        let error = Program("no-such-program").version("-V").unwrap_err();
-        assert_eq!(error.to_string(), "no-such-program is not installed");
+        let error = Program { name: "no-such-program", package: "none" }.version("-V").unwrap_err();
+        assert_eq!(error.to_string(), "no-such-program is not installed (apt-get install none)");
         let error = Server::start(SHELL, &["-c", "exit 3"], 9, false, Duration::from_secs(10)).unwrap_err();
         assert_eq!(error.to_string(), "the sh server did not come up: it ended with exit status: 3");
     }
