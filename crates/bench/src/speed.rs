@@ -203,8 +203,9 @@ mod tests {
         );
         assert_eq!(cells("TCP, 4")[3], "0.75 ++");
         assert_eq!(cells("ping, spinning"), ["ping, spinning", "<= 1.5", "<= 1", "0.75 ++"]);
-        assert_eq!(cells("round trip, spinning")[3], "0.75 ++");
         assert_eq!(cells("ping, default").len(), 5);
+        assert_eq!(cells("round trip, spinning"), ["round trip, spinning", "<= 1.5", "<= 1", "0.75 ++"]);
+        assert_eq!(cells("round trip, default").len(), 5);
         assert_eq!(cells("kernel's no-loss")[3..], ["0 ++", "0.1000 % -", "0 ++"]);
         assert_eq!(cells("retransmits")[3], "0.75 +");
     }
