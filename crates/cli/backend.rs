@@ -45,9 +45,7 @@ impl Backend {
             Backend::Xdp => "xdp",
         }
     }
-}
 
-impl Backend {
     /// The nice value that its workers have where none is asked for. Many small packets are lost where a worker waits its turn
     /// behind the programs that receive them; super-frames come in larger bursts, and faster, where it does.
     pub(crate) fn nice(self) -> Option<i32> {

@@ -132,6 +132,12 @@ impl Environment {
 }
 
 impl Environment {
+    /// The hosts' TCP congestion control: as asked for, or the machine's.
+    pub fn congestion_control(&self) -> Option<&str> {
+        let of_machine = || self.sysctls.get("net.ipv4.tcp_congestion_control").map(String::as_str);
+        self.congestion.as_deref().or_else(of_machine)
+    }
+
     /// Takes over what the labs of a run said of themselves.
     pub(crate) fn add(&mut self, outcome: &Outcome) {
         for Measurement { cell, report } in &outcome.measurements {
@@ -176,7 +182,8 @@ fn placement(placement: Placement, labs: &BTreeMap<String, Setting>) -> String {
     if let Placement::Pinned { client, server, router } = placement {
         return format!(
             "sending host on processor {client}, receiving host on {server}, a userspace router's single worker or another \
-             forwarder on {router}, the kernel's forwarding wherever it is called, in every mode; in ping and latency-idle all are placed by the scheduler"
+             forwarder on {router}, the kernel's forwarding wherever it is called, in every mode; in ping and latency-idle all are \
+             placed by the scheduler"
         );
     }
     let mut lists: Vec<String> = labs
@@ -197,14 +204,6 @@ fn placement(placement: Placement, labs: &BTreeMap<String, Setting>) -> String {
     match &lists[..] {
         [same] => format!("{same}, placed by the scheduler in every mode"),
         _ => format!("NOT the same in every mode: {}", lists.join("; ")),
-    }
-}
-
-impl Environment {
-    /// The hosts' TCP congestion control: as asked for, or the machine's.
-    pub fn congestion_control(&self) -> Option<&str> {
-        let of_machine = || self.sysctls.get("net.ipv4.tcp_congestion_control").map(String::as_str);
-        self.congestion.as_deref().or_else(of_machine)
     }
 }
 
