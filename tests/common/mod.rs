@@ -129,11 +129,18 @@ pub fn trial(name: String, programs: &[&str], body: impl FnOnce() + Send + 'stat
     }
 }
 
-/// Runs the cases, and trials beside them; the `main` of every black-box test program.
+/// Runs the cases, and trials beside them; the `main` of a black-box test program with one list of cases.
 pub fn main(cases: &'static [Case], others: Vec<Trial>) -> ExitCode {
+    main_of(&[cases], others)
+}
+
+/// Runs the cases of several lists, and trials beside them. A case without modes is for trials that run it themselves
+/// ([`case_output`]), in a lab with options of their own.
+pub fn main_of(lists: &[&'static [Case]], others: Vec<Trial>) -> ExitCode {
+    let cases = || lists.iter().flat_map(|cases| cases.iter());
     if let Ok(wanted) = std::env::var(CASE_VARIABLE) {
         let (mode, name) = wanted.split_once("::").expect("MODE::NAME");
-        let case = cases.iter().find(|case| case.name == name).expect("a case of this program");
+        let case = cases().find(|case| case.name == name).expect("a case of this program");
         (case.body)(&Lab::here(mode));
         return ExitCode::SUCCESS;
     }
@@ -141,7 +148,7 @@ pub fn main(cases: &'static [Case], others: Vec<Trial>) -> ExitCode {
     // Cases share two cores with the traffic that they make.
     arguments.test_threads = arguments.test_threads.or(Some(1));
     let mut trials = others;
-    for case in cases {
+    for case in cases() {
         for mode in case.modes {
             let name = format!("{mode}::{}", case.name);
             trials.push(trial(name.clone(), case.programs, move || run_case(mode, &name)));

@@ -1,0 +1,13 @@
+//! What a person sees: output that breaks off, narrow terminals, jobs in the background, check and status.
+
+use libtest_mimic::Trial;
+
+use crate::common::Case;
+
+/// Cases beside the built-in lab.
+pub(crate) const CASES: &[Case] = &[];
+
+/// Trials that make labs of their own.
+pub(crate) fn trials() -> Vec<Trial> {
+    Vec::new()
+}
