@@ -158,6 +158,14 @@ fn bench(traffic: &str) {
     wrong.as_object_mut().unwrap().remove("complete");
     assert_eq!(against_the_schema(&wrong).len(), 4, "{:?}", against_the_schema(&wrong));
     assert_eq!((&report["schema"], &report["environment"]["seed"]), (&Value::from(1), &Value::from(7)));
+    let version = Command::new(nsrouter()).arg("--version").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    for part in ["nsrouter", "commit", "target"] {
+        // A build outside a repository knows no commit.
+        let part = report["environment"][part].as_str().unwrap_or_default();
+        assert!(version.contains(part), "{part}: {version}");
+    }
+    assert!(report["environment"]["target"].is_string(), "{version}");
     assert_eq!(report["failures"], serde_json::json!([]), "{}", describe(&output));
     let results = report["results"].as_array().unwrap();
     for scenario in scenarios.split(',') {

@@ -29,9 +29,9 @@ use nsrouter_lab::state::{NodeState, PortInfo, State};
 use nsrouter_lab::{Error, NETNS_DIR, Role};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cpus;
 use crate::failure::{self, Cannot};
 use crate::status::LAB_VARIABLE;
+use crate::{cpus, version};
 
 /// What `bench --quick` measures.
 const QUICK: &str = "quick";
@@ -196,7 +196,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         path: std::env::current_exe().context("cannot find this program's own file")?,
         agent_subcommand: "bench-agent".into(),
     };
-    let environment = Environment::look(&plan, &generator, env!("CARGO_PKG_VERSION"));
+    let environment = Environment {
+        commit: version::COMMIT.map(str::to_owned),
+        target: Some(version::TARGET.to_owned()),
+        ..Environment::look(&plan, &generator, version::NUMBER)
+    };
     let baseline = args.baseline.as_deref().map(|file| Baseline::read(file, &plan)).transpose()?;
     let outputs = Outputs { json: args.json, folder: args.out };
     // Before minutes of work, not after: can it be written at all?

@@ -7,16 +7,19 @@ mod backend;
 mod bench;
 mod check;
 mod clean;
+mod completions;
 mod cpus;
 mod doctor;
 mod exec;
 mod failure;
 mod forwarder;
+mod man;
 mod report;
 mod run;
 mod settings;
 mod shell;
 mod status;
+mod version;
 
 use std::process::ExitCode;
 
@@ -27,7 +30,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 /// Builds two hosts, t1 and t2, with a router between them, and forwards either with the kernel's
 /// ip_forward or with nsrouter's own userspace router.
 #[derive(Debug, Parser)]
-#[command(bin_name = "nsrouter", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+#[command(bin_name = "nsrouter", version = version::VERSION, args_conflicts_with_subcommands = true, after_help = after_help())]
 struct Cli {
     #[command(flatten)]
     run: run::Args,
@@ -35,14 +38,17 @@ struct Cli {
     command: Option<Command>,
 }
 
-const AFTER_HELP: &str = "\
-Examples:
-  nsrouter --mode userspace                            build the lab and stay up
-  nsrouter --mode kernel --private -- nsrouter check   test the lab and take it down
-  nsrouter exec t1 -- ping 10.10.252.1                 run a program in a host of the running lab
-  nsrouter bench                                       compare the modes
+/// Commands to begin with, a line each.
+const EXAMPLES: &str = "\
+nsrouter --mode userspace                            build the lab and stay up
+nsrouter --mode kernel --private -- nsrouter check   test the lab, take it down
+nsrouter exec t1 -- ping 10.10.252.1                 run a program in a host
+nsrouter bench                                       compare the modes";
 
-Exit codes: 0 well, 1 failed, 2 wrong usage, 3 this machine or user cannot; with a COMMAND, its own.";
+/// What a script can tell from the exit code.
+const EXIT_CODES: &str = "\
+0 success, 1 failure, 2 usage error, 3 this machine or user cannot do it;
+with a COMMAND, its own.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -63,6 +69,16 @@ enum Command {
     Clean(clean::Args),
     /// Say what this kernel and user can do, and what is missing.
     Doctor(doctor::Args),
+    /// Write the manual pages.
+    Man(man::Args),
+    /// Write the completions for a shell.
+    Completions(completions::Args),
+}
+
+/// What stands below the options.
+fn after_help() -> String {
+    let indented = |text: &str| text.replace('\n', "\n  ");
+    format!("Examples:\n  {}\n\nExit codes:\n  {}", indented(EXAMPLES), indented(EXIT_CODES))
 }
 
 fn main() -> ExitCode {
@@ -91,5 +107,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::BenchAgent(args)) => bench::run_agent(args),
         Some(Command::Clean(args)) => clean::run(args),
         Some(Command::Doctor(args)) => doctor::run(args),
+        Some(Command::Man(args)) => {
+            man::run(&args, Cli::command(), &[("EXAMPLES", EXAMPLES), ("EXIT STATUS", EXIT_CODES)])
+        }
+        Some(Command::Completions(args)) => completions::run(&args, Cli::command()),
     }
 }

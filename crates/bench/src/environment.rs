@@ -44,6 +44,10 @@ pub struct Environment {
     pub command: Vec<String>,
     /// Version of nsrouter.
     pub nsrouter: String,
+    /// The commit that it was built from, where that is known.
+    pub commit: Option<String>,
+    /// The machine that it was built for, as rustc names it.
+    pub target: Option<String>,
     /// Kernel release and build.
     pub kernel: String,
     /// The processor's own name, and what it may be a guest of.
@@ -88,6 +92,7 @@ pub struct Environment {
 
 impl Environment {
     /// Looks around. What cannot be found out is left out.
+    /// What only the binary knows of itself, commit and target, is for it to fill in.
     pub fn look(plan: &Plan, traffic: &Generator, nsrouter: &str) -> Environment {
         let read = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
         let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
@@ -102,6 +107,8 @@ impl Environment {
             started: utc(SystemTime::now()),
             command: std::env::args().collect(),
             nsrouter: nsrouter.into(),
+            commit: None,
+            target: None,
             kernel: ["/proc/sys/kernel/osrelease", "/proc/sys/kernel/version"]
                 .into_iter()
                 .filter_map(read)
@@ -132,6 +139,16 @@ impl Environment {
 }
 
 impl Environment {
+    /// Version, commit and target of nsrouter, as `--version` says them.
+    pub(crate) fn software(&self) -> String {
+        let build: Vec<&str> = self.commit.iter().chain(&self.target).map(String::as_str).collect();
+        if build.is_empty() {
+            self.nsrouter.clone()
+        } else {
+            format!("{} ({})", self.nsrouter, build.join(", "))
+        }
+    }
+
     /// The hosts' TCP congestion control: as asked for, or the machine's.
     pub fn congestion_control(&self) -> Option<&str> {
         let of_machine = || self.sysctls.get("net.ipv4.tcp_congestion_control").map(String::as_str);

@@ -261,7 +261,7 @@ fn environment_list(report: &Report) -> String {
     let environment = &report.environment;
     let mut rows = vec![
         ("command", environment.command.join(" ")),
-        ("nsrouter", environment.nsrouter.clone()),
+        ("nsrouter", environment.software()),
         ("kernel", environment.kernel.clone()),
         ("traffic", environment.traffic.clone()),
         ("CPU placement", environment.cpu_placement.clone()),

@@ -17,7 +17,7 @@ pub(crate) fn page(report: &Report) -> String {
         page,
         "{}; nsrouter {}; Linux {}; {}, {} CPUs{}; {} rounds of {} s after {} s of warm-up, seed {}.\n",
         environment.started,
-        environment.nsrouter,
+        environment.software(),
         environment.kernel.split(' ').next().unwrap_or_default(),
         environment.cpu,
         environment.cpus,
