@@ -24,8 +24,13 @@ fn engine(capacity: usize) -> (Userspace, [Wire; 2]) {
 
 /// The same with several workers; their wires are next to each other.
 fn engine_of(workers: usize, capacity: usize) -> (Userspace, Vec<Wire>) {
+    engine_with(2, workers, capacity)
+}
+
+/// The same with more networks: port N has 10.N/256.N%256.254/24, counted from 1.
+fn engine_with(ports: u16, workers: usize, capacity: usize) -> (Userspace, Vec<Wire>) {
     let mut wires = Vec::new();
-    let ports = (0..2u16)
+    let ports = (0..ports)
         .map(|number| {
             let halves = (0..workers).map(|_| {
                 let (receive, transmit, wire) = memory::port(PortId(number), capacity, ALL).unwrap();
@@ -37,9 +42,11 @@ fn engine_of(workers: usize, capacity: usize) -> (Userspace, Vec<Wire>) {
                 name: format!("port{number}"),
                 // The loopback interface: a link that is up wherever a test runs.
                 ifindex: 1,
-                mac: MacAddr(ROUTER[usize::from(number)]),
+                mac: MacAddr(ROUTER[usize::from(number) % 2]),
                 mtu: 1500,
-                addresses: vec![format!("10.0.{}.254/24", number + 1).parse().unwrap()],
+                addresses: vec![
+                    format!("10.{}.{}.254/24", (number + 1) / 256, (number + 1) % 256).parse().unwrap(),
+                ],
                 up: true,
             };
             OpenPort { port, halves, guard: None }
@@ -252,6 +259,27 @@ fn a_worker_that_panics_takes_no_other_with_it() {
     assert!(!before.workers[0].ended);
     let status = stop(engine);
     assert_eq!((status.totals.held, status.drops.get("worker_stopped")), (0, Some(&1)), "{status:#?}");
+}
+
+#[test]
+fn a_sleeping_worker_hears_every_one_of_300_ports() {
+    let (engine, wires) = engine_with(300, 1, 1000);
+    for (wire, port) in wires.iter().zip(1u16..) {
+        let [high, low] = port.to_be_bytes();
+        let mut payload = vec![0, 1, 8, 0, 6, 4, 0, 1];
+        payload.extend(HOST[0]);
+        payload.extend([10, high, low, 1]);
+        payload.extend([0; 6]);
+        payload.extend([10, high, low, 254]);
+        wire.put(ethernet([0xff; 6], HOST[0], 0x0806, &payload));
+        let reply = poll("an answer", || wire.take());
+        assert_eq!((reply.bytes[21], &reply.bytes[28..32]), (2, &[10, high, low, 254][..]), "port {port}");
+    }
+    // And a command wakes it as well: what is asked of the last port's network goes out there.
+    wires[0].put(packet(2, 64, 1));
+    let request = poll("an ARP request", || wires[1].take());
+    assert!(is_arp_request(&request));
+    stop(engine);
 }
 
 #[test]

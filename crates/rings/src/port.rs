@@ -126,4 +126,10 @@ pub trait Transmit: Send {
     /// Never waits: where the way out is full a router drops, because a frame that waits here holds up
     /// every other port's.
     fn send(&mut self, frames: &mut [Frame<'_>]) -> Sent;
+
+    /// Offers the kernel what an earlier [`Transmit::send`] put into a ring and the kernel did not take then. Called before
+    /// the sender sleeps. Says what was refused only now; those frames counted as sent before.
+    fn flush(&mut self) -> Sent {
+        Sent::default()
+    }
 }

@@ -49,6 +49,13 @@ impl Egress {
         }
     }
 
+    /// Has each port send what it took and the kernel did not take yet. For whoever sleeps next: nothing else would.
+    pub(crate) fn flush(&mut self, counters: &mut Counters) {
+        for (link, number) in self.links.iter_mut().zip(0..) {
+            account(PortId(number), link.flush(), counters);
+        }
+    }
+
     /// Sends frames by one port.
     pub(crate) fn send(&mut self, port: PortId, frames: &mut [Frame<'_>], counters: &mut Counters) {
         let transmit =

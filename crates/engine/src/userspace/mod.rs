@@ -99,8 +99,8 @@ pub enum UserspaceError {
         /// How many each port has.
         halves: Vec<usize>,
     },
-    /// An eventfd.
-    #[error("cannot make an eventfd to wake a worker by (is the limit of open files reached?): {0}")]
+    /// A pipe, or the epoll instance that a worker sleeps on.
+    #[error("cannot make what a worker sleeps on and is woken by (is the limit of open files reached?): {0}")]
     Bell(#[source] io::Error),
     /// A thread.
     #[error("cannot start the thread {name}: {source}")]
@@ -293,7 +293,8 @@ impl Userspace {
                 bell,
                 events: event_tx.clone(),
                 control: control_bell.clone(),
-            });
+            })
+            .map_err(UserspaceError::Bell)?;
             started.push(worker);
             handles.push(handle);
         }

@@ -6,7 +6,6 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,8 +13,8 @@ use std::thread;
 
 use arrayvec::ArrayVec;
 use crossbeam_channel::{Receiver, Sender};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::prctl::set_timerslack;
 use nix::unistd::Pid;
 use nsrouter_rings::port::{BURST_FRAMES, Burst, Receive, Transmit};
@@ -44,8 +43,8 @@ const PUBLISH_ROUNDS: u32 = 1024;
 const LOOK_ROUNDS: u32 = 16;
 /// Failures in a row after which a port is no longer asked for frames.
 const PORT_FAILURES: u32 = 16;
-/// Descriptors that a worker sleeps on: its ports and its bell.
-const DESCRIPTORS: usize = 65;
+/// What epoll(7) calls the worker's bell by; its receive queues have their indices.
+const BELL: u64 = u64::MAX;
 
 /// What the control plane asks of a worker.
 #[derive(Clone, Debug)]
@@ -90,7 +89,7 @@ struct Inlet {
     port: PortId,
     name: String,
     ring: Box<dyn Receive>,
-    /// A look may find something: it just did, or poll(2) says so. Only asked where looks are not free.
+    /// A look may find something: it just did, or epoll(7) says so. Only asked where looks are not free.
     signalled: bool,
     /// Failures in a row; at [`PORT_FAILURES`] the port is left alone.
     failures: u32,
@@ -106,6 +105,10 @@ impl Inlet {
 pub(crate) struct Worker {
     number: usize,
     inlets: Vec<Inlet>,
+    /// Every inlet and the bell, registered once: a sleep costs one system call however many they are.
+    sleeper: Epoll,
+    /// What the sleeper woke for; room for all.
+    woken: Vec<EpollEvent>,
     path: Path,
     commands: Receiver<Command>,
     bell: Bell,
@@ -125,7 +128,11 @@ struct Path {
 }
 
 impl Worker {
-    pub(crate) fn new(parts: WorkerParts) -> (Worker, WorkerHandle) {
+    /// Puts a worker together, and registers what it will sleep on.
+    ///
+    /// # Errors
+    /// What epoll(7) said; out of descriptors, say.
+    pub(crate) fn new(parts: WorkerParts) -> io::Result<(Worker, WorkerHandle)> {
         let (commands_tx, commands) = crossbeam_channel::bounded(COMMANDS);
         let frame_bytes = parts.ports.iter().map(|(port, _)| port.mtu).max().unwrap_or(1500) as usize + 18;
         let mut inlets = Vec::new();
@@ -147,12 +154,20 @@ impl Worker {
             signalled: true,
             failures: 0,
         }));
+        let sleeper = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        for (inlet, index) in inlets.iter().zip(0..) {
+            sleeper.add(inlet.ring.fd(), EpollEvent::new(EpollFlags::EPOLLIN, index))?;
+        }
+        sleeper.add(&parts.bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+        let woken = vec![EpollEvent::empty(); inlets.len() + 1];
         // Numbers tell the workers' packet identifications apart; past 65,535 workers they repeat.
         let number = u16::try_from(parts.number).unwrap_or(0);
         let handle = WorkerHandle { commands: commands_tx, bell: parts.bell.clone() };
         let worker = Worker {
             number: parts.number,
             inlets,
+            sleeper,
+            woken,
             path: Path {
                 router: Router::new(number, RouterConfig { ports: links.len(), seed: seed() }, parts.limits),
                 egress: Egress::new(links, parts.host_transmit),
@@ -167,7 +182,7 @@ impl Worker {
             nice: parts.nice,
             rounds: 0,
         };
-        (worker, handle)
+        Ok((worker, handle))
     }
 
     /// Forwards until the engine stops. A worker that panics gives its ports' halves back, and with them its flows to the
@@ -257,7 +272,10 @@ impl Worker {
         }
         *rounds = rounds.wrapping_add(1);
         let look_everywhere = rounds.is_multiple_of(LOOK_ROUNDS);
-        for inlet in inlets.iter_mut().filter(|inlet| inlet.is_alive()) {
+        // Each round begins with another port, so that none always gets the last room on the way out.
+        let begin = *rounds as usize % inlets.len().max(1);
+        let (last, first) = inlets.split_at_mut(begin);
+        for inlet in first.iter_mut().chain(last).filter(|inlet| inlet.is_alive()) {
             if inlet.signalled || look_everywhere || inlet.ring.looks_are_free() {
                 inlet.signalled = path.forward_burst(inlet, &tables, now, shared);
                 busy |= inlet.signalled;
@@ -287,39 +305,35 @@ impl Worker {
 
     /// Sleeps until a frame, a command or a deadline.
     fn sleep(&mut self, now: Time) {
+        self.path.egress.flush(self.path.router.counters_mut());
         let timeout = match self.path.router.next_deadline() {
-            None => PollTimeout::NONE,
+            None => EpollTimeout::NONE,
             Some(deadline) => {
                 let wait_ms = deadline.saturating_sub(now.mono_ns).div_ceil(1_000_000);
-                PollTimeout::try_from(wait_ms).unwrap_or(PollTimeout::MAX)
+                EpollTimeout::try_from(wait_ms).unwrap_or(EpollTimeout::MAX)
             }
         };
-        let mut descriptors: ArrayVec<PollFd<'_>, DESCRIPTORS> = self
-            .inlets
-            .iter()
-            .filter(|inlet| inlet.is_alive())
-            .take(DESCRIPTORS - 1)
-            .map(|inlet| PollFd::new(inlet.ring.fd(), PollFlags::POLLIN))
-            .collect();
-        descriptors.push(PollFd::new(self.bell.as_fd(), PollFlags::POLLIN));
-        // An interrupted or failed poll means that everything is looked at once more.
-        let _ = poll(&mut descriptors, timeout);
-        let events: ArrayVec<Option<PollFlags>, DESCRIPTORS> =
-            descriptors.iter().map(|descriptor| descriptor.revents()).collect();
-        let bell_rings = events.last().is_some_and(|events| events.is_some_and(|events| !events.is_empty()));
-        drop(descriptors);
-        let shared = &self.shared;
-        for (inlet, events) in self.inlets.iter_mut().filter(|inlet| inlet.is_alive()).zip(events) {
-            let events = events.unwrap_or(PollFlags::POLLIN);
-            inlet.signalled = events.contains(PollFlags::POLLIN);
-            if events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL)
+        let Ok(count) = self.sleeper.wait(&mut self.woken, timeout) else {
+            // Interrupted: everything is looked at once more.
+            return self.expect_frames();
+        };
+        self.inlets.iter_mut().for_each(|inlet| inlet.signalled = false);
+        for event in &self.woken[..count] {
+            let inlet = usize::try_from(event.data()).ok().and_then(|index| self.inlets.get_mut(index));
+            let Some(inlet) = inlet else {
+                self.bell.silence();
+                continue;
+            };
+            inlet.signalled = event.events().contains(EpollFlags::EPOLLIN);
+            if event.events().intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP)
                 && let Err(error) = inlet.ring.take_error()
             {
-                note_failure(&mut inlet.failures, &inlet.name, &error, shared);
+                note_failure(&mut inlet.failures, &inlet.name, &error, &self.shared);
             }
-        }
-        if bell_rings {
-            self.bell.silence();
+            if !inlet.is_alive() {
+                // It can fail only where it is not registered, which is what is wanted.
+                let _ = self.sleeper.delete(inlet.ring.fd());
+            }
         }
     }
 }

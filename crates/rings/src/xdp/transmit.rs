@@ -122,7 +122,7 @@ impl XdpTx {
     }
 
     /// Has the kernel send what is in the ring. What it does not take now goes with the next burst, or when the worker
-    /// sleeps: poll(2) sends too.
+    /// goes to sleep.
     fn kick(&mut self, sent: &mut Sent) {
         let mut kicks = 0;
         while kicks < KICKS && self.ring.waiting() > 0 {
@@ -163,6 +163,12 @@ impl Transmit for XdpTx {
             }
         }
         self.ring.publish();
+        self.kick(&mut sent);
+        sent
+    }
+
+    fn flush(&mut self) -> Sent {
+        let mut sent = Sent::default();
         self.kick(&mut sent);
         sent
     }
