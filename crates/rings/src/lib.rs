@@ -11,11 +11,13 @@
 //! | [`vnet`] | a virtio-net header's bytes as [`nsrouter_wire::offload::Offload`] and back |
 //! | [`guard`] | a TCX program that keeps the kernel's hands off what the router owns |
 //! | [`probe`] | what this kernel and user can do, tried for real |
+//! | [`limits`] | the memory that can still be had, and what too few descriptors look like |
 //! | `sys` | the system calls and the shared memory: all the unsafe code there is |
 
 mod sys;
 
 pub mod guard;
+pub mod limits;
 pub mod memory;
 pub mod packet;
 pub mod port;

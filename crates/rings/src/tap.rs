@@ -32,6 +32,9 @@ const FRAME_BYTES: usize = 65_536 + 18;
 /// frames of a full burst are far from it.
 const BURST_BYTES: usize = 192 << 10;
 
+/// The largest MTU of a TAP interface: `MAX_MTU` less the Ethernet header (tun_net_initialize(), drivers/net/tun.c).
+pub const MAX_MTU: u32 = 65_535 - 14;
+
 /// Opening a TAP port failed; one variant a step.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

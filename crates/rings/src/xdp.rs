@@ -1,10 +1,11 @@
 //! AF_XDP: frames are redirected before the kernel's own input path into memory that is ours, and what was received on
 //! one port is sent on another from where it lies.
 //!
-//! All ports of a worker (which has a queue of its own of each interface) share one memory area. Each chunk of it has a home, the port in whose fill ring it goes. A
-//! received frame is lent in its chunk; a [`XdpTx`] that finds the frame it is to send in the area takes it as it is and
+//! The ports of a worker (which has a queue of its own of each interface) share one memory area where they are few; each of
+//! many has its own ([`Plan`]). Each chunk of it has a home, the port in whose fill ring it goes. A
+//! received frame is lent in its chunk; a [`XdpTx`] that finds the frame it is to send in its area takes it as it is and
 //! marks the chunk as in flight, and the home port gives the chunk to the kernel again only when the frame's loan is over
-//! and the mark is gone. Any other frame (one that the router made, a segment, one of another kind of port) is copied into
+//! and the mark is gone. Any other frame (one that the router made, a segment, one from another area) is copied into
 //! a chunk of the sending port's own.
 //!
 //! There is no metadata here: checksums are complete and no frame is larger than the MTU, both ways. So hosts have to
@@ -12,6 +13,7 @@
 //! for bulk TCP. Frames other than IPv4, IPv6 and ARP are not ours to route, and pass on to the kernel.
 //! Source: Documentation/networking/af_xdp.rst, net/xdp/xsk.c.
 
+mod plan;
 mod program;
 mod receive;
 pub(crate) mod ring;
@@ -26,6 +28,7 @@ use std::sync::atomic::AtomicBool;
 use arrayvec::ArrayVec;
 use nsrouter_wire::frame::PortId;
 
+pub use self::plan::{Demand, Plan};
 pub use self::receive::XdpRx;
 pub use self::transmit::XdpTx;
 
@@ -41,11 +44,15 @@ use crate::sys::xdp::{self, Rings};
 /// How xdp ports are set up; [`Settings::default`] is what measured best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Entries of each ring, a power of two: frames that may wait for us. Where they hold less than a sender's TCP window,
-    /// every window costs some retransmits.
-    pub entries: u32,
-    /// Frames that may be on their way out by one port, at most `entries`.
+    /// Frames that may wait at a port, at most. Where it holds less than a sender's TCP window, every window costs some
+    /// retransmits.
+    pub frames: u32,
+    /// Frames that may be on their way out by one port, at most.
     pub in_flight: u32,
+    /// Memory of one queue of a port, at most, in bytes: this process's and the kernel's.
+    pub port_bytes: usize,
+    /// Memory of all ports and queues of a router, in bytes, as long as each can do with its share of it.
+    pub router_bytes: usize,
     /// Bytes that may be on their way out (`SO_SNDBUF`); without CAP_NET_ADMIN over the machine no more than
     /// `net.core.wmem_max`.
     pub send_buffer_bytes: u32,
@@ -53,7 +60,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { entries: 8192, in_flight: 1024, send_buffer_bytes: 8 << 20 }
+        Settings {
+            frames: 8192,
+            in_flight: 1024,
+            port_bytes: 16 << 20,
+            router_bytes: 512 << 20,
+            send_buffer_bytes: 8 << 20,
+        }
     }
 }
 
@@ -78,7 +91,7 @@ pub enum OpenError {
         /// The MTU asked for.
         mtu: u32,
         /// The largest possible one.
-        max: usize,
+        max: u32,
     },
     /// The memory area.
     #[error("cannot map memory for {chunks} AF_XDP chunks: {source}")]
@@ -95,10 +108,12 @@ pub enum OpenError {
     #[error("cannot register memory with an AF_XDP socket (is locked memory limited?): {0}")]
     Register(#[source] io::Error),
     /// Making or mapping the rings.
-    #[error("cannot make AF_XDP rings of {entries} entries: {source}")]
+    #[error("cannot make AF_XDP rings of {inbound} entries in and {outbound} out: {source}")]
     Rings {
-        /// Entries asked for, each ring.
-        entries: u32,
+        /// Entries asked for, of the fill and the rx ring.
+        inbound: u32,
+        /// Entries asked for, of the tx and the completion ring.
+        outbound: u32,
         /// What the system call said.
         source: io::Error,
     },
@@ -129,11 +144,11 @@ const HEADROOM_BYTES: usize = 256;
 const LINK_BYTES: usize = 18;
 /// Chunk sizes that the kernel takes, smaller first.
 const CHUNK_BYTES: [usize; 2] = [2048, 4096];
-/// Chunks of each port for frames that have to be copied.
-const COPIES: usize = 512;
+/// The largest MTU of an xdp port: its frames fit the largest chunk.
+pub const MAX_MTU: u32 = 4096 - 256 - 18;
 
 /// Opens ports on the first `queues` queues of interfaces that have as many, in the network namespace of the calling
-/// thread. The ports of one queue, which are next to each other in the result, share one memory area.
+/// thread: for each queue the ports in the order of the interfaces.
 ///
 /// # Errors
 /// [`OpenError`], one variant a step.
@@ -142,25 +157,31 @@ pub fn open(
     queues: u32,
     settings: Settings,
 ) -> Result<Vec<Vec<(XdpRx, XdpTx)>>, OpenError> {
+    let mtu = interfaces.iter().map(|interface| interface.mtu).max().unwrap_or(0);
+    let plan = Plan::new(interfaces.len(), queues as usize, mtu, settings)?;
     let redirects: Vec<Redirect> =
         interfaces.iter().map(|interface| redirect(interface.ifindex, queues)).collect::<Result<_, _>>()?;
-    (0..queues).map(|queue| open_queue(interfaces, &redirects, queue, settings)).collect()
+    let open_queue = |queue| {
+        let mut ports = Vec::new();
+        for (interfaces, redirects) in interfaces.chunks(plan.shared).zip(redirects.chunks(plan.shared)) {
+            ports.extend(open_area(interfaces, redirects, queue, &plan, settings)?);
+        }
+        Ok(ports)
+    };
+    (0..queues).map(open_queue).collect()
 }
 
-fn open_queue(
+/// Opens one queue of ports that share an area.
+fn open_area(
     interfaces: &[Interface],
     redirects: &[Redirect],
     queue: u32,
+    plan: &Plan,
     settings: Settings,
 ) -> Result<Vec<(XdpRx, XdpTx)>, OpenError> {
-    let mtu = interfaces.iter().map(|interface| interface.mtu).max().unwrap_or(0);
-    let chunk_bytes = chunk_bytes(mtu)?;
-    // Enough that a port is never out of chunks, were all that may be on their way out by any port its own.
-    let limit = settings.in_flight.min(settings.entries);
-    let home = settings.entries as usize + limit as usize * interfaces.len();
-    let chunks = (home + COPIES) * interfaces.len();
+    let chunks = (plan.home + plan.copies) * interfaces.len();
     let (area, mut pool) =
-        Area::map(chunk_bytes, chunks).map_err(|source| OpenError::Area { chunks, source })?;
+        Area::map(plan.chunk_bytes, chunks).map_err(|source| OpenError::Area { chunks, source })?;
     let in_flight: Arc<[AtomicBool]> = (0..chunks).map(|_| AtomicBool::new(false)).collect();
     let mut first_socket: Option<Arc<OwnedFd>> = None;
     let mut ports = Vec::new();
@@ -169,11 +190,12 @@ fn open_queue(
         if first_socket.is_none() {
             xdp::register(fd.as_fd(), &area).map_err(OpenError::Register)?;
         }
-        let copies = pool.split_off(pool.len() - COPIES);
-        let mut spare = pool.split_off(pool.len() - home);
+        let copies = pool.split_off(pool.len() - plan.copies);
+        let mut spare = pool.split_off(pool.len() - plan.home);
         let first = spare.first().map_or(0, Chunk::index);
-        let rings = xdp::rings(fd.as_fd(), settings.entries, first, home)
-            .map_err(|source| OpenError::Rings { entries: settings.entries, source })?;
+        let (inbound, outbound) = (plan.inbound_entries(), plan.outbound_entries());
+        let rings = xdp::rings(fd.as_fd(), inbound, outbound, first, plan.home)
+            .map_err(|source| OpenError::Rings { inbound, outbound, source })?;
         let Rings { mut inbound, transmit, completion } = rings;
         let shared = first_socket.as_ref().map(|first| first.as_fd());
         xdp::bind(fd.as_fd(), interface.ifindex, queue, shared)
@@ -189,7 +211,7 @@ fn open_queue(
             inbound,
             in_flight: Arc::clone(&in_flight),
             lent: ArrayVec::new(),
-            away: VecDeque::with_capacity(home),
+            away: VecDeque::with_capacity(plan.home),
             spare,
             lost_before: 0,
             fd: Arc::clone(&fd),
@@ -204,8 +226,8 @@ fn open_queue(
             copies,
             unsent: Unsent::default(),
             outstanding: 0,
-            limit,
-            frame_bytes: interface.mtu as usize + LINK_BYTES,
+            limit: u32::try_from(plan.in_flight).unwrap_or(u32::MAX),
+            frame_bytes: plan.chunk_bytes - HEADROOM_BYTES,
             fd: Arc::clone(&fd),
         };
         first_socket.get_or_insert(fd);
@@ -216,9 +238,8 @@ fn open_queue(
 
 fn chunk_bytes(mtu: u32) -> Result<usize, OpenError> {
     let frame = mtu as usize + LINK_BYTES;
-    let max = CHUNK_BYTES[1] - HEADROOM_BYTES - LINK_BYTES;
     let fitting = CHUNK_BYTES.into_iter().find(|bytes| bytes - HEADROOM_BYTES >= frame);
-    fitting.ok_or(OpenError::Mtu { mtu, max })
+    fitting.ok_or(OpenError::Mtu { mtu, max: MAX_MTU })
 }
 
 /// What makes a socket faster, but is not to be had everywhere.
@@ -237,7 +258,7 @@ mod tests {
         assert_eq!(chunk_bytes(1500).ok(), Some(2048));
         assert_eq!(chunk_bytes(1774).ok(), Some(2048));
         assert_eq!(chunk_bytes(1775).ok(), Some(4096));
-        assert_eq!(chunk_bytes(3822).ok(), Some(4096));
+        assert_eq!(chunk_bytes(MAX_MTU).ok(), Some(4096));
         assert!(matches!(chunk_bytes(3823), Err(OpenError::Mtu { mtu: 3823, max: 3822 })));
     }
 }

@@ -170,23 +170,34 @@ pub(crate) struct Rings {
     pub(crate) completion: Consumer<Mapped, 1>,
 }
 
-/// Makes and maps the rings of a socket that is not bound yet. `entries` is a power of two, for each of them; the
-/// chunks that will be given to the kernel have the numbers from `first` on, `chunks` of them.
-pub(crate) fn rings(fd: BorrowedFd<'_>, entries: u32, first: usize, chunks: usize) -> io::Result<Rings> {
-    for ring in
-        [libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING, libc::XDP_RX_RING, libc::XDP_TX_RING]
-    {
+/// Makes and maps the rings of a socket that is not bound yet, with so many entries, powers of two, in the fill and rx ring and
+/// in the tx and completion ring. The chunks that will be given to the kernel have the numbers from `first` on, `chunks` of
+/// them.
+pub(crate) fn rings(
+    fd: BorrowedFd<'_>,
+    inbound: u32,
+    outbound: u32,
+    first: usize,
+    chunks: usize,
+) -> io::Result<Rings> {
+    for (ring, entries) in [
+        (libc::XDP_UMEM_FILL_RING, inbound),
+        (libc::XDP_UMEM_COMPLETION_RING, outbound),
+        (libc::XDP_RX_RING, inbound),
+        (libc::XDP_TX_RING, outbound),
+    ] {
         socket::set_option(fd, libc::SOL_XDP, ring, entries)?;
     }
     let zero = libc::xdp_ring_offset { producer: 0, consumer: 0, desc: 0, flags: 0 };
     let zeros = libc::xdp_mmap_offsets { rx: zero, tx: zero, fr: zero, cr: zero };
     let offsets = socket::get_option(fd, libc::SOL_XDP, libc::XDP_MMAP_OFFSETS, zeros)?;
-    let n = entries as usize;
+    let (inbound, outbound) = (inbound as usize, outbound as usize);
     let umem_offset = |at: libc::c_ulonglong| libc::off_t::try_from(at).unwrap_or(libc::off_t::MAX);
-    let fill = Mapped::map(fd, umem_offset(libc::XDP_UMEM_PGOFF_FILL_RING), offsets.fr, n)?;
-    let completion = Mapped::map(fd, umem_offset(libc::XDP_UMEM_PGOFF_COMPLETION_RING), offsets.cr, n)?;
-    let receive = Mapped::map(fd, libc::XDP_PGOFF_RX_RING, offsets.rx, 2 * n)?;
-    let transmit = Mapped::map(fd, libc::XDP_PGOFF_TX_RING, offsets.tx, 2 * n)?;
+    let fill = Mapped::map(fd, umem_offset(libc::XDP_UMEM_PGOFF_FILL_RING), offsets.fr, inbound)?;
+    let completion =
+        Mapped::map(fd, umem_offset(libc::XDP_UMEM_PGOFF_COMPLETION_RING), offsets.cr, outbound)?;
+    let receive = Mapped::map(fd, libc::XDP_PGOFF_RX_RING, offsets.rx, 2 * inbound)?;
+    let transmit = Mapped::map(fd, libc::XDP_PGOFF_TX_RING, offsets.tx, 2 * outbound)?;
     Ok(Rings {
         inbound: Inbound {
             fill: Producer::new(fill),
@@ -274,6 +285,6 @@ pub(crate) fn try_bind(ifindex: u32) -> io::Result<()> {
     let fd = open()?;
     let (area, _chunks) = Area::map(4096, 16)?;
     register(fd.as_fd(), &area)?;
-    let _rings = rings(fd.as_fd(), 16, 0, 16)?;
+    let _rings = rings(fd.as_fd(), 16, 16, 0, 16)?;
     bind(fd.as_fd(), ifindex, 0, None)
 }

@@ -1,0 +1,92 @@
+//! What this machine and this process can still have: memory and descriptors.
+
+use std::fs;
+use std::io;
+
+use nix::sys::resource::{Resource, getrlimit};
+
+/// Memory that can still be had, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Available {
+    /// Of the machine, or of the control group where that has less.
+    pub memory: u64,
+    /// That this process may map (RLIMIT_AS, `ulimit -v`); `None`: no limit.
+    pub mapped: Option<u64>,
+    /// That this process may pin (RLIMIT_MEMLOCK, `ulimit -l`); `None`: no limit, as with CAP_IPC_LOCK.
+    pub locked: Option<u64>,
+}
+
+/// Memory that is left to the lab's programs, as a share of what is free.
+const RESERVE: u64 = 8;
+
+/// Looks what memory can be had now.
+///
+/// # Errors
+/// When /proc cannot be read, or says what no kernel says.
+pub fn available_memory() -> io::Result<Available> {
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.and_then(|number| number.parse::<u64>().ok()).map(|kibibytes| kibibytes << 10)
+    };
+    let unknown = || io::Error::from(io::ErrorKind::InvalidData);
+    let machine = field(&fs::read_to_string("/proc/meminfo")?, "MemAvailable").ok_or_else(unknown)?;
+    let free = group_memory().map_or(machine, |group| group.min(machine));
+    let status = fs::read_to_string("/proc/self/status")?;
+    let limit =
+        |resource| getrlimit(resource).ok().map(|(soft, _)| soft).filter(|soft| *soft != libc::RLIM_INFINITY);
+    let size = field(&status, "VmSize").unwrap_or(0);
+    let pinned = field(&status, "VmPin").unwrap_or(0);
+    Ok(Available {
+        memory: free - free / RESERVE,
+        mapped: limit(Resource::RLIMIT_AS).map(|limit| limit.saturating_sub(size)),
+        locked: limit(Resource::RLIMIT_MEMLOCK)
+            .filter(|_| !may_lock(&status))
+            .map(|limit| limit.saturating_sub(pinned)),
+    })
+}
+
+/// CAP_IPC_LOCK (include/uapi/linux/capability.h).
+const CAP_IPC_LOCK: u64 = 14;
+
+/// Whether /proc/self/status says that RLIMIT_MEMLOCK does not hold for this process.
+fn may_lock(status: &str) -> bool {
+    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let capabilities = capabilities.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
+    capabilities >> CAP_IPC_LOCK & 1 == 1
+}
+
+/// The least that any control group above this process has left; `None` where none has a limit (cgroup v2, memory.max).
+fn group_memory() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let root = std::path::Path::new("/sys/fs/cgroup");
+    let number = |path: std::path::PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let path = root.join(own);
+    let above = path.ancestors().take_while(|folder| folder.starts_with(root));
+    above
+        .filter_map(|folder| {
+            let used = number(folder.join("memory.current")).unwrap_or(0);
+            number(folder.join("memory.max")).map(|max| max.saturating_sub(used))
+        })
+        .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_memory_left() {
+        let available = available_memory().expect("/proc is there");
+        assert!(available.memory > 1 << 20, "{available:?}");
+        assert!(available.mapped.is_none_or(|bytes| bytes > 0), "{available:?}");
+    }
+
+    #[test]
+    fn the_capability_is_read_by_its_number() {
+        assert!(may_lock("Name:\tx\nCapEff:\t0000000000004000\n"));
+        assert!(!may_lock("Name:\tx\nCapEff:\t0000000000003fff\n"));
+        assert!(!may_lock("Name:\tx\n"));
+    }
+}
