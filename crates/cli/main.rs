@@ -12,6 +12,7 @@ mod cpus;
 mod doctor;
 mod exec;
 mod failure;
+mod fit;
 mod forwarder;
 mod man;
 mod report;

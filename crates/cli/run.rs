@@ -21,6 +21,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{self, SignalKind};
 
 use crate::backend::{self, Backend, Choice, Taps};
+use crate::fit;
 use crate::forwarder::{self, Engines, Threads};
 use crate::report::{self, LabReport};
 use crate::settings::{self, Setting};
@@ -182,6 +183,9 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
         None => Topology::default_lab(),
         Some(file) => read_topology(file)?,
     };
+    if mode == Mode::Userspace {
+        fit::check(choice.backend, &topology, threads.workers)?;
+    }
     let mut taps = Taps::new(threads.workers);
     let mut lab = if mode == Mode::Userspace && choice.backend == Backend::Tap {
         Lab::build_with_taps(&topology, &options, &mut |end| taps.make(&topology, end))?

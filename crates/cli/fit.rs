@@ -1,0 +1,149 @@
+//! Whether a topology fits a backend, and what it takes fits this machine: asked before anything is built or mapped.
+
+use nsrouter_lab::Topology;
+use nsrouter_rings::limits::{self, Available};
+use nsrouter_rings::{tap, xdp};
+
+use crate::backend::Backend;
+use crate::failure::Cannot;
+
+/// The way out of what a backend cannot do, but packet can.
+const USE_PACKET: &str = "use --backend packet";
+
+/// Refuses a topology that the backend cannot carry, or for which this machine lacks the memory.
+///
+/// # Errors
+/// [`Cannot`], with the figure and a way out.
+pub(crate) fn check(backend: Backend, topology: &Topology, workers: usize) -> Result<(), Cannot> {
+    match backend {
+        Backend::Auto | Backend::Packet => Ok(()),
+        Backend::Tap => check_mtus(backend, topology, tap::MAX_MTU),
+        Backend::Xdp => {
+            check_mtus(backend, topology, xdp::MAX_MTU)?;
+            check_memory(topology, workers)
+        }
+    }
+}
+
+/// Refuses a link of a router whose MTU is more than the backend's ports can have.
+fn check_mtus(backend: Backend, topology: &Topology, max: u32) -> Result<(), Cannot> {
+    let mut ends = topology.routers().flat_map(|router| topology.endpoints(&router.name));
+    let Some((end, link)) = ends.find(|(_, link)| link.mtu > max) else { return Ok(()) };
+    Err(Cannot {
+        what: format!(
+            "link {}: an MTU of {} is more than the {max} bytes that an interface of the {} backend can have",
+            end.ifname,
+            link.mtu,
+            backend.name()
+        ),
+        hint: format!("make it {max} or less in the topology, or {USE_PACKET}"),
+    })
+}
+
+/// Refuses what xdp's rings and areas of so many ports would take, where there is less.
+fn check_memory(topology: &Topology, workers: usize) -> Result<(), Cannot> {
+    let mut demand = xdp::Demand::default();
+    let mut ports = 0;
+    for router in topology.routers() {
+        let mtus: Vec<u32> = topology.endpoints(&router.name).map(|(_, link)| link.mtu).collect();
+        let mtu = mtus.iter().copied().max().unwrap_or(0);
+        let plan = xdp::Plan::new(mtus.len(), workers, mtu, xdp::Settings::default())
+            .map_err(|error| Cannot { what: error.to_string(), hint: USE_PACKET.to_owned() })?;
+        ports += mtus.len();
+        demand = demand + plan.demand();
+    }
+    let available = limits::available_memory().map_err(|error| Cannot {
+        what: format!("cannot tell how much memory is available: {error}"),
+        hint: format!("mount /proc, or {USE_PACKET}"),
+    })?;
+    refuse_excess(ports, workers, demand, available)
+}
+
+fn refuse_excess(
+    ports: usize,
+    workers: usize,
+    demand: xdp::Demand,
+    available: Available,
+) -> Result<(), Cannot> {
+    let limits = [
+        (demand.total, Some(available.memory), "available", "use fewer links or workers"),
+        (demand.mapped, available.mapped, "left by `ulimit -v`", "raise `ulimit -v`"),
+        (demand.locked, available.locked, "left by `ulimit -l`", "raise `ulimit -l`"),
+    ];
+    let short = limits.into_iter().find_map(|(needed, left, where_, way_out)| {
+        left.filter(|left| *left < needed).map(|left| (needed, left, where_, way_out))
+    });
+    let Some((needed, left, where_, way_out)) = short else { return Ok(()) };
+    let plural = |count: usize| if count == 1 { "" } else { "s" };
+    Err(Cannot {
+        what: format!(
+            "{ports} port{} over xdp with {workers} worker{} take {} MiB of memory, and {} MiB are {where_}",
+            plural(ports),
+            plural(workers),
+            needed.div_ceil(1 << 20),
+            left >> 20
+        ),
+        hint: format!("{way_out}, or {USE_PACKET}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topology(mtu: u32) -> Topology {
+        let mut topology = Topology::default_lab();
+        topology.links[1].mtu = mtu;
+        topology
+    }
+
+    #[test]
+    fn an_mtu_beyond_the_backend_s_is_refused_by_name() {
+        for (backend, max) in [(Backend::Tap, 65_521), (Backend::Xdp, 3_822)] {
+            assert!(check(backend, &topology(max), 1).is_ok());
+            let error = check(backend, &topology(max + 1), 1).expect_err("too large");
+            for words in [backend.name(), "eth-t2", &(max + 1).to_string(), &max.to_string()] {
+                assert!(error.what.contains(words), "{error}");
+            }
+            assert!(error.hint.contains("--backend packet"), "{}", error.hint);
+        }
+        assert!(check(Backend::Packet, &topology(65_535), 1).is_ok());
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_refused_with_the_figure() {
+        let mebibytes = |count: u64| count << 20;
+        let demand = xdp::Demand { locked: mebibytes(40), mapped: mebibytes(50), total: mebibytes(60) };
+        let enough =
+            Available { memory: mebibytes(60), mapped: Some(mebibytes(50)), locked: Some(mebibytes(40)) };
+        assert!(refuse_excess(3, 1, demand, enough).is_ok());
+        assert!(refuse_excess(3, 1, demand, Available { mapped: None, locked: None, ..enough }).is_ok());
+        let error =
+            refuse_excess(3, 1, demand, Available { memory: mebibytes(59), ..enough }).expect_err("short");
+        assert_eq!(
+            error.what,
+            "3 ports over xdp with 1 worker take 60 MiB of memory, and 59 MiB are available"
+        );
+        for (available, words) in [
+            (
+                Available { mapped: Some(mebibytes(49)), ..enough },
+                "50 MiB of memory, and 49 MiB are left by `ulimit -v`",
+            ),
+            (
+                Available { locked: Some(mebibytes(39)), ..enough },
+                "40 MiB of memory, and 39 MiB are left by `ulimit -l`",
+            ),
+        ] {
+            let error = refuse_excess(1, 2, demand, available).expect_err("short");
+            assert!(
+                error.what.contains(words) && error.what.starts_with("1 port over xdp with 2 workers"),
+                "{error}"
+            );
+            assert!(
+                error.hint.contains("ulimit") && error.hint.contains("--backend packet"),
+                "{}",
+                error.hint
+            );
+        }
+    }
+}
