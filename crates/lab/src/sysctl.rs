@@ -79,6 +79,9 @@ pub(crate) fn silence_link(ifname: &str) -> Result<(), Error> {
 pub(crate) fn prepare_host_port(ifname: &str) -> Result<(), Error> {
     // Answers come in by this port for the addresses on it; its peer is our engine alone.
     write(&format!("net/ipv4/conf/{ifname}/rp_filter"), "0")?;
+    // ICMP errors about what the router's own programs sent come from the router's own address, which
+    // __fib_validate_source() in net/ipv4/fib_frontend.c takes for a martian source otherwise.
+    write(&format!("net/ipv4/conf/{ifname}/accept_local"), "1")?;
     prepare_link(ifname)?;
     if has_ipv6() {
         // IN6_ADDR_GEN_MODE_NONE of include/uapi/linux/if_link.h.
