@@ -293,7 +293,7 @@ pub const SCENES: &[Scene] = &[
             let packet = Ip4 { dst: [224, 0, 0, 5], ttl: 1, ..s.ip4() }.udp(5, 6, b"group");
             to_mac(s, [1, 0, 0x5e, 0, 0, 5], &packet);
         },
-        moved: "received 1, multicast 1",
+        moved: "received 1, link_multicast 1",
     },
     Scene {
         name: "directed_broadcast_is_not_forwarded",

@@ -103,7 +103,7 @@ pub const SCENES: &[Scene] = &[
             let frame = eth([1, 0, 0x5e, 0, 0, 1], s.mac(T1), IPV4, &packet);
             s.frame(T1, &frame);
         },
-        moved: "received 1, multicast 1",
+        moved: "received 1, link_multicast 1",
     },
     Scene {
         name: "echo_in_two_fragments",

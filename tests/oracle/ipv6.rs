@@ -211,7 +211,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "to_a_group_of_the_link",
         act: |s| to_group(s, &Ip6 { dst: group(2), ..s.ip6() }.udp(5, 6, b"group")),
-        moved: "received 1, multicast 1",
+        moved: "received 1, link_multicast 1",
     },
     Scene {
         name: "to_a_group_of_the_interface",

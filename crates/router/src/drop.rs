@@ -81,7 +81,9 @@ drop_reasons! {
     MartianSource "martian_source" "The source address may not appear on a link." Silent;
     MartianDestination "martian_destination" "The destination address may not leave its host." Silent;
     Broadcast "broadcast" "A broadcast that no program here is waiting for; it is not forwarded." Silent;
-    Multicast "multicast" "A multicast for a group that we are not a member of; it is not forwarded." Silent;
+    Multicast "multicast" "A multicast beyond its link; this router forwards none." Silent;
+    LinkMulticast "link_multicast" "A multicast that stays on its link (routine: MLD reports, mDNS); the router and its programs take no part in it." Silent;
+    HostMulticast "host_multicast" "A multicast of the router's own programs, which this router does not carry." Silent;
     // IPv6 header
     Ip6Short "ip6_short" "The frame is too short for an IPv6 header." Silent;
     Ip6Version "ip6_version" "The IP version is not 6." Silent;
@@ -97,6 +99,7 @@ drop_reasons! {
     Prohibited "prohibited" "A prohibit route refuses packets to this destination." Prohibited;
     TooBig "too_big" "The packet exceeds the next hop's MTU and may not be fragmented." TooBig;
     NeighbourFailed "neighbour_failed" "The next hop did not answer when asked for its MAC address." HostUnreachable;
+    NeighbourTableFull "neighbour_table_full" "The neighbour table had no room for the next hop." Silent;
     // To the router itself
     ProtocolUnreachable "protocol_unreachable" "For us, with a protocol that nobody here speaks." ProtocolUnreachable;
     PortUnreachable "port_unreachable" "For us, to a port that nobody here listens on." PortUnreachable;

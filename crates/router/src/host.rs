@@ -69,7 +69,7 @@ fn host_destination(frame: &mut Frame<'_>) -> Result<IpAddr, DropReason> {
             let header =
                 nsrouter_wire::ipv4::Header::parse(&frame.data()[L3..]).ok_or(DropReason::Ip4Short)?;
             match header.destination() {
-                group if group.is_multicast() => Err(DropReason::Multicast),
+                group if group.is_multicast() => Err(DropReason::HostMulticast),
                 all if all.is_broadcast() => Err(DropReason::Broadcast),
                 own if own.is_loopback() || own.is_unspecified() => Err(DropReason::MartianDestination),
                 destination => Ok(IpAddr::V4(destination)),
@@ -85,7 +85,7 @@ fn host_destination(frame: &mut Frame<'_>) -> Result<IpAddr, DropReason> {
             frame.truncate(L3 + bytes);
             eth::write(frame.data_mut(), eth::MacAddr::ZERO, eth::MacAddr::ZERO, eth::TYPE_IPV6);
             match destination {
-                group if group.is_multicast() => Err(DropReason::Multicast),
+                group if group.is_multicast() => Err(DropReason::HostMulticast),
                 near if near.is_unicast_link_local() => Err(DropReason::LinkLocalDestination),
                 own if own.is_loopback() || own.is_unspecified() => Err(DropReason::MartianDestination),
                 destination => Ok(IpAddr::V6(destination)),

@@ -79,7 +79,10 @@ impl Router {
         destination: Ipv4Addr,
     ) -> Verdict {
         if destination.is_multicast() {
-            return Verdict::Drop(DropReason::Multicast);
+            // RFC 5771 section 4: the local network control block stays on its link.
+            let is_of_link = destination.octets()[..3] == [224, 0, 0];
+            let reason = if is_of_link { DropReason::LinkMulticast } else { DropReason::Multicast };
+            return Verdict::Drop(reason);
         }
         let number = frame.data().get(L3 + 9).copied();
         if number == Some(protocol::UDP) && context.tables.settings().host_port {
@@ -102,6 +105,8 @@ impl Router {
             // RFC 4291 section 2.7: reserved, and interface-local.
             0 | 1 => Verdict::Drop(DropReason::MartianDestination),
             _ if ingress.is_member6(group) => self.local6(frame, context, ingress, group, out),
+            // Link-local scope.
+            2 => Verdict::Drop(DropReason::LinkMulticast),
             _ => Verdict::Drop(DropReason::Multicast),
         }
     }

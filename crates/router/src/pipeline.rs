@@ -100,11 +100,12 @@ impl Router {
         verdict
     }
 
-    /// Resolution failed: drops a held frame, and tells its sender so (host or address unreachable).
+    /// A held frame's next hop was given up: drops it for `reason`, and tells its sender where that reason asks for it
+    /// (host or address unreachable for a neighbour that did not answer).
     pub fn unreachable(
         &mut self,
         frame: &mut Frame<'_>,
-        _: NextHop,
+        reason: DropReason,
         tables: &Tables,
         now: Time,
         out: &mut impl Originate,
@@ -114,12 +115,12 @@ impl Router {
         let mut context = Context { tables, now, ingress: frame.ingress, cast: Cast::Ours, options };
         // As in Linux `ipv4_send_dest_unreach`, options are looked at afresh.
         let verdict = match options::check_afresh(frame) {
-            Some(Err(_)) => Verdict::Drop(DropReason::NeighbourFailed),
+            Some(Err(_)) => Verdict::Drop(reason),
             options => {
                 if let Some(Ok(options)) = options {
                     context = options::arrive(frame, &context, options);
                 }
-                self.refuse(frame, &context, DropReason::NeighbourFailed, 0, out)
+                self.refuse(frame, &context, reason, 0, out)
             }
         };
         self.count(verdict, frame.len());

@@ -4,8 +4,8 @@
 use allocation_counter::measure;
 use etherparse::{IcmpEchoHeader, Icmpv4Type, PacketBuilder};
 use nsrouter_router::{
-    Config, Event, Hop, Limits, NeighConfig, Neighbours, NextHop, Origin, Originate, Placement, PortConfig,
-    Route, RouteKind, RouteTable, Router, Settings, Tables, Time, Verdict,
+    Config, DropReason, Event, Hop, Limits, NeighConfig, Neighbours, NextHop, Origin, Originate, Placement,
+    PortConfig, Route, RouteKind, RouteTable, Router, Settings, Tables, Time, Verdict,
 };
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::{Frame, PortId};
@@ -165,7 +165,7 @@ fn no_frame_makes_the_router_allocate() {
         router.forward(&mut frame, &tables, now, &mut sink);
         let allocated = measure(|| {
             let verdict = if fails {
-                router.unreachable(&mut frame, next_hop, &tables, now, &mut sink)
+                router.unreachable(&mut frame, DropReason::NeighbourFailed, &tables, now, &mut sink)
             } else {
                 router.release(&mut frame, next_hop, &tables)
             };

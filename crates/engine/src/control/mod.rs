@@ -177,7 +177,7 @@ impl Control {
             match action {
                 Action::Probe { port, frame } => self.transmit(port, frame),
                 Action::Resolved(next_hop) => self.tell_all(&Command::Release(next_hop)),
-                Action::Failed(next_hop) => self.tell_all(&Command::Fail(next_hop)),
+                Action::Failed(next_hop, reason) => self.tell_all(&Command::Fail(next_hop, reason)),
             }
         }
         self.offer_backlog();

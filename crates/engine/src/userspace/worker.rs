@@ -53,8 +53,8 @@ pub(crate) enum Command {
     Transmit(PortId, Vec<u8>),
     /// The next hop has a MAC address now: what waits for it may go.
     Release(NextHop),
-    /// The next hop does not answer: what waits for it has failed.
-    Fail(NextHop),
+    /// The next hop was given up for this reason: what waits for it has failed.
+    Fail(NextHop, DropReason),
 }
 
 /// The control plane's side of a worker.
@@ -433,9 +433,9 @@ impl Path {
                     Verdict::ToHost | Verdict::Hold(_) | Verdict::Consumed | Verdict::Drop(_) => {}
                 })
             }
-            Command::Fail(next_hop) => {
+            Command::Fail(next_hop, reason) => {
                 hold.take(next_hop, |frame| {
-                    router.unreachable(frame, next_hop, tables, now, outbox);
+                    router.unreachable(frame, reason, tables, now, outbox);
                 });
                 self.flush_outbox();
             }

@@ -60,12 +60,12 @@ fn an_unresolved_next_hop_holds_a_packet_of_the_host_too() {
 #[test]
 fn what_does_not_leave_the_host() {
     let mut bench = bench();
-    bench.expect_drop(PortId::HOST, &own4([224, 0, 0, 22], 1), DropReason::Multicast);
+    bench.expect_drop(PortId::HOST, &own4([224, 0, 0, 22], 1), DropReason::HostMulticast);
     bench.expect_drop(PortId::HOST, &own4([255, 255, 255, 255], 1), DropReason::Broadcast);
     bench.expect_drop(PortId::HOST, &own4([10, 10, 252, 2], 1), DropReason::MartianDestination);
     bench.expect_drop(PortId::HOST, &own4([127, 0, 0, 1], 1), DropReason::MartianDestination);
     let v6 = |destination| udp6("fd00:251::2", destination, 1, b"").split_off(14);
-    bench.expect_drop(PortId::HOST, &v6("ff02::16"), DropReason::Multicast);
+    bench.expect_drop(PortId::HOST, &v6("ff02::16"), DropReason::HostMulticast);
     bench.expect_drop(PortId::HOST, &v6("fe80::1"), DropReason::LinkLocalDestination);
     bench.expect_drop(PortId::HOST, &[], DropReason::Ip4Short);
     bench.expect_drop(PortId::HOST, &[0x75; 40], DropReason::Ip4Version);

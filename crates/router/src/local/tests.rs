@@ -129,7 +129,7 @@ fn echo_to_everybody_is_not_answered() {
     let mut bench = with_host();
     bench.expect_drop(P1, &ping4([10, 10, 251, 255], 64), DropReason::Broadcast);
     bench.expect_drop(P1, &ping4([255, 255, 255, 255], 64), DropReason::Broadcast);
-    bench.expect_drop(P1, &ping4([224, 0, 0, 1], 64), DropReason::Multicast);
+    bench.expect_drop(P1, &ping4([224, 0, 0, 1], 64), DropReason::LinkMulticast);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::PortId;
 
+use crate::drop::DropReason;
 use crate::tables::{Tables, Way};
 use crate::types::{Event, NextHop, Seen};
 
@@ -69,8 +70,8 @@ pub enum Action {
     },
     /// Frames held for this next hop may go, once the new map is published.
     Resolved(NextHop),
-    /// Frames held for this next hop are to be given up.
-    Failed(NextHop),
+    /// Frames held for this next hop are to be given up, for this reason.
+    Failed(NextHop, DropReason),
 }
 
 /// A line of the neighbour table, for people.
@@ -188,11 +189,11 @@ impl Neighbours {
     ) {
         match self.table.get_mut(next_hop) {
             None => {
-                if !tables.port_is_up(next_hop.port)
-                    || !self.table.make_room(next_hop, State::Incomplete, actions)
-                {
-                    actions.push(Action::Failed(next_hop));
-                    return;
+                if !tables.port_is_up(next_hop.port) {
+                    return actions.push(Action::Failed(next_hop, DropReason::PortDown));
+                }
+                if !self.table.make_room(next_hop, State::Incomplete, actions) {
+                    return actions.push(Action::Failed(next_hop, DropReason::NeighbourTableFull));
                 }
                 let mut entry = Entry::new(State::Incomplete, None, now_ns, now_ns);
                 entry.asker = asker;
@@ -319,7 +320,7 @@ impl Neighbours {
             }
             State::Incomplete | State::Probe => {
                 self.table.set(next_hop, State::Failed, now_ns, now_ns + self.config.stale_ms * MS);
-                actions.push(Action::Failed(next_hop));
+                actions.push(Action::Failed(next_hop, DropReason::NeighbourFailed));
             }
             State::Reachable => self.stale(next_hop, now_ns),
             State::Delay => {
@@ -362,7 +363,7 @@ impl Neighbours {
             .collect();
         for next_hop in gone {
             if self.table.remove(next_hop).is_some_and(|entry| entry.state == State::Incomplete) {
-                actions.push(Action::Failed(next_hop));
+                actions.push(Action::Failed(next_hop, DropReason::PortDown));
             }
         }
         self.ports_up = up;

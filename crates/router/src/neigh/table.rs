@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use nsrouter_wire::eth::MacAddr;
 
 use super::Action;
+use crate::drop::DropReason;
 use crate::types::NextHop;
 
 /// The states of RFC 4861 section 7.3.2, and Linux's failed and permanent.
@@ -204,7 +205,7 @@ impl Table {
         self.evicted += 1;
         let Some((_, _, victim)) = victim else { return false };
         if self.remove(victim).is_some_and(|entry| entry.state == State::Incomplete) {
-            actions.push(Action::Failed(victim));
+            actions.push(Action::Failed(victim, DropReason::NeighbourTableFull));
         }
         true
     }

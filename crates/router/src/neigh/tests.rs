@@ -83,7 +83,7 @@ fn resolution_asks_three_times_and_fails() {
         assert_eq!(table.event(unresolved(hop(text))), [], "asked already");
         assert_eq!(probes(&table.next()), 1);
         assert_eq!(probes(&table.next()), 1);
-        assert_eq!(table.next(), [Action::Failed(hop(text))]);
+        assert_eq!(table.next(), [Action::Failed(hop(text), DropReason::NeighbourFailed)]);
         assert_eq!(table.now, began + 3 * S);
         assert_eq!(table.state(text), Some(("failed", None)));
         // The next packet asks again.
@@ -116,7 +116,7 @@ fn an_answer_resolves_and_ages() {
     assert_eq!(frame[..6], T1_MAC, "to it alone");
     assert_eq!(table.state("10.10.251.1"), Some(("probe", Some(MAC))));
     assert_eq!((probes(&table.next()), probes(&table.next())), (1, 1));
-    assert_eq!(table.next(), [Action::Failed(hop("10.10.251.1"))]);
+    assert_eq!(table.next(), [Action::Failed(hop("10.10.251.1"), DropReason::NeighbourFailed)]);
     assert_eq!(table.knows("10.10.251.1"), None);
 }
 
@@ -219,7 +219,10 @@ fn a_scan_cannot_displace_what_is_in_use_nor_outgrow_the_table() {
     let mut failed = 0;
     for last in 2..=255u8 {
         let actions = table.event(unresolved(hop(&format!("10.10.251.{last}"))));
-        failed += actions.iter().filter(|action| matches!(action, Action::Failed(_))).count();
+        failed += actions
+            .iter()
+            .filter(|action| matches!(action, Action::Failed(_, DropReason::NeighbourTableFull)))
+            .count();
     }
     assert_eq!(table.neighbours.list().count(), 64);
     assert_eq!(table.neighbours.evicted(), 191);
@@ -251,9 +254,10 @@ fn a_link_that_goes_down_takes_its_neighbours_along() {
     let mut ports = lab_ports();
     ports[0].up = false;
     table.tables = Tables::new(&ports, &[], Settings::default()).unwrap();
-    assert_eq!(table.next_tick(), [Action::Failed(hop("10.10.251.1"))]);
+    assert_eq!(table.next_tick(), [Action::Failed(hop("10.10.251.1"), DropReason::PortDown)]);
     assert_eq!(table.neighbours.list().count(), 1);
-    assert_eq!(table.event(unresolved(hop("10.10.251.1"))), [Action::Failed(hop("10.10.251.1"))]);
+    let actions = table.event(unresolved(hop("10.10.251.1")));
+    assert_eq!(actions, [Action::Failed(hop("10.10.251.1"), DropReason::PortDown)]);
 }
 
 impl Table {

@@ -143,7 +143,8 @@ fn martians_of_ipv4_are_those_of_linux() {
     for destination in [[127, 0, 0, 1], [0, 0, 0, 0]] {
         bench.expect_drop(P1, &udp4_to(t1, destination, 64, b""), DropReason::MartianDestination);
     }
-    bench.expect_drop(P1, &udp4_to(t1, [224, 0, 0, 251], 64, b""), DropReason::Multicast);
+    bench.expect_drop(P1, &udp4_to(t1, [224, 0, 0, 251], 64, b""), DropReason::LinkMulticast);
+    bench.expect_drop(P1, &udp4_to(t1, [239, 1, 2, 3], 64, b""), DropReason::Multicast);
     bench.expect_drop(P1, &udp4_to(t1, [255, 255, 255, 255], 64, b""), DropReason::Broadcast);
     bench.expect_drop(P1, &udp4_to(t1, [10, 10, 252, 255], 64, b""), DropReason::Broadcast);
     assert_eq!(bench.push(P1, &udp4_to(t1, [240, 0, 0, 1], 64, b"")).verdict, Verdict::Send(P2));
@@ -174,7 +175,7 @@ fn scopes_of_ipv6() {
     for destination in ["::1", "ff01::1", "ff00::1"] {
         bench.expect_drop(P1, &udp6("fd00:251::1", destination, 64, b""), DropReason::MartianDestination);
     }
-    bench.expect_drop(P1, &udp6("fd00:251::1", "ff02::fb", 64, b""), DropReason::Multicast);
+    bench.expect_drop(P1, &udp6("fd00:251::1", "ff02::fb", 64, b""), DropReason::LinkMulticast);
     bench.expect_drop(P1, &udp6("fd00:251::1", "ff0e::1", 64, b""), DropReason::Multicast);
     assert_eq!(bench.push(P1, &udp6("::ffff:10.0.0.1", "fd00:252::1", 64, b"")).verdict, Verdict::Send(P2));
     assert!(bench.out.sent.is_empty());
@@ -340,10 +341,15 @@ fn an_unknown_next_hop_holds_the_frame_until_it_is_released_or_given_up() {
         assert_eq!(bench.router.counters().port(P2).tx_frames, 1);
         bench.router.counters().law().unwrap();
 
-        bench.push(P1, &frame);
-        let verdict = bench.router.unreachable(&mut held, next_hop, &bench.tables, bench.now, &mut bench.out);
-        assert_eq!(verdict, Verdict::Drop(DropReason::NeighbourFailed));
-        bench.router.counters().law().unwrap();
+        for reason in [DropReason::NeighbourTableFull, DropReason::NeighbourFailed] {
+            bench.push(P1, &frame);
+            let verdict =
+                bench.router.unreachable(&mut held, reason, &bench.tables, bench.now, &mut bench.out);
+            assert_eq!(verdict, Verdict::Drop(reason));
+            bench.router.counters().law().unwrap();
+            // Only who did not answer is told of, as in Linux `ip_finish_output2` and `neigh_invalidate`.
+            assert_eq!(bench.out.sent.is_empty(), reason == DropReason::NeighbourTableFull);
+        }
         let (port, error) = bench.take_one();
         let answer = if is_v6 { &error[54..56] } else { &error[34..36] };
         assert_eq!((port, answer), (P1, if is_v6 { &[1, 3][..] } else { &[3, 1][..] }));

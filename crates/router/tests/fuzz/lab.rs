@@ -289,7 +289,8 @@ impl Lab {
                 self.check_sent(&frame, next_hop.port, case)?;
                 // The fate of the held: given up, or released.
                 if self.now.mono_ns.is_multiple_of(2) {
-                    self.router.unreachable(&mut frame, next_hop, &self.tables, self.now, &mut self.out);
+                    let reason = DropReason::NeighbourFailed;
+                    self.router.unreachable(&mut frame, reason, &self.tables, self.now, &mut self.out);
                 } else {
                     self.router.release(&mut frame, next_hop, &self.tables);
                 }
