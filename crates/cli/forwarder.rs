@@ -54,7 +54,8 @@ fn merged(all: Vec<(String, Status)>) -> Status {
     all.into_iter()
         .map(|(name, mut status)| {
             if !alone {
-                status.ports.iter_mut().for_each(|port| port.name = format!("{name}/{}", port.name));
+                let ports = status.ports.iter_mut().chain(&mut status.host_ports);
+                ports.for_each(|port| port.name = format!("{name}/{}", port.name));
                 status.neighbours.iter_mut().for_each(|entry| entry.port = format!("{name}/{}", entry.port));
                 status.troubles.iter_mut().for_each(|trouble| *trouble = format!("{name}: {trouble}"));
             }
@@ -130,9 +131,10 @@ fn start_userspace(
         )),
     };
     let node = lab.node(router)?;
-    let mut settings = Settings::default();
+    let (mut settings, mut neighbours) = (Settings::default(), NeighConfig::default());
     for setting in set {
-        setting.apply(&mut settings, u16::try_from(ports.len())?).map_err(|error| anyhow!(error))?;
+        let ports = u16::try_from(ports.len())?;
+        setting.apply(&mut settings, &mut neighbours, ports).map_err(|error| anyhow!(error))?;
     }
     let config = Config {
         backend: backend.name().to_owned(),
@@ -140,7 +142,7 @@ fn start_userspace(
         host,
         routes: routes(lab, router),
         settings,
-        neighbours: NeighConfig::default(),
+        neighbours,
         spin: threads.spin,
         cpus: threads.cpus.clone(),
         nice: threads.nice,

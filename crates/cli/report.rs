@@ -79,7 +79,7 @@ pub(crate) fn ports(status: &Status) -> Table {
         "tx bytes",
         "tx dropped",
     ]);
-    for port in &status.ports {
+    for port in status.ports.iter().chain(&status.host_ports) {
         table.add_row([
             port.name.clone(),
             if port.up { "up" } else { "down" }.to_owned(),
@@ -123,12 +123,27 @@ pub(crate) fn account(status: &Status) -> String {
         text.push_str(format!("  {reason:<24} {:>12}  {sentence}", grouped(*frames)).trim_end());
         text.push('\n');
     }
-    let lost: u64 = status.ports.iter().map(|port| port.rx_lost).sum();
+    let lost: u64 = status.ports.iter().chain(&status.host_ports).map(|port| port.rx_lost).sum();
     if lost > 0 {
         text.push_str(&format!(
             "  {:<24} {:>12}  The receive ring was full, so the router never saw them.\n",
             "lost",
             grouped(lost)
+        ));
+    }
+    let events = &status.events;
+    if events.icmp_errors + events.icmp_rate_limited > 0 {
+        let (sent, limited) = (grouped(events.icmp_errors), grouped(events.icmp_rate_limited));
+        text.push_str(&format!("ICMP errors sent {sent}, suppressed by rate limit {limited}\n"));
+    }
+    if events.originate_no_buffer > 0 {
+        let count = grouped(events.originate_no_buffer);
+        text.push_str(&format!("packets of the router's own not made, for want of a buffer: {count}\n"));
+    }
+    if events.neighbours_evicted > 0 {
+        let count = grouped(events.neighbours_evicted);
+        text.push_str(&format!(
+            "neighbours that a full table had no room for: {count} (`--set neighbours=N` raises the limit)\n"
         ));
     }
     for trouble in &status.troubles {

@@ -1,6 +1,6 @@
 //! `--set NAME=VALUE`: what can be set of the userspace router. Each name stands beside the sysctl whose meaning it has.
 
-use nsrouter_engine::{Advertise, FlowHash, PortId, Settings};
+use nsrouter_engine::{Advertise, FlowHash, NeighConfig, PortId, Settings};
 
 /// Router lifetime in advertisements, seconds, and the longest time between them, milliseconds: the defaults of RFC
 /// 4861 section 6.2.1 (AdvDefaultLifetime, MaxRtrAdvInterval).
@@ -8,6 +8,8 @@ const ROUTER_LIFETIME_S: u16 = 1800;
 const ADVERTISE_INTERVAL_MS: u32 = 600_000;
 /// AdvValidLifetime, seconds.
 const PREFIX_LIFETIME_S: u32 = 2_592_000;
+/// Neighbours of a family, at most: the control plane copies the table for the workers whenever it changes.
+const MAX_NEIGHBOURS: usize = 1 << 20;
 
 /// One setting, parsed but not yet applied, because some need the number of ports.
 #[derive(Clone, Debug)]
@@ -27,6 +29,7 @@ Set something of the userspace router:
   icmp-total-burst=N          and at once (icmp_msgs_burst)
   flow-hash=l3|l3l4           what chooses among several next hops (fib_multipath_hash_policy)
   router-alert=on|off         hand packets with router alert to the host port
+  neighbours=N                neighbours of each family that the router keeps, at most; 1024 by default (gc_thresh3)
   directed-broadcast=on|off   forward to a subnet's broadcast address (bc_forwarding)
   advertise=on|off            send IPv6 router advertisements on every port";
 
@@ -35,13 +38,18 @@ pub(crate) fn parse(text: &str) -> Result<Setting, String> {
     let (name, value) =
         text.split_once('=').ok_or_else(|| format!("`{text}` is not of the form NAME=VALUE"))?;
     let setting = Setting { name: name.to_owned(), value: value.to_owned() };
-    setting.apply(&mut Settings::default(), 0)?;
+    setting.apply(&mut Settings::default(), &mut NeighConfig::default(), 0)?;
     Ok(setting)
 }
 
 impl Setting {
     /// Applies the setting to a router with `ports` ports.
-    pub(crate) fn apply(&self, settings: &mut Settings, ports: u16) -> Result<(), String> {
+    pub(crate) fn apply(
+        &self,
+        settings: &mut Settings,
+        neighbours: &mut NeighConfig,
+        ports: u16,
+    ) -> Result<(), String> {
         match self.name.as_str() {
             "redirects" => settings.redirects = self.switch()?,
             "icmp-interval" => settings.icmp_interval_ms = self.number()?,
@@ -55,6 +63,13 @@ impl Setting {
                     "l3l4" => FlowHash::L3L4,
                     other => return Err(format!("`{other}` is neither l3 nor l3l4")),
                 }
+            }
+            "neighbours" => {
+                let limit = usize::try_from(self.number()?).unwrap_or(usize::MAX);
+                if !(1..=MAX_NEIGHBOURS).contains(&limit) {
+                    return Err(format!("`{limit}` neighbours are outside 1 to {MAX_NEIGHBOURS}"));
+                }
+                neighbours.max_entries = limit;
             }
             "router-alert" => settings.router_alert = self.switch()?,
             "directed-broadcast" => settings.directed_broadcast = self.switch()?,
@@ -111,15 +126,24 @@ mod tests {
             ("colour=red", "colour"),
             ("redirects=7", "`7`"),
             ("icmp-burst=x", "`x`"),
+            ("neighbours=0", "1 to 1048576"),
+            ("neighbours=1048577", "1 to 1048576"),
         ] {
             assert!(parse(text).unwrap_err().contains(words), "{text}");
         }
     }
 
     #[test]
+    fn the_neighbour_table_grows() {
+        let mut neighbours = NeighConfig::default();
+        parse("neighbours=5000").unwrap().apply(&mut Settings::default(), &mut neighbours, 2).unwrap();
+        assert_eq!(neighbours.max_entries, 5000);
+    }
+
+    #[test]
     fn advertisements_go_out_by_every_port() {
         let mut settings = Settings::default();
-        parse("advertise=on").unwrap().apply(&mut settings, 2).unwrap();
+        parse("advertise=on").unwrap().apply(&mut settings, &mut NeighConfig::default(), 2).unwrap();
         assert_eq!(settings.advertise.iter().map(|on| on.port).collect::<Vec<_>>(), [PortId(0), PortId(1)]);
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 
-use crate::common::{BACKENDS, Case, Lab, wait_for};
+use etherparse::PacketBuilder;
+
+use crate::common::{self, BACKENDS, BOTH, Case, Lab, describe, wait_for};
 
 /// Where the router has interfaces of its own, whose MTU can be set.
 const INTERFACES: &[&str] = &["kernel", "userspace", "userspace:xdp"];
@@ -25,12 +27,34 @@ pub(crate) const CASES: &[Case] = &[
         programs: &["ip"],
         body: own_path_mtu,
     },
+    Case { name: "the_account_adds_up_and_has_words", modes: BOTH, programs: &["ip"], body: account },
+    Case { name: "status_knows_links_as_they_are_now", modes: INTERFACES, programs: &["ip"], body: links },
+    Case {
+        name: "status_tells_of_icmp_errors_and_their_rate_limit",
+        modes: BOTH,
+        programs: &[],
+        body: icmp_errors,
+    },
+    Case {
+        name: "the_rows_of_the_ports_add_up",
+        modes: &["userspace", "userspace:tap", "userspace:xdp"],
+        programs: &["ping"],
+        body: rows,
+    },
+    Case { name: SMALL_TABLE, modes: &[], programs: &[], body: small_table },
 ];
 
 /// Trials that make labs of their own.
 pub(crate) fn trials() -> Vec<Trial> {
-    Vec::new()
+    let small_table = || {
+        let options = ["--set", "neighbours=4"];
+        let output = common::case_output("userspace", &format!("userspace::{SMALL_TABLE}"), &options);
+        assert!(output.status.success(), "{}", describe(&output));
+    };
+    vec![common::trial(format!("userspace::{SMALL_TABLE}"), &[], small_table)]
 }
+
+const SMALL_TABLE: &str = "a_full_neighbour_table_is_no_neighbour_that_failed";
 
 fn own_unreachable(lab: &Lab) {
     let dead = ["10.10.251.77", "fd00:251::77"];
@@ -83,12 +107,176 @@ fn serve_t2(lab: &Lab, address: IpAddr, bytes: usize) {
 
 fn own_path_mtu(lab: &Lab) {
     lab.succeed("router", &["ip", "link", "set", "eth-t2", "mtu", "1300"]);
-    if lab.is_userspace() {
-        wait_for("the engine sees the new MTU", || {
-            (lab.status()["engine"]["ports"][1]["mtu"] == 1300).then_some(())
-        });
-    }
+    wait_for("the engine sees the new MTU", || {
+        (lab.status()["engine"]["ports"][1]["mtu"] == 1300).then_some(())
+    });
     for address in ["10.10.252.2", "fd00:252::2"] {
         serve_t2(lab, address.parse().unwrap(), 1 << 20);
     }
+}
+
+/// The MAC address of an interface.
+fn mac(lab: &Lab, node: &str, interface: &str) -> [u8; 6] {
+    let text = lab.succeed(node, &["cat", &format!("/sys/class/net/{interface}/address")]);
+    let bytes: Vec<u8> =
+        text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal")).collect();
+    bytes.try_into().expect("six bytes")
+}
+
+/// A UDP packet from t1 to the router, which is to take it on.
+fn udp(lab: &Lab, destination: [u8; 4], ttl: u8) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(mac(lab, "t1", "t1-eth0"), [2, 1, 2, 3, 4, 1])
+        .ipv4([10, 10, 251, 1], destination, ttl)
+        .udp(4000, 9)
+        .write(&mut frame, b"where to?")
+        .unwrap();
+    frame
+}
+
+/// The engine's status once it stands still: two looks in a row with the same totals.
+fn settled(lab: &Lab) -> serde_json::Value {
+    let mut last = lab.status()["engine"].clone();
+    wait_for("the counters stand still", || {
+        std::thread::sleep(Duration::from_millis(30));
+        let now = lab.status()["engine"].clone();
+        let same = now["totals"] == last["totals"];
+        last = now;
+        same.then(|| last.clone())
+    })
+}
+
+/// Looks until the engine's status satisfies.
+fn wait_status(lab: &Lab, what: &str, holds: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    wait_for(what, || Some(lab.status()["engine"].clone()).filter(&holds))
+}
+
+/// Both sides of the account.
+fn sides(engine: &serde_json::Value) -> (u64, u64) {
+    let total = |name: &str| engine["totals"][name].as_u64().unwrap();
+    let outward = ["sent", "to_host", "consumed", "held", "dropped"].map(total).iter().sum();
+    (total("received") + total("originated"), outward)
+}
+
+fn account(lab: &Lab) {
+    const COUNT: u64 = 5;
+    let mut wrong = udp(lab, [10, 10, 252, 1], 64);
+    wrong[25] ^= 1;
+    let mut frames = Vec::new();
+    for frame in
+        [udp(lab, [10, 99, 0, 1], 64), udp(lab, [10, 10, 252, 1], 1), wrong, udp(lab, [10, 98, 0, 1], 64)]
+    {
+        frames.extend(std::iter::repeat_n(frame, usize::try_from(COUNT).unwrap()));
+    }
+    let before = lab.status()["engine"]["routes"].as_u64();
+    lab.succeed("router", &["ip", "route", "add", "blackhole", "10.98.0.0/16"]);
+    if lab.is_userspace() {
+        wait_for("the engine sees the route", || {
+            (lab.status()["engine"]["routes"].as_u64() > before).then_some(())
+        });
+    }
+    lab.tap("t1", "t1-eth0").send_all(&frames);
+    let ours: &[&str] = &["no_route", "ttl_exceeded", "ip4_checksum", "blackhole"];
+    let kernel: &[&str] = &["no_route", "header_errors", "ip4_checksum", "unaccounted"];
+    let names = if lab.is_userspace() { ours } else { kernel };
+    let engine = wait_status(lab, "every drop is told", |engine| {
+        names.iter().all(|name| engine["drops"][name].as_u64() >= Some(COUNT))
+    });
+    // The kernel counts hosts' multicasts among them.
+    if lab.is_userspace() {
+        assert!(names.iter().all(|name| engine["drops"][name] == COUNT), "{engine:#}");
+    }
+    let engine = settled(lab);
+    assert_eq!(sides(&engine).0, sides(&engine).1, "{engine:#}");
+    let dropped: u64 = engine["drops"].as_object().unwrap().values().filter_map(|count| count.as_u64()).sum();
+    assert_eq!(engine["totals"]["dropped"], dropped, "{engine:#}");
+    let text = lab.dump();
+    for name in engine["drops"].as_object().unwrap().keys() {
+        let line = text.lines().find(|line| line.trim_start().starts_with(name.as_str())).unwrap();
+        assert!(line.ends_with('.'), "a sentence for {name}: {line}");
+    }
+    // An address where nobody is, which takes three seconds to find out.
+    lab.tap("t1", "t1-eth0").send(&udp(lab, [10, 10, 252, 77], 64));
+    let errors = engine["events"]["icmp_errors"].as_u64().unwrap();
+    let engine = wait_status(lab, "the sender is told", |engine| {
+        engine["events"]["icmp_errors"].as_u64() > Some(errors) && engine["totals"]["held"] == 0
+    });
+    if lab.is_userspace() {
+        assert_eq!(engine["drops"]["neighbour_failed"], 1, "{engine:#}");
+    }
+    let engine = settled(lab);
+    assert_eq!(sides(&engine).0, sides(&engine).1, "{engine:#}");
+}
+
+fn links(lab: &Lab) {
+    let port =
+        |engine: &serde_json::Value| (engine["ports"][1]["up"].clone(), engine["ports"][1]["mtu"].clone());
+    let become_ = |up: bool, mtu: u64| {
+        wait_status(lab, "the link's new state", |engine| port(engine) == (up.into(), mtu.into()));
+    };
+    become_(true, 1500);
+    lab.succeed("router", &["ip", "link", "set", "eth-t2", "mtu", "1400"]);
+    become_(true, 1400);
+    // Down itself, and without a carrier because the other end is.
+    for (node, interface) in [("router", "eth-t2"), ("t2", "t2-eth0")] {
+        lab.succeed(node, &["ip", "link", "set", interface, "down"]);
+        become_(false, 1400);
+        lab.succeed(node, &["ip", "link", "set", interface, "up"]);
+        become_(true, 1400);
+    }
+}
+
+fn icmp_errors(lab: &Lab) {
+    let frames = vec![udp(lab, [10, 10, 252, 1], 1); 60];
+    lab.tap("t1", "t1-eth0").send_all(&frames);
+    let engine = wait_status(lab, "some are told, and some not", |engine| {
+        let count = |name: &str| engine["events"][name].as_u64().unwrap();
+        count("icmp_errors") > 0 && count("icmp_errors") + count("icmp_rate_limited") >= 60
+    });
+    let text = lab.dump();
+    let count = |name: &str| engine["events"][name].as_u64().unwrap();
+    let line = format!(
+        "ICMP errors sent {}, suppressed by rate limit {}",
+        count("icmp_errors"),
+        count("icmp_rate_limited")
+    );
+    assert!(text.contains(&line), "{line}: {text}");
+    assert!(lab.is_userspace() == (count("lookups") > 0), "{engine:#}");
+}
+
+fn rows(lab: &Lab) {
+    for to in ["10.10.251.1", "fd00:252::1"] {
+        lab.succeed("router", &["ping", "-n", "-c", "3", "-i", "0.05", "-W", "2", to]);
+    }
+    lab.succeed("t1", &["ping", "-n", "-c", "3", "-i", "0.05", "-W", "2", "10.10.252.1"]);
+    let engine = settled(lab);
+    let rows = |of: &str, counter: &str| -> u64 {
+        engine[of].as_array().unwrap().iter().map(|port| port[counter].as_u64().unwrap()).sum()
+    };
+    let totals = &engine["totals"];
+    assert_eq!(
+        totals["received"],
+        rows("ports", "rx_frames") + rows("host_ports", "rx_frames"),
+        "{engine:#}"
+    );
+    assert_eq!(totals["sent"], rows("ports", "tx_frames"), "{engine:#}");
+    assert_eq!(totals["to_host"], rows("host_ports", "tx_frames"), "{engine:#}");
+    assert!(rows("host_ports", "rx_frames") >= 6 && rows("host_ports", "tx_frames") >= 6, "{engine:#}");
+    assert_eq!(engine["host_ports"][0]["name"], "nsr-host");
+    assert!(
+        lab.dump().lines().any(|line| line.contains("nsr-host") && line.contains("up")),
+        "{}",
+        lab.dump()
+    );
+}
+
+/// Beside a lab whose neighbour table has room for four.
+fn small_table(lab: &Lab) {
+    let frames: Vec<Vec<u8>> = (100..140).map(|last| udp(lab, [10, 10, 252, last], 64)).collect();
+    lab.tap("t1", "t1-eth0").send_all(&frames);
+    let engine = wait_status(lab, "most find no room", |engine| {
+        engine["drops"]["neighbour_table_full"] == 36 && engine["events"]["neighbours_evicted"] == 36
+    });
+    assert_eq!(engine["drops"].get("neighbour_failed"), None, "{engine:#}");
+    assert!(lab.dump().contains("a full table had no room for: 36"), "{}", lab.dump());
 }

@@ -1,13 +1,22 @@
 //! Kernel mode: the kernel's own ip_forward does the work. What is left to us is to say which switches that
 //! takes, and to read the kernel's counters.
+//!
+//! The account is of IP packets, from the counters of RFC 4293 as Linux keeps them (`/proc/net/snmp`, `netstat` and
+//! `snmp6`), in the names of the userspace router where they mean the same. Those counters leave some fates out, so
+//! what is missing has a line of its own, [`UNACCOUNTED`], and the two sides of the account are equal.
+
+mod links;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use nsrouter_router::DropReason;
+
 use crate::Port;
-use crate::status::{HostPort, PortStatus, Status, Totals};
+use crate::kernel::links::{Link, Links};
+use crate::status::{Events, HostPort, PortStatus, Status, Totals};
 
 /// Reading the kernel's counters failed.
 #[derive(Debug, thiserror::Error)]
@@ -21,14 +30,19 @@ pub enum KernelError {
         /// What the system said.
         source: io::Error,
     },
+    /// A netlink socket, or what was asked by it.
+    #[error("cannot ask the kernel for the router's links by netlink: {0}")]
+    Links(#[source] io::Error),
 }
 
 /// Kernel forwarding in one network namespace.
 #[derive(Debug)]
 pub struct Kernel {
     ports: Vec<Port>,
+    links: Links,
     device: File,
     ip: File,
+    ip_more: File,
     ip6: Option<File>,
 }
 
@@ -42,84 +56,184 @@ impl Kernel {
     /// Looks after the kernel's forwarding between `ports` in the network namespace of the calling thread.
     ///
     /// # Errors
-    /// [`KernelError::Counters`] where /proc does not tell.
+    /// [`KernelError`] where /proc or netlink does not tell.
     pub fn new(ports: Vec<Port>) -> Result<Kernel, KernelError> {
-        // A kernel without IPv6 has no such file, and then nothing to count.
-        Ok(Kernel { ports, device: open("dev")?, ip: open("snmp")?, ip6: open("snmp6").ok() })
+        Ok(Kernel {
+            ports,
+            links: Links::open().map_err(KernelError::Links)?,
+            device: open("dev")?,
+            ip: open("snmp")?,
+            ip_more: open("netstat")?,
+            // A kernel without IPv6 has no such file, and then nothing to count.
+            ip6: open("snmp6").ok(),
+        })
     }
 
-    /// The counters as they are now.
+    /// The counters, links and addresses as they are now.
     ///
     /// # Errors
-    /// [`KernelError::Counters`] when a file can no longer be read.
+    /// [`KernelError`] when the kernel can no longer be asked.
     pub fn status(&self) -> Result<Status, KernelError> {
         let devices = parse_devices(&read(&self.device, "net/dev")?);
+        let links = self.links.all().map_err(KernelError::Links)?;
         let mut ip = parse_snmp(&read(&self.ip, "net/snmp")?);
+        ip.extend(parse_snmp(&read(&self.ip_more, "net/netstat")?));
         if let Some(file) = &self.ip6 {
             ip.extend(parse_snmp6(&read(file, "net/snmp6")?));
         }
-        let count = |name: &str| ip.get(name).copied().unwrap_or(0);
-        let drops: BTreeMap<String, u64> = DROPS
-            .iter()
-            .map(|(name, field)| ((*name).to_owned(), count(field)))
-            .filter(|(_, frames)| *frames > 0)
-            .collect();
-        let totals = Totals {
-            received: count("Ip.InReceives") + count("Ip6InReceives"),
-            originated: count("Ip.OutRequests") + count("Ip6OutRequests"),
-            sent: count("Ip.ForwDatagrams") + count("Ip6OutForwDatagrams"),
-            to_host: count("Ip.InDelivers") + count("Ip6InDelivers"),
-            dropped: drops.values().sum(),
-            ..Totals::default()
-        };
-        let ports = self
-            .ports
-            .iter()
-            .map(|port| {
-                let device = devices.get(&port.name);
-                let field = |index: usize| device.and_then(|fields| fields.get(index)).copied().unwrap_or(0);
-                PortStatus {
-                    name: port.name.clone(),
-                    up: device.is_some(),
-                    mac: port.mac.to_string(),
-                    mtu: port.mtu,
-                    addresses: port.addresses.iter().map(ToString::to_string).collect(),
-                    rx_bytes: field(0),
-                    rx_frames: field(1),
-                    rx_lost: field(3),
-                    tx_bytes: field(8),
-                    tx_frames: field(9),
-                    tx_dropped: field(11),
-                }
-            })
-            .collect();
+        let (totals, drops) = account(&ip);
+        let ports = self.ports.iter().map(|port| row(port, links.get(&port.name), devices.get(&port.name)));
         Ok(Status {
             mode: "kernel".to_owned(),
             backend: "ip_forward".to_owned(),
             host_port: HostPort { available: true, ..HostPort::default() },
-            ports,
+            ports: ports.collect(),
             totals,
             drops,
+            events: events(&ip),
             ..Status::default()
         })
     }
 }
 
-/// Names of the kernel's drop counters here, and where they stand (RFC 4293 names).
-const DROPS: [(&str, &str); 12] = [
-    ("ip4_header_errors", "Ip.InHdrErrors"),
-    ("ip4_address_errors", "Ip.InAddrErrors"),
-    ("ip4_in_discards", "Ip.InDiscards"),
-    ("ip4_out_discards", "Ip.OutDiscards"),
-    ("ip4_no_route", "Ip.OutNoRoutes"),
-    ("ip4_fragment_failures", "Ip.FragFails"),
-    ("ip6_header_errors", "Ip6InHdrErrors"),
-    ("ip6_address_errors", "Ip6InAddrErrors"),
-    ("ip6_too_big", "Ip6InTooBigErrors"),
-    ("ip6_in_discards", "Ip6InDiscards"),
-    ("ip6_out_discards", "Ip6OutDiscards"),
-    ("ip6_no_route", "Ip6InNoRoutes"),
+/// A port's row: what the kernel says of the link now, and what it counts on it; a link that is gone is down.
+fn row(port: &Port, link: Option<&Link>, device: Option<&Vec<u64>>) -> PortStatus {
+    let field = |index: usize| device.and_then(|fields| fields.get(index)).copied().unwrap_or(0);
+    let addresses = link.map(|link| link.addresses.as_slice()).unwrap_or_default();
+    PortStatus {
+        name: port.name.clone(),
+        up: link.is_some_and(|link| link.up),
+        mac: port.mac.to_string(),
+        mtu: link.map_or(port.mtu, |link| link.mtu),
+        addresses: addresses.iter().map(ToString::to_string).collect(),
+        rx_bytes: field(0),
+        rx_frames: field(1),
+        rx_lost: field(3),
+        tx_bytes: field(8),
+        tx_frames: field(9),
+        tx_dropped: field(11),
+    }
+}
+
+/// Counters by name: `Ip.InReceives`, `IpExt.InNoRoutes`, `Ip6InReceives`.
+type Counted = BTreeMap<String, u64>;
+
+fn sum(counted: &Counted, names: &[&str]) -> u64 {
+    names.iter().filter_map(|name| counted.get(*name)).sum()
+}
+
+/// Kernel counters that mean what a drop reason of the userspace router means.
+const SHARED: &[(DropReason, &[&str])] = &[
+    (DropReason::Ip4Checksum, &["IpExt.InCsumErrors"]),
+    (DropReason::Ip4TotalLength, &["IpExt.InTruncatedPkts"]),
+    (DropReason::Ip6PayloadLength, &["Ip6InTruncatedPkts"]),
+    (DropReason::NoRoute, &["IpExt.InNoRoutes", "Ip6InNoRoutes"]),
+    (DropReason::TooBig, &["Ip.FragFails", "Ip6FragFails"]),
+    (DropReason::ProtocolUnreachable, &["Ip.InUnknownProtos", "Ip6InUnknownProtos"]),
 ];
+
+/// Where a malformed header and a TTL that ran out are counted as one.
+const HEADER_ERRORS: &str = "header_errors";
+/// What the kernel counts nowhere.
+pub const UNACCOUNTED: &str = "unaccounted";
+
+/// Drop counters of the kernel alone: name, sentence, fields.
+const OWN: &[(&str, &str, &[&str])] = &[
+    (
+        HEADER_ERRORS,
+        "The TTL or hop limit ran out, or an IP header was malformed: the kernel counts both as one.",
+        &["Ip.InHdrErrors", "Ip6InHdrErrors"],
+    ),
+    (
+        "address_errors",
+        "An address that may not be there: the kernel does not tell which.",
+        &["Ip.InAddrErrors", "Ip6InAddrErrors"],
+    ),
+    (
+        "rp_filter",
+        "The way back to the source leads by another port (rp_filter).",
+        &["TcpExt.IPReversePathFilter"],
+    ),
+    (
+        "in_discards",
+        "Discarded on arrival for want of memory, or by a policy, or because IPv6 is off there.",
+        &["Ip.InDiscards", "Ip6InDiscards"],
+    ),
+    (
+        "out_discards",
+        "Discarded on departure for want of memory, or by a policy.",
+        &["Ip.OutDiscards", "Ip6OutDiscards"],
+    ),
+    (
+        UNACCOUNTED,
+        "The kernel counts nowhere what became of them: firewall rules, blackhole routes, groups that nobody joined.",
+        &[],
+    ),
+];
+
+/// What a drop counter of kernel mode means, where the userspace router has none of that name.
+pub(crate) fn drop_sentence(name: &str) -> Option<&'static str> {
+    OWN.iter().find(|(own, ..)| *own == name).map(|(_, sentence, _)| *sentence)
+}
+
+/// The packet accounting, whose two sides are equal.
+fn account(ip: &Counted) -> (Totals, BTreeMap<String, u64>) {
+    let shared = SHARED.iter().map(|(reason, fields)| (reason.name(), sum(ip, fields)));
+    let own = OWN.iter().map(|(name, _, fields)| (*name, sum(ip, fields)));
+    let mut drops: BTreeMap<String, u64> =
+        shared.chain(own).map(|(name, packets)| (name.to_owned(), packets)).collect();
+    // ip_rcv_core() of net/ipv4/ip_input.c counts a wrong checksum in both.
+    if let Some(packets) = drops.get_mut(HEADER_ERRORS) {
+        *packets = packets.saturating_sub(sum(ip, &["IpExt.InCsumErrors"]));
+    }
+    let made = sum(ip, &["Ip.FragCreates", "Ip6FragCreates"]);
+    let replaced = sum(ip, &["Ip.FragOKs", "Ip6FragOKs"]);
+    // Fragments for this host that became part of a packet, or wait to.
+    let merged =
+        sum(ip, &["Ip.ReasmReqds", "Ip6ReasmReqds"]).saturating_sub(sum(ip, &["Ip.ReasmOKs", "Ip6ReasmOKs"]));
+    let requests = sum(ip, &["Ip.OutRequests", "Ip6OutRequests"]);
+    let sent = if ip.contains_key("Ip.OutTransmits") {
+        sum(ip, &["Ip.OutTransmits", "Ip6OutTransmits"])
+    } else {
+        // Before Linux 6.8.
+        (requests + sum(ip, &["Ip.ForwDatagrams", "Ip6OutForwDatagrams"]) + made).saturating_sub(replaced)
+    };
+    let mut totals = Totals {
+        received: sum(ip, &["Ip.InReceives", "Ip6InReceives"]),
+        originated: requests + made,
+        sent,
+        to_host: sum(ip, &["Ip.InDelivers", "Ip6InDelivers"]),
+        consumed: replaced + merged,
+        held: 0,
+        dropped: drops.values().sum(),
+    };
+    let inward = totals.received + totals.originated;
+    let outward = totals.sent + totals.to_host + totals.consumed + totals.dropped;
+    let missing = inward.saturating_sub(outward);
+    drops.insert(UNACCOUNTED.to_owned(), missing);
+    totals.dropped += missing;
+    // Segments of a packet larger than the link takes, and copies of multicasts, are sent without being made.
+    totals.originated += outward.saturating_sub(inward);
+    drops.retain(|_, packets| *packets > 0);
+    (totals, drops)
+}
+
+/// What is counted beside the fate of packets.
+fn events(ip: &Counted) -> Events {
+    let errors = [
+        "Icmp.OutDestUnreachs",
+        "Icmp.OutTimeExcds",
+        "Icmp.OutParmProbs",
+        "Icmp.OutRedirects",
+        "Icmp6OutDestUnreachs",
+        "Icmp6OutPktTooBigs",
+        "Icmp6OutTimeExcds",
+        "Icmp6OutParmProblems",
+        "Icmp6OutRedirects",
+    ];
+    let limited = ["Icmp.OutRateLimitGlobal", "Icmp.OutRateLimitHost", "Icmp6OutRateLimitHost"];
+    Events { icmp_errors: sum(ip, &errors), icmp_rate_limited: sum(ip, &limited), ..Events::default() }
+}
 
 fn read(file: &File, name: &str) -> Result<String, KernelError> {
     let failed = |source| KernelError::Counters { path: name.to_owned(), source };
@@ -185,6 +299,55 @@ mod tests {
         let ip = parse_snmp("Ip: Forwarding InReceives\nIp: 1 77\nIcmp: InMsgs\nIcmp: 5\n");
         assert_eq!((ip["Ip.InReceives"], ip["Icmp.InMsgs"]), (77, 5));
         assert_eq!(parse_snmp6("Ip6InReceives    \t9\n")["Ip6InReceives"], 9);
+    }
+
+    fn counted(fields: &[(&str, u64)]) -> Counted {
+        fields.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+    }
+
+    /// received + originated, and where it went.
+    fn sides(totals: &Totals) -> (u64, u64) {
+        let outward = totals.sent + totals.to_host + totals.consumed + totals.held + totals.dropped;
+        (totals.received + totals.originated, outward)
+    }
+
+    #[test]
+    fn the_account_adds_up_in_the_userspace_router_s_names() {
+        let (totals, drops) = account(&counted(&[
+            ("Ip.InReceives", 100),
+            ("Ip.InHdrErrors", 7),
+            ("IpExt.InCsumErrors", 2),
+            ("IpExt.InNoRoutes", 3),
+            ("Ip6InNoRoutes", 1),
+            ("Ip.InDelivers", 10),
+            ("Ip.OutTransmits", 85),
+            ("Ip.OutRequests", 10),
+            ("Ip.OutNoRoutes", 9),
+            ("Ip.FragOKs", 1),
+            ("Ip.FragCreates", 3),
+        ]));
+        assert_eq!(sides(&totals), (113, 113));
+        let expected = [("header_errors", 5), ("ip4_checksum", 2), ("no_route", 4), ("unaccounted", 6)];
+        assert_eq!(drops, counted(&expected));
+        assert_eq!((totals.consumed, totals.dropped), (1, 17));
+    }
+
+    #[test]
+    fn what_is_sent_unmade_was_made() {
+        let (totals, drops) = account(&counted(&[("Ip.InReceives", 1), ("Ip.OutTransmits", 44)]));
+        assert_eq!((sides(&totals), totals.originated, drops.len()), ((44, 44), 43, 0));
+        // A kernel that does not count what it transmits.
+        let (totals, drops) = account(&counted(&[("Ip.InReceives", 2), ("Ip.ForwDatagrams", 1)]));
+        assert_eq!((sides(&totals), totals.sent, drops), ((2, 2), 1, counted(&[("unaccounted", 1)])));
+    }
+
+    #[test]
+    fn every_name_has_its_own_sentence() {
+        for (name, sentence, _) in OWN {
+            assert!(DropReason::ALL.iter().all(|reason| reason.name() != *name), "{name}");
+            assert_eq!(crate::status::drop_sentence(name), Some(*sentence));
+            assert!(sentence.ends_with('.'), "{sentence}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The state of a forwarding engine at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Status {
     /// Who forwards: `kernel` or `userspace`.
     pub mode: String,
@@ -20,13 +21,18 @@ pub struct Status {
     pub host_port: HostPort,
     /// The router's ports.
     pub ports: Vec<PortStatus>,
+    /// What passed by the host port, one row a router, like a port's: received from the router's own programs, sent to them.
+    /// With `ports` it makes up the totals. Empty where there is none, and in kernel mode.
+    pub host_ports: Vec<PortStatus>,
     /// Prefixes in the userspace router's forwarding table, those of its own subnets and addresses included; nothing in
     /// kernel mode.
     pub routes: Option<usize>,
-    /// The router's totals, in frames; the law of counters holds over them in userspace mode.
+    /// The router's totals; they add up: received + originated = sent + to host + consumed + held + dropped.
     pub totals: Totals,
     /// Frames dropped, by reason; reasons that never occurred are left out.
     pub drops: BTreeMap<String, u64>,
+    /// What the router counts beside the fate of frames.
+    pub events: Events,
     /// Neighbours that the router knows.
     pub neighbours: Vec<NeighbourStatus>,
     /// What went wrong and was survived: a port that went down, a worker that ended.
@@ -40,6 +46,7 @@ impl Status {
         self.workers.extend(other.workers);
         self.routes = self.routes.zip(other.routes).map(|(ours, others)| ours + others);
         self.ports.extend(other.ports);
+        self.host_ports.extend(other.host_ports);
         self.neighbours.extend(other.neighbours);
         self.troubles.extend(other.troubles);
         for (reason, frames) in other.drops {
@@ -54,17 +61,25 @@ impl Status {
             held: self.totals.held + other.totals.held,
             dropped: self.totals.dropped + other.totals.dropped,
         };
+        self.events = Events {
+            icmp_errors: self.events.icmp_errors + other.events.icmp_errors,
+            icmp_rate_limited: self.events.icmp_rate_limited + other.events.icmp_rate_limited,
+            originate_no_buffer: self.events.originate_no_buffer + other.events.originate_no_buffer,
+            neighbours_evicted: self.events.neighbours_evicted + other.events.neighbours_evicted,
+            lookups: self.events.lookups + other.events.lookups,
+        };
         self
     }
 }
 
-/// What a drop reason of the userspace router means, as a sentence; `None` for the kernel's own counters.
+/// What a drop reason of either mode means, as a sentence; `None` where there is no such reason.
 #[must_use]
 pub fn drop_sentence(name: &str) -> Option<&'static str> {
     nsrouter_router::DropReason::ALL
         .iter()
         .find(|reason| reason.name() == name)
         .map(|reason| reason.sentence())
+        .or_else(|| crate::kernel::drop_sentence(name))
 }
 
 /// How the router's own programs reach the network.
@@ -116,14 +131,15 @@ pub struct PortStatus {
     pub tx_dropped: u64,
 }
 
-/// The router's totals, in frames.
+/// The router's totals, in frames; in kernel mode in IP packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Received on all ports, the host port included.
+    /// Received on all ports, the host port included; in kernel mode on the loopback interface too.
     pub received: u64,
     /// Made by the router itself: ICMP errors, fragments, ARP requests.
     pub originated: u64,
-    /// Sent by a link port.
+    /// Sent by a link port; in kernel mode what was handed to the link layer, which drops what waits in vain for a
+    /// neighbour's MAC address.
     pub sent: u64,
     /// Handed to the router's own programs.
     pub to_host: u64,
@@ -133,6 +149,22 @@ pub struct Totals {
     pub held: u64,
     /// Dropped, all reasons together.
     pub dropped: u64,
+}
+
+/// What a router counts beside the fate of frames; the packet accounting is no part of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Events {
+    /// ICMP errors and redirects sent, of both families.
+    pub icmp_errors: u64,
+    /// ICMP errors that a rate limit kept back.
+    pub icmp_rate_limited: u64,
+    /// Packets that the router should have made, an ICMP error or a fragment, and had no buffer for.
+    pub originate_no_buffer: u64,
+    /// Neighbours that had to go, or were not taken in, because the neighbour table was full.
+    pub neighbours_evicted: u64,
+    /// Look-ups in the forwarding table; nothing in kernel mode.
+    pub lookups: u64,
 }
 
 /// One neighbour.

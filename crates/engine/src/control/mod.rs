@@ -162,6 +162,7 @@ impl Control {
             self.neighbours.event(&event, &self.tables, now, &mut self.actions);
         }
         self.neighbours.tick(&self.tables, now, &mut self.actions);
+        self.shared.neighbours_evicted.store(self.neighbours.evicted(), Ordering::Relaxed);
         let map = self.neighbours.map();
         if map.is_some() || self.routes.take_changed() {
             let is_new = map.is_some();

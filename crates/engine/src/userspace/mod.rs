@@ -9,7 +9,7 @@ pub(crate) mod wake;
 pub(crate) mod worker;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -18,13 +18,13 @@ use arc_swap::ArcSwap;
 use nsrouter_rings::guard::Guard;
 use nsrouter_rings::port::{Receive, Transmit};
 use nsrouter_router::{
-    Counters, DropReason, Limits, NeighConfig, Route, Settings, Tables, TablesError, Time,
+    Counters, DropReason, Limits, NeighConfig, PortCounters, Route, Settings, Tables, TablesError, Time,
 };
 use nsrouter_wire::frame::PortId;
 
 use crate::Port;
 use crate::control::Control;
-use crate::status::{HostPort, NeighbourStatus, PortStatus, Status, Totals, WorkerStatus};
+use crate::status::{Events, HostPort, NeighbourStatus, PortStatus, Status, Totals, WorkerStatus};
 pub(crate) use crate::userspace::plan::Plan;
 pub use crate::userspace::spin::Spin;
 use crate::userspace::wake::Bell;
@@ -163,6 +163,8 @@ pub(crate) struct Shared {
     pub(crate) routes: AtomicUsize,
     pub(crate) stop: AtomicBool,
     pub(crate) neighbours: Mutex<Vec<NeighbourStatus>>,
+    /// Neighbours that the table had no room for.
+    pub(crate) neighbours_evicted: AtomicU64,
     /// By number.
     pub(crate) workers: Vec<Known>,
     troubles: Mutex<Vec<String>>,
@@ -210,6 +212,8 @@ pub struct Userspace {
     plan: Plan,
     backend: String,
     host: HostPort,
+    /// The host port's MTU, where there is one.
+    host_mtu: u32,
     guard: String,
     shared: Arc<Shared>,
     bells: Vec<Bell>,
@@ -234,6 +238,7 @@ impl Userspace {
             Ok(host) => HostPort { available: true, interface: host.name.clone(), reason: String::new() },
             Err(reason) => HostPort { available: false, interface: String::new(), reason: reason.clone() },
         };
+        let host_mtu = config.host.as_ref().map_or(0, |host| host.mtu);
         let mut guards = config.ports.iter().filter_map(|open| open.guard.as_ref()).peekable();
         let guard = match (guards.peek().is_some(), guards.find_map(|guard| guard.as_ref().err())) {
             (false, _) => "not needed".to_owned(),
@@ -251,6 +256,7 @@ impl Userspace {
             routes: AtomicUsize::new(table.prefixes()),
             stop: AtomicBool::new(false),
             neighbours: Mutex::default(),
+            neighbours_evicted: AtomicU64::new(0),
             workers: (0..workers)
                 .map(|_| Known {
                     counters: Mutex::new(Counters::new(plan.ports.len())),
@@ -302,6 +308,7 @@ impl Userspace {
             plan: plan.clone(),
             backend: config.backend,
             host,
+            host_mtu,
             guard,
             shared: Arc::clone(&shared),
             bells,
@@ -371,21 +378,22 @@ impl Userspace {
     pub fn status(&self) -> Status {
         let counters = self.counters();
         let tables = self.shared.tables.load();
-        let ports = self.plan.ports.iter().zip(0..).map(|(port, number)| {
-            let count = counters.port(PortId(number));
-            PortStatus {
-                name: port.name.clone(),
-                up: tables.port_is_up(PortId(number)),
-                mac: port.mac.to_string(),
-                mtu: tables.port_mtu(PortId(number)),
-                addresses: tables.port_addresses(PortId(number)).iter().map(ToString::to_string).collect(),
-                rx_frames: count.rx_frames,
-                rx_bytes: count.rx_bytes,
-                rx_lost: count.rx_lost,
-                tx_frames: count.tx_frames,
-                tx_bytes: count.tx_bytes,
-                tx_dropped: count.tx_dropped,
-            }
+        let addresses = |port| tables.port_addresses(port).into_iter().map(|net| net.to_string());
+        let numbers = || (0..).take(self.plan.ports.len()).map(PortId);
+        let ports = self.plan.ports.iter().zip(numbers()).map(|(port, id)| PortStatus {
+            name: port.name.clone(),
+            up: tables.port_is_up(id),
+            mac: port.mac.to_string(),
+            mtu: tables.port_mtu(id),
+            addresses: addresses(id).collect(),
+            ..counted(&counters.port(id))
+        });
+        let host_port = self.host.available.then(|| PortStatus {
+            name: self.host.interface.clone(),
+            up: true,
+            mtu: self.host_mtu,
+            addresses: numbers().flat_map(addresses).collect(),
+            ..counted(&counters.host)
         });
         Status {
             mode: "userspace".to_owned(),
@@ -394,6 +402,7 @@ impl Userspace {
             guard: self.guard.clone(),
             host_port: self.host.clone(),
             ports: ports.collect(),
+            host_ports: host_port.into_iter().collect(),
             routes: Some(self.shared.routes.load(Ordering::Relaxed)),
             totals: totals(&counters),
             drops: DropReason::ALL
@@ -401,6 +410,13 @@ impl Userspace {
                 .map(|reason| (reason.name().to_owned(), counters.drops(*reason)))
                 .filter(|(_, frames)| *frames > 0)
                 .collect(),
+            events: Events {
+                icmp_errors: counters.icmp_errors,
+                icmp_rate_limited: counters.icmp_rate_limited,
+                originate_no_buffer: counters.originate_no_buffer,
+                neighbours_evicted: self.shared.neighbours_evicted.load(Ordering::Relaxed),
+                lookups: counters.lookups,
+            },
             neighbours: self.shared.neighbours.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             troubles: self.shared.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
@@ -427,6 +443,19 @@ impl Userspace {
 impl Drop for Userspace {
     fn drop(&mut self) {
         self.stop_threads();
+    }
+}
+
+/// A port's row as far as its counters fill it.
+fn counted(count: &PortCounters) -> PortStatus {
+    PortStatus {
+        rx_frames: count.rx_frames,
+        rx_bytes: count.rx_bytes,
+        rx_lost: count.rx_lost,
+        tx_frames: count.tx_frames,
+        tx_bytes: count.tx_bytes,
+        tx_dropped: count.tx_dropped,
+        ..PortStatus::default()
     }
 }
 
