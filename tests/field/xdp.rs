@@ -4,12 +4,28 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use std::time::Duration;
+
+use etherparse::PacketBuilder;
 use libtest_mimic::Trial;
 
-use crate::common::{self, Case, describe, nsrouter};
+use crate::common::{self, BACKENDS, Case, Lab, Tap, describe, nsrouter, wait_for};
 
 /// Cases beside the built-in lab.
-pub(crate) const CASES: &[Case] = &[];
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "priority_tags_are_forwarded_and_other_frames_counted",
+        modes: BACKENDS,
+        programs: &["ping"],
+        body: tags,
+    },
+    Case {
+        name: "hosts_put_their_tags_into_the_frames",
+        modes: &["userspace:xdp"],
+        programs: &["ethtool"],
+        body: tags_within,
+    },
+];
 
 /// Trials that make labs of their own.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -74,4 +90,68 @@ fn no_memory() {
         assert!(said.contains(words), "{said}");
     }
     assert!(!said.contains("built"), "{said}");
+}
+
+/// The router's MAC address towards t1 in the built-in lab.
+const ROUTER_MAC: [u8; 6] = [2, 1, 2, 3, 4, 1];
+
+/// An echo request from t1 to t2, with these bytes between the addresses and the EtherType.
+fn tagged_echo(tags: &[u8], sequence: u16) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2([2, 0, 0, 0, 0, 9], ROUTER_MAC)
+        .ipv4([10, 10, 251, 1], [10, 10, 252, 1], 64)
+        .icmpv4_echo_request(0x7a67, sequence)
+        .write(&mut frame, &[7; 300])
+        .unwrap();
+    frame.splice(12..12, tags.iter().copied());
+    frame
+}
+
+/// The sequence numbers of the echo replies that come within `time`.
+fn answered(tap: &mut Tap, time: Duration) -> Vec<u8> {
+    let replies = tap.collect(time, |frame| {
+        frame.len() > 42
+            && frame[12..14] == [8, 0]
+            && (frame[23], frame[34]) == (1, 0)
+            && frame[38..40] == [0x7a, 0x67]
+    });
+    replies.iter().map(|frame| frame[41]).collect()
+}
+
+fn drops(lab: &Lab, reason: &str) -> u64 {
+    lab.status()["engine"]["drops"][reason].as_u64().unwrap_or(0)
+}
+
+fn tags(lab: &Lab) {
+    // Neighbours are known from here on.
+    lab.succeed("t1", &["ping", "-n", "-q", "-c", "1", "-W", "2", "10.10.252.1"]);
+    let mut tap = lab.tap("t1", "t1-eth0");
+    let none: &[u8] = &[];
+    for (tags, sequence) in [
+        (none, 0),
+        (&[0x81, 0, 0xa0, 0], 1),
+        (&[0x88, 0xa8, 0, 0, 0x81, 0, 0, 0], 2),
+        (&[0x81, 0, 0, 5], 3),
+        (&[0x88, 0xa8, 0, 7, 0x81, 0, 0, 5], 4),
+    ] {
+        tap.send(&tagged_echo(tags, sequence));
+    }
+    // For local experiments (IEEE 802), and the length of an 802.2 frame.
+    for ether_type in [[0x88, 0xb5], [0, 0x40]] {
+        let mut frame = tagged_echo(&[], 9);
+        frame[12..14].copy_from_slice(&ether_type);
+        tap.send(&frame);
+    }
+    assert_eq!(answered(&mut tap, Duration::from_millis(400)), [0, 1, 2], "{}", lab.dump());
+    if lab.is_userspace() {
+        wait_for("the counters", || ((drops(lab, "vlan"), drops(lab, "eth_type")) == (2, 2)).then_some(()));
+    }
+}
+
+/// XDP sees no tag that an offload carries beside the frame: one of a VLAN would be taken for none.
+fn tags_within(lab: &Lab) {
+    let features = lab.succeed("t1", &["ethtool", "--show-features", "t1-eth0"]);
+    for feature in ["tx-vlan-offload: off", "tx-vlan-stag-hw-insert: off"] {
+        assert!(features.contains(feature), "{features}");
+    }
 }

@@ -10,9 +10,16 @@ use rtnetlink::sys::{Socket, SocketAddr};
 
 use crate::Error;
 
-/// What makes a sender leave work to the link: pending checksums, and with them frames larger than the MTU.
-const OFFLOADS: [&str; 4] =
-    ["tx-checksum-ip-generic", "tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-udp-segmentation"];
+/// What makes a sender leave work to the link: pending checksums, with them frames larger than the MTU, and VLAN tags that
+/// stand beside a frame.
+const OFFLOADS: [&str; 6] = [
+    "tx-checksum-ip-generic",
+    "tx-tcp-segmentation",
+    "tx-tcp6-segmentation",
+    "tx-udp-segmentation",
+    "tx-vlan-hw-insert",
+    "tx-vlan-stag-hw-insert",
+];
 
 const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST_ACK: u16 = 1 | 4;

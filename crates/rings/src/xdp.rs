@@ -10,7 +10,7 @@
 //!
 //! There is no metadata here: checksums are complete and no frame is larger than the MTU, both ways. So hosts have to
 //! send complete frames (their links' offloads are off), and this is the mechanism for many small packets rather than
-//! for bulk TCP. Frames other than IPv4, IPv6 and ARP are not ours to route, and pass on to the kernel.
+//! for bulk TCP. Every frame comes here, and none to the kernel: those that are not ours to route are counted.
 //! Source: Documentation/networking/af_xdp.rst, net/xdp/xsk.c.
 
 mod plan;
