@@ -6,22 +6,26 @@
 
 pub mod serve;
 
+mod learn;
 pub(crate) mod monitor;
+mod netlink;
 mod routes;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TrySendError};
-use nsrouter_router::{Action, Event, Neighbours, Route, RouteTable, Tables, TablesError};
+use ipnet::IpNet;
+use nsrouter_router::{Action, Event, Neighbours, NextHop, RouteTable, Tables, TablesError};
 use nsrouter_wire::frame::PortId;
 use tokio::net::unix::pipe;
 
-use crate::control::monitor::{KernelEvent, LinkState, Monitor};
-use crate::control::routes::Routes;
+use crate::control::monitor::{Answer, KernelEvent, LinkState, Monitor, StaticNeighbour};
+use crate::control::netlink::QuestionError;
+use crate::control::routes::{Routed, Routes};
 use crate::status::NeighbourStatus;
 use crate::userspace::wake::Bell;
 use crate::userspace::worker::{Command, WorkerHandle};
@@ -34,8 +38,35 @@ const RETRY: Duration = Duration::from_millis(1);
 /// such things come in swarms.
 const PAUSE_NS: u64 = 10_000_000;
 
+/// How long after a question was not answered it is asked again, in nanoseconds.
+const AGAIN_NS: u64 = 100_000_000;
+
 /// Changes of routes that are made before something else has its turn.
 const CHANGES_AT_ONCE: usize = 1024;
+
+/// Changes that are looked at before an answer is made use of: those of the time in which it came.
+const CHANGES_MEANWHILE: usize = 16 * CHANGES_AT_ONCE;
+
+/// When each list that the kernel keeps is to be asked for, but that of the routes.
+#[derive(Debug, Default)]
+struct Due {
+    links_ns: Option<u64>,
+    addresses_ns: Option<u64>,
+    neighbours_ns: Option<u64>,
+    rules_ns: Option<u64>,
+}
+
+impl Due {
+    fn next(&self) -> Option<u64> {
+        let all = [self.links_ns, self.addresses_ns, self.neighbours_ns, self.rules_ns];
+        all.into_iter().flatten().min()
+    }
+}
+
+/// Takes the time out when it has come.
+fn take_due(due_ns: &mut Option<u64>, now_ns: u64) -> bool {
+    due_ns.take_if(|due| *due <= now_ns).is_some()
+}
 
 /// What the control thread owns.
 #[derive(Debug)]
@@ -51,8 +82,11 @@ pub(crate) struct Control {
     actions: Vec<Action>,
     tables: Arc<Tables>,
     routes: Routes,
-    /// When the host port's addresses are to be asked for.
-    addresses_due_ns: Option<u64>,
+    due: Due,
+    /// Neighbours that were set by hand, as the kernel has them.
+    static_neighbours: HashMap<NextHop, StaticNeighbour>,
+    /// What is not taken over of the kernel's routes, and of its rules.
+    lacking: [Vec<String>; 2],
 }
 
 impl Control {
@@ -77,7 +111,9 @@ impl Control {
             actions: Vec::new(),
             tables,
             routes: Routes::new(table),
-            addresses_due_ns: None,
+            due: Due::default(),
+            static_neighbours: HashMap::new(),
+            lacking: Default::default(),
         }
     }
 
@@ -104,8 +140,8 @@ impl Control {
     }
 
     async fn serve(&mut self, mut monitor: Monitor, bell: pipe::Receiver) {
-        self.take_links(&monitor).await;
-        self.ask_for_all(0);
+        self.ask_for_everything(0);
+        self.ask_for_lists(&monitor).await;
         while !self.shared.stop.load(Ordering::Acquire) {
             let pause = self.pause();
             tokio::select! {
@@ -118,20 +154,15 @@ impl Control {
                     let mut next = Some(event);
                     for _ in 0..CHANGES_AT_ONCE {
                         let Some(event) = next else { break };
-                        if self.take(event) {
-                            self.take_links(&monitor).await;
-                        }
+                        self.take(event, &mut monitor);
                         next = monitor.try_next();
                     }
                 }
                 routes = self.routes.asked() => self.take_routes(routes, &mut monitor),
                 () = tokio::time::sleep(pause) => {}
             }
-            let now = self.shared.clock.now_ns();
-            if self.addresses_due_ns.is_some_and(|due| due <= now) {
-                self.take_addresses(&monitor).await;
-            }
-            self.routes.ask_if_due(now, || monitor.routes());
+            self.ask_for_lists(&monitor).await;
+            self.routes.ask_if_due(self.shared.clock.now_ns(), || monitor.routes());
             self.advance();
         }
     }
@@ -143,7 +174,7 @@ impl Control {
         }
         let now = self.shared.clock.now_ns();
         let deadline = self.neighbours.next_deadline().into_iter();
-        let deadline = deadline.chain(self.addresses_due_ns).chain(self.routes.due_ns()).min();
+        let deadline = deadline.chain(self.due.next()).chain(self.routes.due_ns()).min();
         let wait = deadline.map(|deadline| deadline.saturating_sub(now));
         // tokio's timers count milliseconds; one more so that the deadline has passed.
         wait.map_or(Duration::from_secs(3600), |wait_ns| {
@@ -173,6 +204,10 @@ impl Control {
             if is_new {
                 self.list_neighbours();
             }
+        }
+        if let Some(lacking) = self.routes.take_lacking() {
+            self.lacking[0] = lacking;
+            self.shared.set_lacking(self.lacking.concat());
         }
         for action in std::mem::take(&mut self.actions) {
             match action {
@@ -235,98 +270,187 @@ impl Control {
         *self.shared.neighbours.lock().unwrap_or_else(PoisonError::into_inner) = list;
     }
 
-    /// Does what the kernel tells of; true when it lost some of what it had to tell.
-    fn take(&mut self, event: KernelEvent) -> bool {
+    /// Does what the kernel tells of.
+    fn take(&mut self, event: KernelEvent, monitor: &mut Monitor) {
+        let now = self.shared.clock.now_ns();
+        let later = now + PAUSE_NS;
         match event {
-            KernelEvent::Link(link) => self.link_changed(link),
+            KernelEvent::Link(link) => self.link_changed(&link),
             KernelEvent::Addresses => self.ask_for_all(PAUSE_NS),
             KernelEvent::Route(change) => {
-                let later = || self.shared.clock.now_ns() + PAUSE_NS;
-                if let Err(error) = self.routes.take(change, later) {
+                if let Err(error) = self.routes.take(change, now, later) {
                     self.tell_trouble(&error);
                 }
             }
+            KernelEvent::Routes => self.routes.ask_at(later),
+            KernelEvent::Neighbour(neighbour) => self.neighbour_changed(neighbour),
+            KernelEvent::Rules => _ = self.due.rules_ns.get_or_insert(later),
             KernelEvent::Lost => {
-                self.ask_for_all(PAUSE_NS);
-                return true;
+                self.routes.lost();
+                if let Err(error) = monitor.renew() {
+                    self.shared.trouble(format!("the kernel's changes cannot be watched afresh: {error}"));
+                }
+                self.ask_for_everything(PAUSE_NS);
             }
         }
-        false
     }
 
     /// Addresses and routes are asked for after this time. Of routes that go with an address or a link the kernel tells
     /// nothing (`fib_sync_down_addr`, `fib_sync_down_dev`).
     fn ask_for_all(&mut self, pause_ns: u64) {
         let due = self.shared.clock.now_ns() + pause_ns;
-        self.addresses_due_ns.get_or_insert(due);
+        self.due.addresses_ns.get_or_insert(due);
         self.routes.ask_at(due);
+    }
+
+    /// All that the kernel knows is asked for after this time.
+    fn ask_for_everything(&mut self, pause_ns: u64) {
+        let due = self.shared.clock.now_ns() + pause_ns;
+        self.due.links_ns.get_or_insert(due);
+        self.due.neighbours_ns.get_or_insert(due);
+        self.due.rules_ns.get_or_insert(due);
+        self.ask_for_all(pause_ns);
     }
 
     fn tell_trouble(&self, error: &TablesError) {
         self.shared.trouble(format!("the forwarding table lacks something: {error}"));
     }
 
-    /// Takes over the host port's addresses, where they have changed.
-    async fn take_addresses(&mut self, monitor: &Monitor) {
-        self.addresses_due_ns = None;
-        let Some(host) = self.plan.host_ifindex else { return };
-        match monitor.addresses(host).await {
-            Ok(addresses) => {
-                let taken = self.plan.take_addresses(&addresses);
-                for address in taken.homeless {
-                    self.shared.trouble(format!(
-                        "{address} is in no subnet that a port was started with, so it is the router's programs' alone"
-                    ));
-                }
-                if taken.is_changed {
-                    self.ports_changed();
-                }
+    /// Asks for the lists that are due, but that of the routes, and does what they say.
+    async fn ask_for_lists(&mut self, monitor: &Monitor) {
+        let now = self.shared.clock.now_ns();
+        if take_due(&mut self.due.links_ns, now) {
+            let answer = monitor.links().await;
+            self.due.links_ns = self.again("the links", &answer);
+            self.take_links(answer);
+        }
+        if take_due(&mut self.due.addresses_ns, now)
+            && let Some(host) = self.plan.host_ifindex
+        {
+            let answer = monitor.addresses(host).await;
+            self.due.addresses_ns = self.again("the host port's addresses", &answer);
+            self.take_addresses(answer);
+        }
+        if take_due(&mut self.due.neighbours_ns, now) {
+            let answer = monitor.neighbours().await;
+            self.due.neighbours_ns = self.again("the neighbours that were set by hand", &answer);
+            self.take_neighbours(answer);
+        }
+        if take_due(&mut self.due.rules_ns, now) {
+            let answer = monitor.rules().await;
+            self.due.rules_ns = self.again("the rules of policy routing", &answer);
+            if let Ok(Answer { found, .. }) = answer {
+                self.lacking[1] = found;
+                self.shared.set_lacking(self.lacking.concat());
             }
-            Err(error) => self.shared.trouble(format!("the host port's addresses cannot be read: {error}")),
+        }
+    }
+
+    /// When to ask again for what was not answered as a whole.
+    fn again<T>(&self, what: &str, answer: &Result<Answer<T>, QuestionError>) -> Option<u64> {
+        match answer {
+            Ok(Answer { is_whole: true, .. }) => return None,
+            Ok(Answer { is_whole: false, .. }) => {}
+            Err(error) => self.shared.trouble(format!("{what} could not be read at once: {error}")),
+        }
+        Some(self.shared.clock.now_ns() + AGAIN_NS)
+    }
+
+    /// Takes over the host port's addresses, where they have changed.
+    fn take_addresses(&mut self, answer: Result<Answer<IpNet>, QuestionError>) {
+        let Ok(Answer { found, is_whole: true }) = answer else { return };
+        let taken = self.plan.take_addresses(&found);
+        for address in taken.homeless {
+            self.shared.trouble(format!(
+                "{address} is in no subnet that a port was started with, so it is the router's programs' alone"
+            ));
+        }
+        if taken.is_changed {
+            self.ports_changed();
         }
     }
 
     /// Takes over the whole of the kernel's main table, or asks for it again if the answer broke off.
-    fn take_routes(&mut self, routes: Option<Vec<Route>>, monitor: &mut Monitor) {
+    fn take_routes(&mut self, answer: Option<Routed>, monitor: &mut Monitor) {
         // What was told while the table was read may be in it or not.
-        while let Some(event) = monitor.try_next() {
-            self.take(event);
+        for _ in 0..CHANGES_MEANWHILE {
+            let Some(event) = monitor.try_next() else { break };
+            self.take(event, monitor);
         }
-        self.routes.take_all(routes.as_deref()).iter().for_each(|error| self.tell_trouble(error));
-        if routes.is_none() {
-            self.routes.ask_at(self.shared.clock.now_ns() + PAUSE_NS);
+        let again = answer.as_ref().is_none_or(|answer| self.again("the routes", answer).is_some());
+        let now = self.shared.clock.now_ns();
+        let answer = answer.and_then(Result::ok);
+        self.routes.take_all(answer.as_ref(), now).iter().for_each(|error| self.tell_trouble(error));
+        if again {
+            self.routes.ask_at(now + AGAIN_NS);
         }
     }
 
-    async fn take_links(&mut self, monitor: &Monitor) {
-        let links = monitor.links().await;
-        let gone: Vec<u32> = self
-            .plan
-            .ports
-            .iter()
-            .map(|port| port.ifindex)
-            .filter(|ifindex| *ifindex != 0 && !links.iter().any(|link| link.ifindex == *ifindex))
+    /// Takes over the links' states. A port that is not in a list that is whole is gone.
+    fn take_links(&mut self, answer: Result<Answer<LinkState>, QuestionError>) {
+        let Ok(Answer { found, is_whole }) = answer else { return };
+        let ours = self.plan.ports.iter().map(|port| port.ifindex).chain(self.plan.host_ifindex);
+        let gone: Vec<u32> = ours
+            .filter(|ifindex| *ifindex != 0 && !found.iter().any(|link| link.ifindex == *ifindex))
+            .filter(|_| is_whole)
             .collect();
-        links.into_iter().for_each(|link| self.link_changed(link));
-        gone.into_iter().for_each(|ifindex| self.link_changed(LinkState { ifindex, up: false, mtu: None }));
+        found.iter().for_each(|link| self.link_changed(link));
+        for ifindex in gone {
+            let name = String::new();
+            let gone = LinkState { ifindex, name, is_there: false, up: false, carrier: false, mtu: None };
+            self.link_changed(&gone);
+        }
+    }
+
+    /// Takes over the neighbours that were set by hand.
+    fn take_neighbours(&mut self, answer: Result<Answer<StaticNeighbour>, QuestionError>) {
+        let Ok(Answer { found, is_whole }) = answer else { return };
+        let is_found = |entry: &StaticNeighbour| {
+            found.iter().any(|other| (other.ifindex, other.address) == (entry.ifindex, entry.address))
+        };
+        let gone: Vec<StaticNeighbour> = self
+            .static_neighbours
+            .values()
+            .filter(|entry| is_whole && !is_found(entry))
+            .map(|entry| StaticNeighbour { mac: None, ..entry.clone() })
+            .collect();
+        found.into_iter().chain(gone).for_each(|entry| self.neighbour_changed(entry));
+    }
+
+    /// A neighbour that is set by hand is never asked for, and never changed by what the network says. It is named with its
+    /// port's interface, or with the host port where its address says which port is meant.
+    fn neighbour_changed(&mut self, entry: StaticNeighbour) {
+        let Some(next_hop) = self.plan.neighbour(entry.ifindex, entry.address) else { return };
+        match entry.mac {
+            Some(mac) => {
+                self.neighbours.set_permanent(next_hop, mac, &mut self.actions);
+                self.static_neighbours.insert(next_hop, entry);
+            }
+            None if self.static_neighbours.get(&next_hop).is_some_and(|old| old.ifindex == entry.ifindex) => {
+                self.static_neighbours.remove(&next_hop);
+                self.neighbours.forget(next_hop);
+            }
+            None => {}
+        }
     }
 
     /// A link that goes down takes its routes out at once; one that comes up brings them back. A new MTU
     /// holds from the next burst on.
-    fn link_changed(&mut self, link: LinkState) {
+    fn link_changed(&mut self, link: &LinkState) {
         if self.plan.host_ifindex == Some(link.ifindex) {
             self.ask_for_all(PAUSE_NS);
         }
+        let up = link.up && link.carrier;
         let Some(port) = self.plan.ports.iter_mut().find(|port| port.ifindex == link.ifindex) else { return };
         let mtu = link.mtu.unwrap_or(port.mtu);
-        if (port.up, port.mtu) == (link.up, mtu) {
+        if (port.up, port.mtu) == (up, mtu) {
             return;
         }
-        if port.up != link.up {
-            let words = if link.up { "is up again" } else { "went down" };
+        if port.up != up {
+            let words = if up { "is up again" } else { "went down" };
             self.shared.trouble(format!("port {} {words}", port.name));
         }
-        port.up = link.up;
+        port.up = up;
         port.mtu = mtu;
         self.ask_for_all(PAUSE_NS);
         self.ports_changed();

@@ -1,41 +1,68 @@
-//! Links, addresses and routes of the router's namespace, as the kernel tells of them (rtnetlink(7)).
+//! Links, addresses, routes and neighbours of the router's namespace, as the kernel tells of them (rtnetlink(7)).
 //!
 //! Links go down, come up, change their MTU or vanish. Routes and addresses are how the userspace router is configured
 //! while it runs: what `ip route` puts into the main table there, and what `ip addr` gives the host port, our router takes
-//! over. Each change of a route comes as a message of its own; only where messages were lost is the whole table asked for.
+//! over. Each change of a route comes as a message of its own; only where messages were lost, or the kernel tells
+//! nothing, is the whole table asked for.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::pin::Pin;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::FutureExt;
 use ipnet::IpNet;
-use nix::sys::socket::{setsockopt, sockopt};
-use nsrouter_router::{Hop, Placement, Route, RouteKind};
-use nsrouter_wire::frame::PortId;
-use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_REPLACE, NetlinkMessage, NetlinkPayload};
+use nsrouter_router::Placement;
+use nsrouter_wire::eth::MacAddr;
+use rtnetlink::MulticastGroup;
+use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_REPLACE, NlasIterator};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::sys::AsyncSocket;
-use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection};
 
-/// Bytes of messages that may wait in the kernel: those of some 30,000 routes, which `ip -batch` writes in a tenth of a
-/// second. Only used up while they wait.
-const WAITING_BYTES: usize = 32 << 20;
+use crate::control::learn::{self, Look, NextHops};
+pub(crate) use crate::control::learn::{Interfaces, Learned};
+use crate::control::netlink::{self, List, Message, QuestionError, Socket};
+
+/// What the kernel tells of by itself.
+const GROUPS: &[MulticastGroup] = &[
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Neigh,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Rule,
+    MulticastGroup::Nexthop,
+];
+/// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP` (include/uapi/linux/rtnetlink.h).
+const NEXT_HOP_MESSAGES: [u16; 2] = [104, 105];
 
 /// The state of one link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LinkState {
     pub(crate) ifindex: u32,
-    /// Administratively up and with a carrier.
+    pub(crate) name: String,
+    /// It exists.
+    pub(crate) is_there: bool,
+    /// Administratively up (`IFF_UP`).
     pub(crate) up: bool,
+    /// The other end is up too (`IFF_LOWER_UP`).
+    pub(crate) carrier: bool,
     /// Largest IP packet in bytes, if the message says it.
     pub(crate) mtu: Option<u32>,
+}
+
+/// A neighbour that was set by hand, or is no longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StaticNeighbour {
+    pub(crate) ifindex: u32,
+    pub(crate) address: IpAddr,
+    /// `None` when it is set no longer.
+    pub(crate) mac: Option<MacAddr>,
 }
 
 /// What the monitor has to say.
@@ -46,159 +73,230 @@ pub(crate) enum KernelEvent {
     Addresses,
     /// A route came, went or changed.
     Route(RouteChange),
+    /// Routes may have changed of which the kernel tells nothing: ask for them.
+    Routes,
+    Neighbour(StaticNeighbour),
+    /// A rule came or went: ask for them.
+    Rules,
     /// The kernel had more to say than the socket could hold (ENOBUFS): ask for everything again.
     Lost,
 }
 
-/// A change of the kernel's main table, as far as it is ours to take over.
+/// A change of the kernel's tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RouteChange {
-    Insert(Placement, Route),
-    Remove(Route),
-    /// The first route with this prefix and metric gave way to one that is not ours.
-    Displace(IpNet, u32),
+    Insert(Placement, Learned),
+    Remove(Learned),
+}
+
+/// The answer to a question: what was found, and whether that is all.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer<T> {
+    pub(crate) found: Vec<T>,
+    /// False if the list changed while it was read: something may be missing.
+    pub(crate) is_whole: bool,
 }
 
 /// Watches the network namespace in which it was made.
 pub(crate) struct Monitor {
-    handle: Handle,
+    socket: Socket,
     interfaces: Arc<Interfaces>,
-    events: Pin<Box<dyn Stream<Item = KernelEvent>>>,
 }
 
 impl Monitor {
-    /// Begins to watch; the runtime that this is called in carries the connection.
+    /// Begins to watch; to be called within a runtime.
     pub(crate) fn new(interfaces: Interfaces) -> io::Result<Monitor> {
-        let interfaces = Arc::new(interfaces);
-        let (mut connection, handle, messages) = new_multicast_connection(&[
-            MulticastGroup::Link,
-            MulticastGroup::Ipv4Route,
-            MulticastGroup::Ipv6Route,
-            MulticastGroup::Ipv4Ifaddr,
-            MulticastGroup::Ipv6Ifaddr,
-        ])?;
-        let socket = connection.socket_mut().socket_mut();
-        // Beyond the system's limit where we may; otherwise up to it, and what is lost is asked for again.
-        if setsockopt(socket, sockopt::RcvBufForce, &WAITING_BYTES).is_err() {
-            let _ = setsockopt(socket, sockopt::RcvBuf, &WAITING_BYTES);
-        }
-        tokio::spawn(connection);
-        let ours = Arc::clone(&interfaces);
-        let events = messages.filter_map(move |(message, _)| std::future::ready(event(&message, &ours)));
-        Ok(Monitor { handle, interfaces, events: Box::pin(events) })
+        Ok(Monitor { socket: Socket::subscribe(GROUPS)?, interfaces: Arc::new(interfaces) })
     }
 
-    /// The next event; never returns when the connection is gone.
+    /// Watches afresh after something was lost: what still waits is older than what is asked for now, and until all of
+    /// it is read the kernel drops whatever comes, without another word (`NETLINK_S_CONGESTED`).
+    ///
+    /// # Errors
+    /// What the system said; the watch goes on as it was.
+    pub(crate) fn renew(&mut self) -> io::Result<()> {
+        self.socket = Socket::subscribe(GROUPS)?;
+        Ok(())
+    }
+
+    /// The next event.
     pub(crate) async fn next(&mut self) -> KernelEvent {
-        match self.events.next().await {
-            Some(event) => event,
-            None => std::future::pending().await,
+        loop {
+            while let Some(message) = self.socket.take() {
+                if let Some(event) = event(&message, &self.interfaces) {
+                    return event;
+                }
+            }
+            if self.socket.read().await.is_err() {
+                return KernelEvent::Lost;
+            }
         }
     }
 
     /// An event that has come already.
     pub(crate) fn try_next(&mut self) -> Option<KernelEvent> {
-        self.events.next().now_or_never().flatten()
+        self.next().now_or_never()
     }
 
     /// The state of every link, asked for afresh.
-    pub(crate) async fn links(&self) -> Vec<LinkState> {
-        let mut links = self.handle.link().get().execute();
-        let mut states = Vec::new();
-        while let Some(Ok(link)) = links.next().await {
-            states.push(state(&link));
-        }
-        states
+    ///
+    /// # Errors
+    /// [`QuestionError`].
+    pub(crate) async fn links(&self) -> Result<Answer<LinkState>, QuestionError> {
+        let mut found = Vec::new();
+        let is_whole = netlink::ask(List::Links, 0, |message| {
+            if let Some(RouteNetlinkMessage::NewLink(link)) = message.parse() {
+                found.push(state(&link, true, &self.interfaces));
+            }
+        });
+        Ok(Answer { is_whole: is_whole.await?, found })
     }
 
     /// The addresses of the host port, asked for afresh.
     ///
     /// # Errors
-    /// What the kernel said, such as that there is no such interface any more.
-    pub(crate) async fn addresses(&self, host_ifindex: u32) -> Result<Vec<IpNet>, rtnetlink::Error> {
-        let mut messages = self.handle.address().get().set_link_index_filter(host_ifindex).execute();
+    /// [`QuestionError`].
+    pub(crate) async fn addresses(&self, host_ifindex: u32) -> Result<Answer<IpNet>, QuestionError> {
         let mut found = Vec::new();
-        while let Some(message) = messages.next().await {
-            found.extend(net(&message?));
-        }
-        Ok(found)
+        let is_whole = netlink::ask(List::Addresses, 0, |message| {
+            if let Some(RouteNetlinkMessage::NewAddress(address)) = message.parse()
+                && address.header.index == host_ifindex
+            {
+                found.extend(net(&address));
+            }
+        });
+        Ok(Answer { is_whole: is_whole.await?, found })
     }
 
-    /// The routes of the main table that our router takes over: those by the host port, those by a port of ours, and
-    /// those that refuse.
+    /// The neighbours that were set by hand, asked for afresh.
+    ///
+    /// # Errors
+    /// [`QuestionError`].
+    pub(crate) async fn neighbours(&self) -> Result<Answer<StaticNeighbour>, QuestionError> {
+        let mut found = Vec::new();
+        let is_whole = netlink::ask(List::Neighbours, 0, |message| {
+            if let Some(RouteNetlinkMessage::NewNeighbour(entry)) = message.parse() {
+                found.extend(neighbour(&entry, true).filter(|entry| entry.mac.is_some()));
+            }
+        });
+        Ok(Answer { is_whole: is_whole.await?, found })
+    }
+
+    /// The policy routing rules (`ip rule`) beside those that every namespace has, as sentences.
+    ///
+    /// # Errors
+    /// [`QuestionError`].
+    pub(crate) async fn rules(&self) -> Result<Answer<String>, QuestionError> {
+        let mut found = Vec::new();
+        let is_whole = netlink::ask(List::Rules, 0, |message| found.extend(rule(message.payload())));
+        Ok(Answer { is_whole: is_whole.await?, found })
+    }
+
+    /// The routes of the kernel's tables, as far as they are something to us.
     ///
     /// The kernel knows the lab's subnets by the host port, so a route by a gateway in the lab leads there; which
     /// port of ours it means follows from the gateway. Routes that the kernel made itself, for the subnets, are ours
-    /// already. `None` if the answer broke off.
-    pub(crate) fn routes(&self) -> impl Future<Output = Option<Vec<Route>>> + Send + 'static {
-        let (handle, interfaces) = (self.handle.clone(), Arc::clone(&self.interfaces));
+    /// already.
+    pub(crate) fn routes(
+        &self,
+    ) -> impl Future<Output = Result<Answer<Learned>, QuestionError>> + Send + 'static {
+        let interfaces = Arc::clone(&self.interfaces);
         async move {
+            let mut objects = NextHops::new();
+            let next_hops = netlink::ask(List::NextHops, 0, |message| {
+                objects.extend(learn::next_hop_object(message.payload()));
+            });
+            let mut is_whole = match next_hops.await {
+                Ok(is_whole) => is_whole,
+                // Kernels before 5.3 have none.
+                Err(QuestionError::Refused(_)) => true,
+                Err(error) => return Err(error),
+            };
             let mut found = Vec::new();
-            let requests = [
-                RouteMessageBuilder::<Ipv4Addr>::new().build(),
-                RouteMessageBuilder::<Ipv6Addr>::new().build(),
-            ];
-            for request in requests {
-                let mut routes = handle.route().get(request).execute();
-                while let Some(message) = routes.next().await {
-                    found.extend(route(&message.ok()?, &interfaces).and_then(Parsed::into_route));
-                }
+            for family in [libc::AF_INET, libc::AF_INET6] {
+                let family = u8::try_from(family).unwrap_or(0);
+                let answer = netlink::ask(List::Routes, family, |message| {
+                    let Some(RouteNetlinkMessage::NewRoute(route)) = message.parse() else { return };
+                    match learn::look(&route, &interfaces, &objects) {
+                        Look::Route(learned) if learned.lifetime_ns == Some(0) => {}
+                        Look::Route(learned) => found.push(learned),
+                        // The object has come since.
+                        Look::UnknownNextHop => is_whole = false,
+                        Look::Nothing => {}
+                    }
+                });
+                let answer = answer.await?;
+                is_whole &= answer;
             }
-            Some(found)
+            Ok(Answer { found, is_whole })
         }
     }
 }
 
-fn event(message: &NetlinkMessage<RouteNetlinkMessage>, interfaces: &Interfaces) -> Option<KernelEvent> {
-    match &message.payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-            Some(KernelEvent::Link(state(link)))
+fn event(message: &Message<'_>, interfaces: &Interfaces) -> Option<KernelEvent> {
+    if NEXT_HOP_MESSAGES.contains(&message.kind) {
+        return Some(KernelEvent::Routes);
+    }
+    let learned = |route| match learn::look(&route, interfaces, &NextHops::new()) {
+        Look::Route(learned) => Ok(learned),
+        Look::UnknownNextHop => Err(Some(KernelEvent::Routes)),
+        Look::Nothing => Err(None),
+    };
+    match message.parse()? {
+        RouteNetlinkMessage::NewLink(link) => Some(KernelEvent::Link(state(&link, true, interfaces))),
+        RouteNetlinkMessage::DelLink(link) => Some(KernelEvent::Link(state(&link, false, interfaces))),
+        RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_) => {
+            Some(KernelEvent::Addresses)
         }
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
-            Some(KernelEvent::Link(LinkState { up: false, ..state(link) }))
-        }
-        NetlinkPayload::InnerMessage(
-            RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_),
-        ) => Some(KernelEvent::Addresses),
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(new)) => {
-            route_came(route(new, interfaces)?, message.header.flags).map(KernelEvent::Route)
-        }
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(old)) => {
-            Some(KernelEvent::Route(RouteChange::Remove(route(old, interfaces)?.into_route()?)))
-        }
-        NetlinkPayload::Overrun(_) => Some(KernelEvent::Lost),
+        RouteNetlinkMessage::NewRoute(route) => match learned(route) {
+            Ok(learned) => {
+                let placement = placement(&learned, message.flags);
+                Some(KernelEvent::Route(RouteChange::Insert(placement, learned)))
+            }
+            Err(event) => event,
+        },
+        RouteNetlinkMessage::DelRoute(route) => match learned(route) {
+            Ok(learned) => Some(KernelEvent::Route(RouteChange::Remove(learned))),
+            Err(event) => event,
+        },
+        RouteNetlinkMessage::NewNeighbour(entry) => neighbour(&entry, true).map(KernelEvent::Neighbour),
+        RouteNetlinkMessage::DelNeighbour(entry) => neighbour(&entry, false).map(KernelEvent::Neighbour),
+        RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) => Some(KernelEvent::Rules),
         _ => None,
     }
 }
 
-/// What a new route means for those with the same prefix and metric, by the flags of the message
-/// (`fib_table_insert`, net/ipv4/fib_trie.c).
-fn route_came(parsed: Parsed, flags: u16) -> Option<RouteChange> {
-    let (prefix, metric) = (parsed.prefix, parsed.metric);
+/// Where a new route goes among those with the same prefix and metric, by the flags of the message (`fib_table_insert`,
+/// net/ipv4/fib_trie.c).
+fn placement(learned: &Learned, flags: u16) -> Placement {
     // IPv6 has one route with a metric, of which the message tells all hops.
-    let placement = if prefix.addr().is_ipv6() || flags & NLM_F_REPLACE != 0 {
+    if learned.prefix.addr().is_ipv6() || flags & NLM_F_REPLACE != 0 {
         Placement::Replace
     } else if flags & NLM_F_APPEND != 0 {
         Placement::Last
     } else {
         Placement::First
-    };
-    match (parsed.into_route(), placement) {
-        (Some(route), placement) => Some(RouteChange::Insert(placement, route)),
-        (None, Placement::Replace) => Some(RouteChange::Displace(prefix, metric)),
-        (None, Placement::First | Placement::Last) => None,
     }
 }
 
-fn state(link: &LinkMessage) -> LinkState {
-    LinkState {
+fn state(link: &LinkMessage, is_there: bool, interfaces: &Interfaces) -> LinkState {
+    let mut state = LinkState {
         ifindex: link.header.index,
-        up: link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
-        mtu: link.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Mtu(mtu) => Some(*mtu),
-            _ => None,
-        }),
+        name: String::new(),
+        is_there,
+        up: is_there && link.header.flags.contains(LinkFlags::Up),
+        carrier: is_there && link.header.flags.contains(LinkFlags::LowerUp),
+        mtu: None,
+    };
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::Mtu(mtu) => state.mtu = Some(*mtu),
+            LinkAttribute::IfName(name) => state.name.clone_from(name),
+            _ => {}
+        }
     }
+    interfaces.name(state.ifindex, &state.name);
+    state
 }
 
 /// The interface's address with its subnet; the kernel's IPv4 name for it is `IFA_LOCAL` (if_addr.h).
@@ -214,94 +312,42 @@ fn net(message: &AddressMessage) -> Option<IpNet> {
     IpNet::new(local.or(address)?, message.header.prefix_len).ok()
 }
 
-/// What the kernel calls the ways out that are ours.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Interfaces {
-    /// The host port's index.
-    pub(crate) host: Option<u32>,
-    /// The ports' indexes, in the order of their numbers; 0 for one that is no interface.
-    pub(crate) ports: Vec<u32>,
-}
-
-impl Interfaces {
-    /// The hop that a route by this interface, through this gateway, takes. By the host port it needs a gateway, from
-    /// which the port follows; by a port of ours everything is on the link.
-    fn hop(&self, ifindex: u32, via: Option<IpAddr>, weight: u16) -> Option<Hop> {
-        if Some(ifindex) == self.host {
-            return via.map(|via| Hop { port: None, via: Some(via), weight });
-        }
-        let number = self.ports.iter().position(|port| *port == ifindex && ifindex != 0)?;
-        Some(Hop { port: Some(PortId(u16::try_from(number).ok()?)), via, weight })
-    }
-}
-
-fn address(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
-        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
-        _ => None,
-    }
-}
-
-fn gateway(attributes: &[RouteAttribute]) -> Option<IpAddr> {
-    attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Gateway(gateway) => address(gateway),
-        _ => None,
-    })
-}
-
-/// A route of the kernel's main table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Parsed {
-    prefix: IpNet,
-    metric: u32,
-    /// `None` when it is not ours to take over.
-    kind: Option<RouteKind>,
-}
-
-impl Parsed {
-    fn into_route(self) -> Option<Route> {
-        Some(Route { prefix: self.prefix, kind: self.kind?, metric: self.metric })
-    }
-}
-
-/// What the message says about a route; `None` when that is nothing to us. Our router does not look at the type of
-/// service, so routes for one are not ours.
-fn route(message: &RouteMessage, interfaces: &Interfaces) -> Option<Parsed> {
-    /// Linux's metric of an IPv6 route that must never win (IP6_RT_PRIO_... in net/ipv6/route.c).
-    const NEVER: u32 = u32::MAX;
-    let header = &message.header;
-    let is_main = header.table == RouteHeader::RT_TABLE_MAIN;
-    if !is_main || header.protocol == RouteProtocol::Kernel || header.tos != 0 {
-        return None;
-    }
-    let mut destination = match header.address_family {
-        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        _ => return None,
-    };
-    let (mut metric, mut hops) = (0, Vec::new());
+/// What the message says about a neighbour that was set by hand (`ip neigh add ... nud permanent`, the default).
+fn neighbour(message: &NeighbourMessage, is_there: bool) -> Option<StaticNeighbour> {
+    let (mut address, mut mac) = (None, None);
     for attribute in &message.attributes {
         match attribute {
-            RouteAttribute::Destination(to) => destination = address(to)?,
-            RouteAttribute::Priority(priority) => metric = *priority,
-            RouteAttribute::Oif(index) => {
-                hops.extend(interfaces.hop(*index, gateway(&message.attributes), 1));
-            }
-            // The kernel counts weights from 0.
-            RouteAttribute::MultiPath(list) => hops.extend(list.iter().filter_map(|hop| {
-                interfaces.hop(hop.interface_index, gateway(&hop.attributes), u16::from(hop.hops) + 1)
-            })),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(to)) => address = Some(IpAddr::V4(*to)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(to)) => address = Some(IpAddr::V6(*to)),
+            NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.first_chunk().copied().map(MacAddr),
             _ => {}
         }
     }
-    let kind = match header.kind {
-        RouteType::BlackHole => Some(RouteKind::Blackhole),
-        RouteType::Unreachable => Some(RouteKind::Unreachable),
-        RouteType::Prohibit => Some(RouteKind::Prohibit),
-        RouteType::Unicast if !hops.is_empty() => Some(RouteKind::Unicast(hops)),
-        _ => None,
-    };
-    let prefix = IpNet::new(destination, header.destination_prefix_length).ok()?;
-    (metric != NEVER).then_some(Parsed { prefix, metric, kind })
+    let is_permanent = is_there && message.header.state == NeighbourState::Permanent;
+    let mac = mac.filter(|_| is_permanent);
+    Some(StaticNeighbour { ifindex: message.header.ifindex, address: address?, mac })
+}
+
+/// A sentence on a rule that our router does not follow (struct fib_rule_hdr and `FRA_...`,
+/// include/uapi/linux/fib_rules.h); nothing on one of those that every namespace begins with (`fib_default_rules_init`).
+fn rule(payload: &[u8]) -> Option<String> {
+    const DEFAULT_RULES: [(u32, u32); 3] = [(0, 255), (32_766, 254), (32_767, 253)];
+    const LOOKUP: u8 = 1;
+    let header: [u8; 12] = *payload.first_chunk()?;
+    let family = if i32::from(header[0]) == libc::AF_INET6 { "-6 " } else { "" };
+    let (mut priority, mut table) = (0, u32::from(header[4]));
+    for attribute in NlasIterator::new(payload.get(12..)?).filter_map(Result::ok) {
+        let value = attribute.value().first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+        match (attribute.kind(), value) {
+            (6, Some(value)) => priority = value,
+            (15, Some(value)) => table = value,
+            _ => {}
+        }
+    }
+    if header[7] == LOOKUP && DEFAULT_RULES.contains(&(priority, table)) {
+        return None;
+    }
+    Some(format!(
+        "rule {priority} of `ip {family}rule` is not followed: the router looks at the main table alone"
+    ))
 }

@@ -1,11 +1,22 @@
 //! The routes of the kernel's main table, followed change by change.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 
+use ipnet::IpNet;
 use nsrouter_router::{Origin, Placement, Route, RouteTable, TablesError};
 use tokio::task::JoinHandle;
 
-use crate::control::monitor::RouteChange;
+use crate::control::monitor::{Answer, Learned, RouteChange};
+use crate::control::netlink::QuestionError;
+
+/// Changes that may wait for the whole table. More make the answer worthless, and it is asked for again.
+const MEANWHILE: usize = 1 << 17;
+/// Routes that are named one by one where they are not taken over; of more only the number is told.
+const NAMED: usize = 16;
+
+/// What came of a question: the kernel's routes, or why there are none.
+pub(super) type Routed = Result<Answer<Learned>, QuestionError>;
 
 /// The forwarding table, and how it follows the kernel's.
 #[derive(Debug)]
@@ -13,16 +24,56 @@ pub(super) struct Routes {
     pub(super) table: RouteTable,
     /// When the whole of the kernel's table is to be asked for, in nanoseconds of the engine's clock.
     due_ns: Option<u64>,
+    /// When the first route ends that was given a lifetime.
+    expiry_ns: Option<u64>,
     /// The question, while the answer comes.
-    asked: Option<JoinHandle<Option<Vec<Route>>>>,
-    /// What the kernel told since asking was due, oldest first.
-    meanwhile: Vec<RouteChange>,
+    asked: Option<JoinHandle<Routed>>,
+    /// What the kernel told since it was asked, oldest first; nothing where some of that was lost.
+    meanwhile: Option<Vec<RouteChange>>,
+    lacking: Lacking,
     changed: bool,
+}
+
+/// Routes that are not taken over, or not as a whole.
+#[derive(Debug, Default)]
+struct Lacking {
+    named: BTreeMap<(IpNet, u32, (u32, u8)), String>,
+    more: usize,
+    changed: bool,
+}
+
+impl Lacking {
+    fn add(&mut self, learned: &Learned) {
+        let Some(sentence) = &learned.lacks else { return self.remove(learned) };
+        self.changed = true;
+        if self.named.len() < NAMED || self.named.contains_key(&learned.key()) {
+            self.named.insert(learned.key(), sentence.clone());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn remove(&mut self, learned: &Learned) {
+        if self.named.remove(&learned.key()).is_some() {
+            self.changed = true;
+        } else if learned.lacks.is_some() && self.more > 0 {
+            self.more -= 1;
+            self.changed = true;
+        }
+    }
 }
 
 impl Routes {
     pub(super) fn new(table: RouteTable) -> Routes {
-        Routes { table, due_ns: None, asked: None, meanwhile: Vec::new(), changed: false }
+        Routes {
+            table,
+            due_ns: None,
+            expiry_ns: None,
+            asked: None,
+            meanwhile: None,
+            lacking: Lacking::default(),
+            changed: false,
+        }
     }
 
     /// The whole table is asked for at this time, or earlier if that was said before.
@@ -30,59 +81,81 @@ impl Routes {
         self.due_ns.get_or_insert(due_ns);
     }
 
+    /// Some of what the kernel told was lost.
+    pub(super) fn lost(&mut self) {
+        self.meanwhile = None;
+    }
+
     /// When to ask next. While an answer is awaited nothing is asked.
     pub(super) fn due_ns(&self) -> Option<u64> {
-        self.due_ns.filter(|_| self.asked.is_none())
+        self.due_ns.into_iter().chain(self.expiry_ns).min().filter(|_| self.asked.is_none())
     }
 
     /// Asks for the whole table when it is time to.
     pub(super) fn ask_if_due<F>(&mut self, now_ns: u64, question: impl FnOnce() -> F)
     where
-        F: Future<Output = Option<Vec<Route>>> + Send + 'static,
+        F: Future<Output = Routed> + Send + 'static,
     {
         if self.due_ns().is_some_and(|due| due <= now_ns) {
-            self.due_ns = None;
+            (self.due_ns, self.expiry_ns) = (None, None);
+            self.meanwhile = Some(Vec::new());
             self.asked = Some(tokio::spawn(question()));
         }
     }
 
-    /// The answer, or nothing if it broke off; never where nothing was asked.
-    pub(super) async fn asked(&mut self) -> Option<Vec<Route>> {
+    /// The answer, or nothing if the question came to a sudden end; never where nothing was asked.
+    pub(super) async fn asked(&mut self) -> Option<Routed> {
         let Some(asked) = &mut self.asked else { return pending().await };
-        asked.await.ok().flatten()
+        asked.await.ok()
     }
 
-    /// Makes a change, or keeps it until the whole table is there that is asked for, so that nothing overtakes what made
-    /// asking necessary. `later` is when to ask for the whole table if the change does
-    /// not fit to what is known.
+    /// Makes a change, or keeps it until the whole table is there that was asked for. What comes before it is asked for is in
+    /// the answer. `later` is when to ask for the whole table if the change does not fit to what is known.
     pub(super) fn take(
         &mut self,
         change: RouteChange,
-        later: impl FnOnce() -> u64,
+        now_ns: u64,
+        later_ns: u64,
     ) -> Result<(), TablesError> {
-        if self.asked.is_some() || self.due_ns.is_some() {
-            self.meanwhile.push(change);
+        if self.asked.is_some() {
+            match &mut self.meanwhile {
+                Some(meanwhile) if meanwhile.len() < MEANWHILE => meanwhile.push(change),
+                Some(_) | None => {
+                    self.meanwhile = None;
+                    self.ask_at(later_ns);
+                }
+            }
             return Ok(());
         }
-        if !self.apply(&change)? {
-            self.ask_at(later());
+        if self.due_ns.is_none() && !self.apply(&change, now_ns)? {
+            self.ask_at(later_ns);
         }
         Ok(())
     }
 
-    /// Makes the learned routes those of the answer, and then what was told meanwhile. Returns what did not fit.
-    pub(super) fn take_all(&mut self, routes: Option<&[Route]>) -> Vec<TablesError> {
+    /// Makes the learned routes those of the answer, and then what was told meanwhile. Of an answer that may lack something
+    /// only what it has counts. Returns what did not fit.
+    pub(super) fn take_all(&mut self, answer: Option<&Answer<Learned>>, now_ns: u64) -> Vec<TablesError> {
         self.asked = None;
         self.changed = true;
         let mut errors = Vec::new();
-        if let Some(routes) = routes {
+        if let Some(Answer { found, is_whole }) = answer {
+            self.lacking = Lacking { changed: true, ..Lacking::default() };
+            let routes: Vec<Route> =
+                found.iter().filter(|learned| learned.is_main()).filter_map(Learned::route).collect();
             let table = &mut self.table;
             let each = routes.iter().map(|route| table.insert(Origin::Learned, Placement::Last, route));
             errors.extend(each.filter_map(Result::err));
-            errors.extend(self.table.retain(Origin::Learned, routes).err());
+            if *is_whole {
+                errors.extend(self.table.retain(Origin::Learned, &routes).err());
+            }
+            for learned in found {
+                self.lacking.add(learned);
+                self.expect_end(learned, now_ns);
+            }
         }
-        for change in std::mem::take(&mut self.meanwhile) {
-            errors.extend(self.apply(&change).err());
+        for change in self.meanwhile.take().into_iter().flatten() {
+            errors.extend(self.apply(&change, now_ns).err());
         }
         errors
     }
@@ -92,17 +165,56 @@ impl Routes {
         std::mem::take(&mut self.changed)
     }
 
+    /// What is not taken over, if that changed since last asked.
+    pub(super) fn take_lacking(&mut self) -> Option<Vec<String>> {
+        if !std::mem::take(&mut self.lacking.changed) {
+            return None;
+        }
+        let more = self.lacking.more;
+        let more = (more > 0).then(|| format!("{more} more routes are not taken over"));
+        Some(self.lacking.named.values().cloned().chain(more).collect())
+    }
+
+    /// An IPv6 route with a lifetime is used no longer than that, but the kernel removes it some time later (`fib6_age`).
+    fn expect_end(&mut self, learned: &Learned, now_ns: u64) {
+        /// The kernel's clock need not have ticked yet.
+        const MARGIN_NS: u64 = 20_000_000;
+        if let Some(lifetime_ns) = learned.lifetime_ns {
+            let end = now_ns.saturating_add(lifetime_ns).saturating_add(MARGIN_NS);
+            self.expiry_ns = Some(self.expiry_ns.map_or(end, |first| first.min(end)));
+        }
+    }
+
     /// Makes a change; false when it does not fit to what is known.
-    fn apply(&mut self, change: &RouteChange) -> Result<bool, TablesError> {
+    fn apply(&mut self, change: &RouteChange, now_ns: u64) -> Result<bool, TablesError> {
         self.changed = true;
         match change {
-            RouteChange::Insert(placement, route) => {
-                self.table.insert(Origin::Learned, *placement, route).map(|()| true)
+            RouteChange::Insert(placement, learned) => {
+                self.lacking.add(learned);
+                self.expect_end(learned, now_ns);
+                match (learned.route().filter(|_| learned.is_main()), placement) {
+                    (Some(route), placement) => {
+                        self.table.insert(Origin::Learned, *placement, &route).map(|()| true)
+                    }
+                    // The first route with this prefix and metric gave way to one that is not ours.
+                    (None, Placement::Replace) if learned.is_main() => {
+                        let removed =
+                            self.table.remove_first(Origin::Learned, learned.prefix, learned.metric);
+                        removed.map(|_| true)
+                    }
+                    (None, Placement::Replace | Placement::First | Placement::Last) => Ok(true),
+                }
             }
-            RouteChange::Remove(route) => self.table.remove(Origin::Learned, route),
-            RouteChange::Displace(prefix, metric) => {
-                self.table.remove_first(Origin::Learned, *prefix, *metric).map(|_| true)
+            RouteChange::Remove(learned) => {
+                self.lacking.remove(learned);
+                match learned.route().filter(|_| learned.is_main()) {
+                    Some(route) => self.table.remove(Origin::Learned, &route),
+                    None => Ok(true),
+                }
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

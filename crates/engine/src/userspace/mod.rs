@@ -168,6 +168,8 @@ pub(crate) struct Shared {
     /// By number.
     pub(crate) workers: Vec<Known>,
     troubles: Mutex<Vec<String>>,
+    /// What of the kernel's configuration is not taken over, at present.
+    lacking: Mutex<Vec<String>>,
     ended: AtomicBool,
 }
 
@@ -182,6 +184,22 @@ impl Shared {
         if troubles.len() < TROUBLES && !troubles.contains(&what) {
             troubles.push(what);
         }
+    }
+
+    /// What is not taken over at present, and then what went wrong.
+    fn troubles(&self) -> Vec<String> {
+        let mut all = self.lacking.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        all.extend_from_slice(&self.troubles.lock().unwrap_or_else(PoisonError::into_inner));
+        all
+    }
+
+    /// Says what of the kernel's configuration is not taken over, in place of what was said before.
+    pub(crate) fn set_lacking(&self, lacking: Vec<String>) {
+        let mut before = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
+        for sentence in lacking.iter().filter(|sentence| !before.contains(sentence)) {
+            tracing::warn!("{sentence}");
+        }
+        *before = lacking;
     }
 
     /// A worker forwards no more; without the last of them forwarding has ended.
@@ -264,6 +282,7 @@ impl Userspace {
                 })
                 .collect(),
             troubles: Mutex::default(),
+            lacking: Mutex::default(),
             ended: AtomicBool::new(false),
         });
         let control_bell = Bell::new().map_err(UserspaceError::Bell)?;
@@ -418,7 +437,7 @@ impl Userspace {
                 lookups: counters.lookups,
             },
             neighbours: self.shared.neighbours.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            troubles: self.shared.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            troubles: self.shared.troubles(),
         }
     }
 

@@ -1,7 +1,10 @@
 //! What the tables are made of, and how it follows what the kernel of the router's namespace is told.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
-use nsrouter_router::{NeighConfig, PortConfig, Route, RouteTable, Settings, TablesError};
+use nsrouter_router::{NeighConfig, NextHop, PortConfig, Route, RouteTable, Settings, TablesError};
+use nsrouter_wire::frame::PortId;
 
 use crate::Port;
 use crate::control::monitor::Interfaces;
@@ -65,7 +68,18 @@ impl Plan {
     /// What the kernel calls the ways out that are ours.
     pub(crate) fn interfaces(&self) -> Interfaces {
         let ports = self.ports.iter().map(|port| port.ifindex).collect();
-        Interfaces { host: self.host_ifindex, ports }
+        let configured = self.routes.iter().map(|route| route.prefix.trunc()).collect();
+        Interfaces { host: self.host_ifindex, ports, configured, ..Interfaces::default() }
+    }
+
+    /// Which neighbour the kernel means by an interface of the router's and an address.
+    pub(crate) fn neighbour(&self, ifindex: u32, addr: IpAddr) -> Option<NextHop> {
+        let index = if self.host_ifindex == Some(ifindex) {
+            self.home(&IpNet::from(addr))
+        } else {
+            self.ports.iter().position(|port| port.ifindex != 0 && port.ifindex == ifindex)
+        };
+        Some(NextHop { port: PortId(u16::try_from(index?).ok()?), addr })
     }
 
     /// Gives every address of the host port to the port whose subnet it is in, and takes away what is no longer there.

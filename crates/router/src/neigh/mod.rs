@@ -120,6 +120,13 @@ impl Neighbours {
         }
     }
 
+    /// Takes back an entry that was set by hand; the neighbour is asked for when it is needed next.
+    pub fn forget(&mut self, next_hop: NextHop) {
+        if self.table.get(next_hop).is_some_and(|entry| entry.state == State::Permanent) {
+            self.table.remove(next_hop);
+        }
+    }
+
     /// Takes in what a worker reported; appends what is to be done.
     pub fn event(&mut self, event: &Event, tables: &Tables, now_ns: u64, actions: &mut Vec<Action>) {
         match *event {
