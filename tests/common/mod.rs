@@ -362,6 +362,11 @@ impl Tap {
 
     /// Sends Ethernet frames in one go.
     pub fn send_all(&mut self, frames: &[Vec<u8>]) {
+        assert_eq!(self.send_some(frames), frames.len() as u64, "the kernel takes the frames");
+    }
+
+    /// Sends Ethernet frames in one go, as many as the kernel takes, and says how many it took.
+    pub fn send_some(&mut self, frames: &[Vec<u8>]) -> u64 {
         let mut buffers = frames.to_vec();
         let mut frames: Vec<Frame<'_>> = buffers
             .iter_mut()
@@ -370,8 +375,7 @@ impl Tap {
                 Frame::new(buffer, 0, len, PortId(0), Offload::default()).expect("it fits")
             })
             .collect();
-        let count = frames.len() as u64;
-        assert_eq!(self.transmit.send(&mut frames).frames, count, "the kernel takes the frames");
+        self.transmit.send(&mut frames).frames
     }
 
     /// Sends one Ethernet frame that has its checksum pending, or is a super-frame.

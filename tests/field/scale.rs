@@ -1,18 +1,35 @@
 //! Many ports, scans and stopped processes: nothing is starved, nothing waits for ever.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 
-use crate::common::{Case, Lab, case_output, describe, trial};
+use crate::common::{Case, Lab, Tap, case_output, describe, trial, wait_for};
 
 /// Cases beside the built-in lab, and those that trials run in labs of their own.
-pub(crate) const CASES: &[Case] = &[Case {
-    name: "the_last_port_is_as_good_as_the_first",
-    modes: &[],
-    programs: &["ping"],
-    body: last_port,
-}];
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "the_last_port_is_as_good_as_the_first", modes: &[], programs: &["ping"], body: last_port },
+    Case {
+        name: "a_scan_of_a_64_leaves_other_neighbours_alone",
+        modes: &["kernel", "userspace", "userspace:tap", "userspace:xdp", "userspace:packet:2"],
+        programs: &["ip", "ping"],
+        body: scan,
+    },
+    Case {
+        name: "spoofed_arp_hides_no_other_trouble",
+        modes: &["userspace", "userspace:xdp"],
+        programs: &["ip"],
+        body: spoofed_arp,
+    },
+    Case {
+        name: "fragments_follow_an_mtu_that_is_raised",
+        modes: &["kernel", "userspace"],
+        programs: &["ip", "ping"],
+        body: mtu_raised,
+    },
+];
 
 /// Our own router over every backend, and the kernel.
 const MODES: &[&str] = &["kernel", "userspace:packet", "userspace:tap"];
@@ -73,4 +90,155 @@ fn last_port(lab: &Lab) {
     ping("h0", &format!("fd00:{last:x}::1"));
     ping("router", &format!("{}.1", network(0)));
     ping("router", &format!("{}.1", network(last)));
+}
+
+/// The router's MAC address on eth-t1 of the built-in lab.
+const ROUTER_MAC: [u8; 6] = [2, 1, 2, 3, 4, 1];
+
+/// A UDP packet of t1 to an address of t2's network that is nobody's.
+fn stray(host: [u8; 6], last: u64) -> Vec<u8> {
+    let mut to = [0; 16];
+    to[..6].copy_from_slice(&[0xfd, 0, 2, 0x52, 0, 0]);
+    to[8..].copy_from_slice(&(last | 1 << 63).to_be_bytes());
+    let mut from = [0; 16];
+    from[..4].copy_from_slice(&[0xfd, 0, 2, 0x51]);
+    from[15] = 1;
+    let mut bytes = Vec::new();
+    etherparse::PacketBuilder::ethernet2(host, ROUTER_MAC)
+        .ipv6(from, to, 64)
+        .udp(9, 9)
+        .write(&mut bytes, &[0; 8])
+        .unwrap();
+    bytes
+}
+
+fn mac_of(lab: &Lab, node: &str, interface: &str) -> [u8; 6] {
+    let text = lab.succeed(node, &["cat", &format!("/sys/class/net/{interface}/address")]);
+    let bytes: Vec<u8> = text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+    bytes.try_into().unwrap()
+}
+
+/// Kilobytes of memory that the lab's process has.
+fn resident_kb(lab: &Lab) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", lab.status()["pid"])).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn answers(lab: &Lab, from: &str, to: &str, count: &str) -> bool {
+    lab.exec(from, &["ping", "-q", "-n", "-c", count, "-i", "0.3", "-W", "1", to]).status.success()
+}
+
+/// Ten addresses more for a host, from `.50` and `::50` on.
+fn more_addresses(lab: &Lab, node: &str, network: u8) {
+    for last in 50..60 {
+        let interface = format!("{node}-eth0");
+        lab.succeed(node, &["ip", "addr", "add", &format!("10.10.{network}.{last}/24"), "dev", &interface]);
+        let v6 = format!("fd00:{network}::{last}/64");
+        lab.succeed(node, &["ip", "addr", "add", &v6, "dev", &interface, "nodad"]);
+    }
+}
+
+fn scan(lab: &Lab) {
+    more_addresses(lab, "t1", 251);
+    more_addresses(lab, "t2", 252);
+    for to in ["10.10.252.1", "fd00:252::1"] {
+        lab.succeed("t1", &["ping", "-q", "-n", "-c", "2", "-i", "0.2", "-W", "1", to]);
+    }
+    let mut tap = lab.tap("t1", "t1-eth0");
+    let host = mac_of(lab, "t1", "t1-eth0");
+    let before_kb = resident_kb(lab);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let flood = scope.spawn(|| flood(&mut tap, host, &over));
+        std::thread::sleep(Duration::from_millis(500));
+        let begin = Instant::now();
+        let mut last = 50;
+        // Of both hosts, the one that scans included, neighbours that the router has never met.
+        while begin.elapsed() < Duration::from_millis(2500) && last < 60 {
+            assert!(answers(lab, "t2", &format!("10.10.251.{last}"), "3"), "t1's .{last}: {}", lab.dump());
+            assert!(answers(lab, "t1", &format!("10.10.252.{last}"), "3"), "t2's .{last}: {}", lab.dump());
+            last += 1;
+        }
+        over.store(true, Ordering::Relaxed);
+        let sent = flood.join().unwrap();
+        assert!(sent > 10_000, "a scan of {sent} addresses is none");
+    });
+    if !lab.is_userspace() {
+        return;
+    }
+    let grown_kb = resident_kb(lab).saturating_sub(before_kb);
+    assert!(grown_kb < 24 << 10, "memory grew by {grown_kb} KB");
+    let engine = wait_for("nothing is held", || {
+        Some(lab.status()["engine"].clone()).filter(|engine| engine["totals"]["held"] == 0)
+    });
+    assert!(engine["drops"]["neighbour_limit"].as_u64() > Some(1000), "{engine:#}");
+    // A first packet is held, not lost.
+    for to in ["10.10.252.59", "fd00:252::58", "fd00:252::59"] {
+        assert!(answers(lab, "t1", to, "1"), "{to}: {}", lab.dump());
+    }
+    let total = |name: &str| engine["totals"][name].as_u64().unwrap();
+    assert_eq!(
+        total("received") + total("originated"),
+        total("sent") + total("to_host") + total("consumed") + total("held") + total("dropped"),
+        "{engine:#}"
+    );
+}
+
+/// Sends to one address after the other until it is over; says to how many.
+fn flood(tap: &mut Tap, host: [u8; 6], over: &AtomicBool) -> u64 {
+    let mut next = 0;
+    let mut sent = 0;
+    while !over.load(Ordering::Relaxed) {
+        let frames: Vec<Vec<u8>> =
+            (next..next + 64).map(|last: u64| stray(host, last << 20 | last)).collect();
+        sent += tap.send_some(&frames);
+        next += 64;
+    }
+    sent
+}
+
+fn spoofed_arp(lab: &Lab) {
+    let mut tap = lab.tap("t1", "t1-eth0");
+    for number in 0..2000u16 {
+        let [high, low] = number.to_be_bytes();
+        let station = [2, 9, 9, 9, high, low];
+        let mut frame = [&[0xff; 6][..], &station, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &station].concat();
+        frame.extend([10, 10, 251, 2, 0, 0, 0, 0, 0, 0, 10, 10, 251, 2]);
+        frame.resize(60, 0);
+        tap.send_some(&[frame]);
+    }
+    let troubles = || {
+        let status = lab.status();
+        let troubles = status["engine"]["troubles"].as_array().unwrap().iter();
+        troubles.map(|trouble| trouble.as_str().unwrap().to_owned()).collect::<Vec<String>>()
+    };
+    let told = wait_for("the conflicts are told", || {
+        Some(troubles()).filter(|troubles| troubles.iter().any(|trouble| trouble.contains("times)")))
+    });
+    let conflicts = told.iter().filter(|trouble| trouble.contains("uses our address 10.10.251.2"));
+    assert_eq!(conflicts.count(), 1, "{told:?}");
+    lab.succeed("router", &["ip", "link", "set", "eth-t2", "down"]);
+    wait_for("the link that went down is told", || {
+        troubles().iter().any(|trouble| trouble.contains("eth-t2 went down")).then_some(())
+    });
+}
+
+fn mtu_raised(lab: &Lab) {
+    for (host, mtu) in [("t1", 9000), ("t2", 4000)] {
+        for (node, interface) in [(host, format!("{host}-eth0")), ("router", format!("eth-{host}"))] {
+            lab.succeed(node, &["ip", "link", "set", &interface, "mtu", &mtu.to_string()]);
+        }
+    }
+    if lab.is_userspace() {
+        wait_for("the router knows", || {
+            let status = lab.status();
+            let ports = status["engine"]["ports"].as_array().unwrap();
+            (ports[0]["mtu"] == 9000 && ports[1]["mtu"] == 4000).then_some(())
+        });
+    }
+    // Larger than both, so that what comes back is cut by the host and what goes there by the router.
+    let ping = ["ping", "-q", "-M", "dont", "-c", "3", "-i", "0.2", "-W", "1", "-s", "8000", "10.10.252.1"];
+    let told = lab.succeed("t1", &ping);
+    assert!(told.contains(" 3 received"), "{told}\n{}", lab.dump());
 }

@@ -114,6 +114,8 @@ drop_reasons! {
     // Resources and the engine
     NoBuffer "no_buffer" "No buffer was free for what the packet needed." Silent;
     HoldOverflow "hold_overflow" "Too many frames waited for a MAC address; the oldest went." Silent;
+    HoldExpired "hold_expired" "The frame waited for a MAC address for too long." Silent;
+    NeighbourLimit "neighbour_limit" "Too many unknown neighbours were wanted at once, and this one was not asked for." Silent;
     RxTruncated "rx_truncated" "The receive buffer was full and the kernel kept only the start of the frame." Silent;
     RxUnsupported "rx_unsupported" "The frame needs a kind of segmentation that this router does not know." Silent;
     TxFull "tx_full" "The transmit ring was full." Silent;

@@ -26,7 +26,6 @@ use tokio::net::unix::pipe;
 use crate::control::monitor::{Answer, KernelEvent, LinkState, Monitor, StaticNeighbour};
 use crate::control::netlink::QuestionError;
 use crate::control::routes::{Routed, Routes};
-use crate::status::NeighbourStatus;
 use crate::userspace::wake::Bell;
 use crate::userspace::worker::{Command, WorkerHandle};
 use crate::userspace::{Plan, Shared, UserspaceError};
@@ -68,12 +67,29 @@ fn take_due(due_ns: &mut Option<u64>, now_ns: u64) -> bool {
     due_ns.take_if(|due| *due <= now_ns).is_some()
 }
 
+/// What was seen of neighbours, and the neighbours that are wanted, as far as one turn takes them in: what comes while a host
+/// floods must not keep timers, links and routes waiting.
+const SIGHTINGS_A_TURN: usize = 1024;
+const QUESTIONS_A_TURN: usize = 256;
+
+/// Commands that wait for workers; past that no questions are taken in, each of which would make more.
+const BACKLOG: usize = 4096;
+
+/// What workers report.
+#[derive(Debug)]
+pub(crate) struct Reported {
+    /// What was seen of neighbours and of our own addresses: it keeps traffic alive, so it goes first.
+    pub(crate) sightings: Receiver<Event>,
+    /// Neighbours that are wanted and not known.
+    pub(crate) questions: Receiver<Event>,
+}
+
 /// What the control thread owns.
 #[derive(Debug)]
 pub(crate) struct Control {
     plan: Plan,
     shared: Arc<Shared>,
-    events: Receiver<Event>,
+    events: Reported,
     bell: Bell,
     workers: Vec<WorkerHandle>,
     /// Commands that await room in a worker's channel: (worker, command), oldest first.
@@ -93,7 +109,7 @@ impl Control {
     pub(crate) fn new(
         plan: Plan,
         shared: Arc<Shared>,
-        events: Receiver<Event>,
+        events: Reported,
         bell: Bell,
         workers: Vec<WorkerHandle>,
         table: RouteTable,
@@ -159,7 +175,7 @@ impl Control {
                     }
                 }
                 routes = self.routes.asked() => self.take_routes(routes, &mut monitor),
-                () = tokio::time::sleep(pause) => {}
+                () = pass(pause) => {}
             }
             self.ask_for_lists(&monitor).await;
             self.routes.ask_if_due(self.shared.clock.now_ns(), || monitor.routes());
@@ -169,6 +185,9 @@ impl Control {
 
     /// How long nothing needs to be done.
     fn pause(&self) -> Duration {
+        if !self.events.sightings.is_empty() || (self.asks() && !self.events.questions.is_empty()) {
+            return Duration::ZERO;
+        }
         if !self.backlog.is_empty() {
             return RETRY;
         }
@@ -182,40 +201,53 @@ impl Control {
         })
     }
 
-    /// Feeds events and the time to the state machine, publishes, then tells the workers.
+    /// Whether questions are taken in now.
+    fn asks(&self) -> bool {
+        self.backlog.len() < BACKLOG
+    }
+
+    /// Feeds events, so many, and the time to the state machine, publishes, then tells the workers.
     fn advance(&mut self) {
         let now = self.shared.clock.now_ns();
-        while let Ok(event) = self.events.try_recv() {
+        for event in self.events.sightings.try_iter().take(SIGHTINGS_A_TURN) {
             if let Event::AddressConflict { port, addr, mac } = event {
                 let port = self.plan.ports.get(port.index()).map_or("a port", |port| port.name.as_str());
-                self.shared.trouble(format!("another station on {port}, {mac}, uses our address {addr}"));
+                self.shared.trouble_of(
+                    &format!("address conflict on {port}"),
+                    format!("another station on {port}, {mac}, uses our address {addr}"),
+                );
             }
+            self.neighbours.event(&event, &self.tables, now, &mut self.actions);
+        }
+        let questions = if self.asks() { QUESTIONS_A_TURN } else { 0 };
+        for event in self.events.questions.try_iter().take(questions) {
             self.neighbours.event(&event, &self.tables, now, &mut self.actions);
         }
         self.neighbours.tick(&self.tables, now, &mut self.actions);
         self.shared.neighbours_evicted.store(self.neighbours.evicted(), Ordering::Relaxed);
         let map = self.neighbours.map();
         if map.is_some() || self.routes.take_changed() {
-            let is_new = map.is_some();
             let map = map.unwrap_or_else(|| self.tables.neighbour_map());
             // New tables tell the routes' memory how far the workers are.
             let tables = self.routes.table.tables().with_neighbours(map);
             self.publish(tables);
-            if is_new {
-                self.list_neighbours();
-            }
         }
         if let Some(lacking) = self.routes.take_lacking() {
             self.lacking[0] = lacking;
             self.shared.set_lacking(self.lacking.concat());
         }
-        for action in std::mem::take(&mut self.actions) {
+        if self.neighbours.take_list_changed() {
+            self.list_neighbours();
+        }
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
             match action {
                 Action::Probe { port, frame } => self.transmit(port, frame),
                 Action::Resolved(next_hop) => self.tell_all(&Command::Release(next_hop)),
                 Action::Failed(next_hop, reason) => self.tell_all(&Command::Fail(next_hop, reason)),
             }
         }
+        self.actions = actions;
         self.offer_backlog();
     }
 
@@ -256,18 +288,9 @@ impl Control {
     }
 
     fn list_neighbours(&self) {
-        let ports = &self.plan.ports;
-        let list = self
-            .neighbours
-            .list()
-            .map(|entry| NeighbourStatus {
-                port: ports.get(entry.port.index()).map(|port| port.name.clone()).unwrap_or_default(),
-                address: entry.addr.to_string(),
-                mac: entry.mac.map(|mac| mac.to_string()),
-                state: entry.state.to_string(),
-            })
-            .collect();
-        *self.shared.neighbours.lock().unwrap_or_else(PoisonError::into_inner) = list;
+        let mut list = self.shared.neighbours.lock().unwrap_or_else(PoisonError::into_inner);
+        list.clear();
+        list.extend(self.neighbours.list());
     }
 
     /// Does what the kernel tells of.
@@ -463,5 +486,14 @@ impl Control {
         }
         let tables = self.routes.table.tables().with_neighbours(self.tables.neighbour_map());
         self.publish(tables);
+    }
+}
+
+/// Lets this much time pass; none of it still gives the runtime a turn, without which no socket would ever be readable.
+async fn pass(time: Duration) {
+    if time.is_zero() {
+        tokio::task::yield_now().await;
+    } else {
+        tokio::time::sleep(time).await;
     }
 }

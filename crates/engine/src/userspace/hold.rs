@@ -1,9 +1,12 @@
 //! Frames that await a MAC address, copied into buffers that were made at the start.
 //!
-//! Bounded three ways: frames and bytes a neighbour (as Linux bounds its unresolved queue), and buffers in
-//! all. Where a bound is met the oldest frame of that neighbour goes, as Linux does it (neigh_event_send:
-//! the newest packet is the likeliest to be still wanted); where no buffer is left, the newest is refused, so
-//! that one neighbour cannot push out another's.
+//! Bounded in number: frames and bytes a neighbour (as Linux bounds its unresolved queue), and buffers in
+//! all. Where a neighbour's bound is met its oldest frame goes, as Linux does it (neigh_event_send:
+//! the newest packet is the likeliest to be still wanted). What came in by one port, of one family, may have as many
+//! buffers as are left over for all others (dynamic thresholds, as switches share their buffers); past that the newest is
+//! refused, so that nobody can push out another's.
+//!
+//! And bounded in time: whatever became of the question, no frame waits past an age.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -16,7 +19,7 @@ const NEIGHBOUR_FRAMES: usize = 101;
 /// Bytes held for one neighbour, at most. Linux: `unres_qlen_bytes`, 212,992.
 const NEIGHBOUR_BYTES: usize = 212_992;
 /// Buffers for frames up to [`SMALL_BYTES`], and for larger ones.
-const SMALL_BUFFERS: usize = 512;
+const SMALL_BUFFERS: usize = 1024;
 const LARGE_BUFFERS: usize = 32;
 const SMALL_BYTES: usize = 2048;
 const LARGE_BYTES: usize = 65_536 + 18;
@@ -29,6 +32,10 @@ struct Slot {
     len: usize,
     ingress: PortId,
     offload: Offload,
+    /// Whose share of the buffers it is in.
+    share: usize,
+    /// When the frame came.
+    since_ns: u64,
 }
 
 #[derive(Debug, Default)]
@@ -37,15 +44,51 @@ struct Queue {
     bytes: usize,
 }
 
+/// Buffers that are free, and who has the others.
+#[derive(Debug)]
+struct Buffers {
+    small: Vec<usize>,
+    large: Vec<usize>,
+    /// Small and large ones in use, by share.
+    used: Vec<[usize; 2]>,
+}
+
+impl Buffers {
+    /// A buffer for a frame of so many bytes, unless this share has as many as are left.
+    fn take(&mut self, bytes: usize, share: usize) -> Option<usize> {
+        let kind = usize::from(bytes > SMALL_BYTES);
+        let free = if kind == 0 { &mut self.small } else { &mut self.large };
+        let used = &mut self.used[share][kind];
+        if bytes > LARGE_BYTES || *used >= free.len() {
+            return None;
+        }
+        *used += 1;
+        free.pop()
+    }
+
+    fn give_back(&mut self, index: usize, share: usize) {
+        let kind = usize::from(index >= SMALL_BUFFERS);
+        if kind == 0 {
+            self.small.push(index)
+        } else {
+            self.large.push(index)
+        }
+        self.used[share][kind] -= 1;
+    }
+}
+
 /// The frames that one worker holds.
 #[derive(Debug)]
 pub(crate) struct HoldPool {
     slots: Vec<Slot>,
-    free_small: Vec<usize>,
-    free_large: Vec<usize>,
+    buffers: Buffers,
     queues: HashMap<NextHop, Queue>,
     /// Emptied queues, kept for their allocations.
     spare: Vec<Queue>,
+    /// How long a frame may wait.
+    age_ns: u64,
+    /// When the oldest frame has waited for that long, or an earlier moment.
+    due_ns: u64,
 }
 
 /// What became of a frame that was to be held.
@@ -58,29 +101,37 @@ pub(crate) struct Held {
 }
 
 impl HoldPool {
-    pub(crate) fn new() -> HoldPool {
+    /// A pool for what comes in by so many link ports and the host port, where nothing waits for longer than `age_ns`.
+    pub(crate) fn new(ports: usize, age_ns: u64) -> HoldPool {
         let slot = |bytes: usize| Slot {
             buffer: vec![0; HEADROOM_BYTES + bytes].into(),
             len: 0,
             ingress: PortId(0),
             offload: Offload::default(),
+            share: 0,
+            since_ns: 0,
         };
         let mut slots: Vec<Slot> = (0..SMALL_BUFFERS).map(|_| slot(SMALL_BYTES)).collect();
         slots.extend((0..LARGE_BUFFERS).map(|_| slot(LARGE_BYTES)));
         let queues = SMALL_BUFFERS + LARGE_BUFFERS;
         let queue = || Queue { slots: VecDeque::with_capacity(NEIGHBOUR_FRAMES + 1), bytes: 0 };
         HoldPool {
-            free_small: (0..SMALL_BUFFERS).collect(),
-            free_large: (SMALL_BUFFERS..slots.len()).collect(),
+            buffers: Buffers {
+                small: (0..SMALL_BUFFERS).collect(),
+                large: (SMALL_BUFFERS..slots.len()).collect(),
+                used: vec![[0; 2]; 2 * (ports + 1)],
+            },
             slots,
             // Twice the most that can be in it, so that it never grows and never rehashes in place for long.
             queues: HashMap::with_capacity(2 * queues),
             spare: (0..queues).map(|_| queue()).collect(),
+            age_ns,
+            due_ns: u64::MAX,
         }
     }
 
     /// Copies a frame into the pool until its next hop is resolved.
-    pub(crate) fn hold(&mut self, frame: &Frame<'_>, next_hop: NextHop) -> Held {
+    pub(crate) fn hold(&mut self, frame: &Frame<'_>, next_hop: NextHop, now_ns: u64) -> Held {
         let len = frame.len();
         let mut evicted = 0;
         if let Some(queue) = self.queues.get_mut(&next_hop) {
@@ -89,22 +140,26 @@ impl HoldPool {
             {
                 let Some(oldest) = queue.slots.pop_front() else { break };
                 queue.bytes -= self.slots[oldest].len;
-                free(oldest, &mut self.free_small, &mut self.free_large);
+                self.buffers.give_back(oldest, self.slots[oldest].share);
                 evicted += 1;
             }
         }
-        let from = if len <= SMALL_BYTES { &mut self.free_small } else { &mut self.free_large };
-        let slot = if len <= LARGE_BYTES { from.pop() } else { None };
-        let Some(index) = slot else { return Held { kept: false, evicted } };
+        let shares = self.buffers.used.len() / 2;
+        let port = frame.ingress.index().min(shares - 1);
+        let share = 2 * port + usize::from(next_hop.addr.is_ipv6());
+        let Some(index) = self.buffers.take(len, share) else { return Held { kept: false, evicted } };
         let slot = &mut self.slots[index];
         slot.buffer[HEADROOM_BYTES..HEADROOM_BYTES + len].copy_from_slice(frame.data());
         slot.len = len;
         slot.ingress = frame.ingress;
         slot.offload = frame.offload;
+        slot.share = share;
+        slot.since_ns = now_ns;
         let spare = &mut self.spare;
         let queue = self.queues.entry(next_hop).or_insert_with(|| spare.pop().unwrap_or_default());
         queue.slots.push_back(index);
         queue.bytes += len;
+        self.due_ns = self.due_ns.min(now_ns.saturating_add(self.age_ns));
         Held { kept: true, evicted }
     }
 
@@ -117,20 +172,47 @@ impl HoldPool {
             if let Some(mut frame) = frame {
                 each(&mut frame);
             }
-            free(index, &mut self.free_small, &mut self.free_large);
+            self.buffers.give_back(index, slot.share);
         }
         queue.bytes = 0;
         self.spare.push(queue);
+    }
+
+    /// When [`HoldPool::expire`] may find something; never, while nothing is held.
+    pub(crate) fn due_ns(&self) -> Option<u64> {
+        (self.due_ns != u64::MAX).then_some(self.due_ns)
+    }
+
+    /// Gives up frames that have waited for too long, and says how many.
+    pub(crate) fn expire(&mut self, now_ns: u64) -> u64 {
+        if now_ns < self.due_ns {
+            return 0;
+        }
+        let HoldPool { slots, buffers, queues, spare, age_ns, due_ns } = self;
+        let mut expired = 0;
+        *due_ns = u64::MAX;
+        queues.retain(|_, queue| {
+            while let Some(oldest) = queue.slots.front().copied() {
+                let until_ns = slots[oldest].since_ns.saturating_add(*age_ns);
+                if until_ns > now_ns {
+                    *due_ns = until_ns.min(*due_ns);
+                    return true;
+                }
+                queue.slots.pop_front();
+                queue.bytes -= slots[oldest].len;
+                buffers.give_back(oldest, slots[oldest].share);
+                expired += 1;
+            }
+            spare.push(std::mem::take(queue));
+            false
+        });
+        expired
     }
 
     /// The next hops that frames wait for.
     pub(crate) fn next_hops(&self) -> Vec<NextHop> {
         self.queues.keys().copied().collect()
     }
-}
-
-fn free(index: usize, small: &mut Vec<usize>, large: &mut Vec<usize>) {
-    if index < SMALL_BUFFERS { small.push(index) } else { large.push(index) }
 }
 
 #[cfg(test)]
@@ -144,12 +226,19 @@ mod tests {
         NextHop { port: PortId(0), addr: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)) }
     }
 
+    const AGE_NS: u64 = 5_000_000_000;
+
+    /// A pool for two ports.
+    fn pool() -> HoldPool {
+        HoldPool::new(2, AGE_NS)
+    }
+
     /// Holds a frame of `len` bytes that begins with `tag`.
     fn hold(pool: &mut HoldPool, last: u8, tag: u8, len: usize) -> Held {
         let mut bytes = vec![0; len];
         bytes[0] = tag;
         let frame = Frame::new(&mut bytes, 0, len, PortId(1), Offload::default()).unwrap();
-        pool.hold(&frame, next_hop(last))
+        pool.hold(&frame, next_hop(last), 0)
     }
 
     fn tags(pool: &mut HoldPool, last: u8) -> Vec<u8> {
@@ -160,7 +249,7 @@ mod tests {
 
     #[test]
     fn the_oldest_frame_of_a_neighbour_goes_when_it_has_too_many() {
-        let mut pool = HoldPool::new();
+        let mut pool = pool();
         for tag in 0..101 {
             assert_eq!(hold(&mut pool, 1, tag, 60), Held { kept: true, evicted: 0 });
         }
@@ -171,7 +260,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_a_neighbour() {
-        let mut pool = HoldPool::new();
+        let mut pool = pool();
         for tag in 0..3 {
             assert_eq!(hold(&mut pool, 1, tag, 65_000).evicted, 0);
         }
@@ -183,20 +272,59 @@ mod tests {
 
     #[test]
     fn without_a_buffer_the_newest_is_refused_and_buffers_come_back() {
-        let mut pool = HoldPool::new();
+        let mut pool = pool();
         let mut kept = 0;
         for last in 0..=255 {
             for _ in 0..3 {
                 kept += usize::from(hold(&mut pool, last, 0, 60).kept);
             }
         }
-        assert_eq!(kept, SMALL_BUFFERS);
+        assert_eq!(kept, SMALL_BUFFERS / 2, "the other half is for others");
         assert_eq!(hold(&mut pool, 255, 0, 60), Held { kept: false, evicted: 0 });
         for next_hop in pool.next_hops() {
             pool.take(next_hop, |_| {});
         }
         assert!(pool.next_hops().is_empty());
-        assert_eq!((pool.free_small.len(), pool.free_large.len()), (SMALL_BUFFERS, LARGE_BUFFERS));
+        assert_eq!((pool.buffers.small.len(), pool.buffers.large.len()), (SMALL_BUFFERS, LARGE_BUFFERS));
+        assert!(pool.buffers.used.iter().all(|used| *used == [0, 0]));
         assert!(hold(&mut pool, 255, 0, 60).kept);
+    }
+
+    #[test]
+    fn what_came_by_another_port_or_is_of_the_other_family_still_finds_a_buffer() {
+        let mut pool = pool();
+        let hold_from = |pool: &mut HoldPool, ingress: PortId, addr: IpAddr| {
+            let mut bytes = vec![0; 60];
+            let frame = Frame::new(&mut bytes, 0, 60, ingress, Offload::default()).unwrap();
+            pool.hold(&frame, NextHop { port: PortId(0), addr }, 0).kept
+        };
+        for last in 0..10_000u128 {
+            hold_from(&mut pool, PortId(0), IpAddr::V6(last.into()));
+        }
+        let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(99_999.into()));
+        assert!(!hold_from(&mut pool, PortId(0), v6));
+        assert!(hold_from(&mut pool, PortId(0), v4));
+        assert!(hold_from(&mut pool, PortId(1), v6));
+        assert!(hold_from(&mut pool, PortId::HOST, v6));
+    }
+
+    #[test]
+    fn nothing_waits_past_its_age() {
+        let mut pool = pool();
+        let hold_at = |pool: &mut HoldPool, last: u8, now_ns: u64| {
+            let mut bytes = vec![0; 60];
+            let frame = Frame::new(&mut bytes, 0, 60, PortId(1), Offload::default()).unwrap();
+            assert!(pool.hold(&frame, next_hop(last), now_ns).kept);
+        };
+        assert_eq!(pool.due_ns(), None);
+        hold_at(&mut pool, 1, 0);
+        hold_at(&mut pool, 1, 100);
+        hold_at(&mut pool, 2, 200);
+        assert_eq!((pool.due_ns(), pool.expire(AGE_NS - 1)), (Some(AGE_NS), 0));
+        assert_eq!((pool.expire(AGE_NS), pool.due_ns()), (1, Some(AGE_NS + 100)));
+        assert_eq!(tags(&mut pool, 1).len(), 1);
+        assert_eq!((pool.expire(AGE_NS + 200), pool.due_ns()), (1, None));
+        assert!(pool.next_hops().is_empty());
+        assert_eq!(pool.buffers.small.len(), SMALL_BUFFERS);
     }
 }

@@ -1,10 +1,12 @@
 //! Userspace mode: workers that move every packet through our own router, and the control plane beside them.
 
+mod ask;
 pub(crate) mod egress;
 pub(crate) mod hold;
 pub(crate) mod originate;
 mod plan;
 mod spin;
+mod troubles;
 pub(crate) mod wake;
 pub(crate) mod worker;
 
@@ -18,15 +20,18 @@ use arc_swap::ArcSwap;
 use nsrouter_rings::guard::Guard;
 use nsrouter_rings::port::{Receive, Transmit};
 use nsrouter_router::{
-    Counters, DropReason, Limits, NeighConfig, PortCounters, Route, Settings, Tables, TablesError, Time,
+    Counters, DropReason, Limits, NeighConfig, NeighbourEntry, PortCounters, Route, Settings, Tables,
+    TablesError, Time,
 };
 use nsrouter_wire::frame::PortId;
 
 use crate::Port;
-use crate::control::Control;
+use crate::control::{Control, Reported};
 use crate::status::{Events, HostPort, NeighbourStatus, PortStatus, Status, Totals, WorkerStatus};
+use crate::userspace::originate::Reports;
 pub(crate) use crate::userspace::plan::Plan;
 pub use crate::userspace::spin::Spin;
+use crate::userspace::troubles::Troubles;
 use crate::userspace::wake::Bell;
 use crate::userspace::worker::{Worker, WorkerParts};
 
@@ -162,34 +167,38 @@ pub(crate) struct Shared {
     /// Prefixes in the forwarding table.
     pub(crate) routes: AtomicUsize,
     pub(crate) stop: AtomicBool,
-    pub(crate) neighbours: Mutex<Vec<NeighbourStatus>>,
+    pub(crate) neighbours: Mutex<Vec<NeighbourEntry>>,
     /// Neighbours that the table had no room for.
     pub(crate) neighbours_evicted: AtomicU64,
     /// By number.
     pub(crate) workers: Vec<Known>,
-    troubles: Mutex<Vec<String>>,
+    troubles: Mutex<Troubles>,
     /// What of the kernel's configuration is not taken over, at present.
     lacking: Mutex<Vec<String>>,
     ended: AtomicBool,
 }
 
-/// Troubles remembered, at most: the first ones tell the most.
-const TROUBLES: usize = 64;
+/// How long a frame waits for a MAC address whatever becomes of the question, beyond the time that the question takes to fail.
+const HOLD_MARGIN_MS: u64 = 2000;
 
 impl Shared {
     /// Remembers what went wrong, for the status and the log.
     pub(crate) fn trouble(&self, what: String) {
-        tracing::warn!("{what}");
+        self.trouble_of(&what.clone(), what);
+    }
+
+    /// The same for what occurs in many words, such as those that a host may choose: one entry a kind, with a count.
+    pub(crate) fn trouble_of(&self, kind: &str, what: String) {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        if troubles.len() < TROUBLES && !troubles.contains(&what) {
-            troubles.push(what);
+        if troubles.note(kind, what.clone(), Instant::now()) {
+            tracing::warn!("{what}");
         }
     }
 
     /// What is not taken over at present, and then what went wrong.
     fn troubles(&self) -> Vec<String> {
         let mut all = self.lacking.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        all.extend_from_slice(&self.troubles.lock().unwrap_or_else(PoisonError::into_inner));
+        all.extend(self.troubles.lock().unwrap_or_else(PoisonError::into_inner).list());
         all
     }
 
@@ -286,7 +295,12 @@ impl Userspace {
             ended: AtomicBool::new(false),
         });
         let control_bell = Bell::new().map_err(UserspaceError::Bell)?;
-        let (event_tx, event_rx) = crossbeam_channel::bounded(worker::EVENTS);
+        let (sightings_tx, sightings) = crossbeam_channel::bounded(worker::EVENTS);
+        let (questions_tx, questions) = crossbeam_channel::bounded(worker::EVENTS);
+        let reports = Reports { sightings: sightings_tx, questions: questions_tx };
+        let neighbours = &plan.neighbours;
+        let fails_after_ms = neighbours.retransmit_ms.saturating_mul(u64::from(neighbours.multicast_probes));
+        let hold_age_ns = fails_after_ms.saturating_add(HOLD_MARGIN_MS).saturating_mul(1_000_000);
         let guards =
             config.ports.iter_mut().filter_map(|open| open.guard.take().and_then(Result::ok)).collect();
         let mut links: Vec<_> =
@@ -316,8 +330,9 @@ impl Userspace {
                 limits: limits.clone(),
                 shared: Arc::clone(&shared),
                 bell,
-                events: event_tx.clone(),
+                reports: reports.clone(),
                 control: control_bell.clone(),
+                hold_age_ns,
             })
             .map_err(UserspaceError::Bell)?;
             started.push(worker);
@@ -335,7 +350,8 @@ impl Userspace {
             guards,
             cpus: config.cpus,
         };
-        let control = Control::new(plan, shared, event_rx, control_bell, handles, table);
+        let control =
+            Control::new(plan, shared, Reported { sightings, questions }, control_bell, handles, table);
         let (ready_tx, ready_rx) = crossbeam_channel::bounded(1);
         let farewell = Farewell(Arc::clone(&engine.shared));
         engine.spawn("nsr-control", move || {
@@ -436,9 +452,22 @@ impl Userspace {
                 neighbours_evicted: self.shared.neighbours_evicted.load(Ordering::Relaxed),
                 lookups: counters.lookups,
             },
-            neighbours: self.shared.neighbours.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            neighbours: self.neighbours(),
             troubles: self.shared.troubles(),
         }
+    }
+
+    fn neighbours(&self) -> Vec<NeighbourStatus> {
+        let ports = &self.plan.ports;
+        let list = self.shared.neighbours.lock().unwrap_or_else(PoisonError::into_inner);
+        list.iter()
+            .map(|entry| NeighbourStatus {
+                port: ports.get(entry.port.index()).map(|port| port.name.clone()).unwrap_or_default(),
+                address: entry.addr.to_string(),
+                mac: entry.mac.map(|mac| mac.to_string()),
+                state: entry.state.to_owned(),
+            })
+            .collect()
     }
 
     /// Stops every thread, closes every port and returns the last status, its counters exact.

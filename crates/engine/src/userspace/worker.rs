@@ -19,7 +19,7 @@ use nix::sys::prctl::set_timerslack;
 use nix::unistd::Pid;
 use nsrouter_rings::port::{BURST_FRAMES, Burst, Receive, Transmit};
 use nsrouter_router::{
-    Config as RouterConfig, Counters, DropReason, Event, Limits, NextHop, Router, Tables, Time, Verdict,
+    Config as RouterConfig, Counters, DropReason, Limits, NextHop, Router, Tables, Time, Verdict,
 };
 use nsrouter_wire::frame::{Frame, PortId};
 use nsrouter_wire::offload::Offload;
@@ -28,12 +28,12 @@ use rustix::process::setpriority_process;
 use crate::Port;
 use crate::userspace::egress::Egress;
 use crate::userspace::hold::HoldPool;
-use crate::userspace::originate::{Destination, Outbox};
+use crate::userspace::originate::{Destination, Outbox, Reports};
 use crate::userspace::spin::{Pause, Spin, Spinner};
 use crate::userspace::wake::Bell;
 use crate::userspace::{Halves, Shared};
 
-/// Events that may wait for the control plane.
+/// Events of each kind that may wait for the control plane.
 pub(crate) const EVENTS: usize = 1024;
 /// Commands that may wait for a worker.
 const COMMANDS: usize = 1024;
@@ -80,8 +80,10 @@ pub(crate) struct WorkerParts {
     pub(crate) limits: Limits,
     pub(crate) shared: Arc<Shared>,
     pub(crate) bell: Bell,
-    pub(crate) events: Sender<Event>,
+    pub(crate) reports: Reports,
     pub(crate) control: Bell,
+    /// How long a frame may wait for a MAC address, in nanoseconds.
+    pub(crate) hold_age_ns: u64,
 }
 
 /// A port that frames come in by.
@@ -134,7 +136,6 @@ impl Worker {
     /// What epoll(7) said; out of descriptors, say.
     pub(crate) fn new(parts: WorkerParts) -> io::Result<(Worker, WorkerHandle)> {
         let (commands_tx, commands) = crossbeam_channel::bounded(COMMANDS);
-        let frame_bytes = parts.ports.iter().map(|(port, _)| port.mtu).max().unwrap_or(1500) as usize + 18;
         let mut inlets = Vec::new();
         let mut links = Vec::new();
         for ((port, halves), number) in parts.ports.into_iter().zip(0..) {
@@ -170,9 +171,9 @@ impl Worker {
             woken,
             path: Path {
                 router: Router::new(number, RouterConfig { ports: links.len(), seed: seed() }, parts.limits),
+                hold: HoldPool::new(links.len(), parts.hold_age_ns),
+                outbox: Outbox::new(links.len(), parts.reports, parts.control.clone()),
                 egress: Egress::new(links, parts.host_transmit),
-                hold: HoldPool::new(),
-                outbox: Outbox::new(frame_bytes, parts.events, parts.control.clone()),
             },
             commands,
             bell: parts.bell,
@@ -266,6 +267,7 @@ impl Worker {
         // Commands before tables: what a command tells of is in the tables taken after it.
         let asked: ArrayVec<Command, 16> = commands.try_iter().take(16).collect();
         let tables = shared.tables.load();
+        path.outbox.begin(PortId::HOST, now.mono_ns);
         for command in asked {
             busy = true;
             path.obey(command, &tables, now);
@@ -281,10 +283,12 @@ impl Worker {
                 busy |= inlet.signalled;
             }
         }
+        path.expire_held(now);
         if path.router.next_deadline().is_some_and(|deadline| deadline <= now.mono_ns) {
+            path.outbox.begin(PortId::HOST, now.mono_ns);
             path.router.tick(now, &tables, &mut path.outbox);
         }
-        path.flush_outbox();
+        path.flush_outbox(now);
         busy
     }
 
@@ -306,7 +310,8 @@ impl Worker {
     /// Sleeps until a frame, a command or a deadline.
     fn sleep(&mut self, now: Time) {
         self.path.egress.flush(self.path.router.counters_mut());
-        let timeout = match self.path.router.next_deadline() {
+        let deadline = self.path.router.next_deadline().into_iter().chain(self.path.hold.due_ns()).min();
+        let timeout = match deadline {
             None => EpollTimeout::NONE,
             Some(deadline) => {
                 let wait_ms = deadline.saturating_sub(now.mono_ns).div_ceil(1_000_000);
@@ -364,6 +369,7 @@ impl Path {
                 return false;
             }
         }
+        self.outbox.begin(inlet.port, now.mono_ns);
         tables.warm(&burst);
         let mut verdicts: ArrayVec<Option<PortId>, BURST_FRAMES> = ArrayVec::new();
         let mut originated: ArrayVec<usize, BURST_FRAMES> = ArrayVec::new();
@@ -373,7 +379,12 @@ impl Path {
                 Verdict::Send(port) | Verdict::Reply(port) => Some(port),
                 Verdict::ToHost => Some(PortId::HOST),
                 Verdict::Hold(next_hop) => {
-                    keep(&mut self.hold, frame, next_hop, self.router.counters_mut());
+                    let counters = self.router.counters_mut();
+                    if self.outbox.is_refused(next_hop) {
+                        counters.unheld(DropReason::NeighbourLimit);
+                    } else {
+                        keep(&mut self.hold, frame, next_hop, now, counters);
+                    }
                     None
                 }
                 Verdict::Consumed | Verdict::Drop(_) => None,
@@ -387,28 +398,37 @@ impl Path {
         // Fragments go where the packet would have gone, among others of its flow; a redirect before the packet that it is
         // about.
         for ((frame, port), originated) in burst.iter_mut().zip(verdicts).zip(originated) {
-            self.send_originated(originated);
+            self.send_originated(originated, now);
             if let Some(port) = port {
                 self.egress.send(port, std::slice::from_mut(frame), self.router.counters_mut());
             }
         }
-        self.flush_outbox();
+        self.flush_outbox(now);
         true
     }
 
     /// Sends what the router made, until so many frames have gone since the box was emptied.
-    fn send_originated(&mut self, until: usize) {
+    fn send_originated(&mut self, until: usize, now: Time) {
         let Path { router, egress, hold, outbox } = self;
         let counters = router.counters_mut();
         outbox.show(until, |frame, destination| match destination {
             Destination::Port(port) => egress.send(port, std::slice::from_mut(frame), counters),
-            Destination::Hold(next_hop) => keep(hold, frame, next_hop, counters),
+            Destination::Hold(next_hop) => keep(hold, frame, next_hop, now, counters),
+            Destination::Nowhere => counters.unheld(DropReason::NeighbourLimit),
         });
     }
 
-    fn flush_outbox(&mut self) {
+    /// Gives up what has waited for a MAC address for too long.
+    fn expire_held(&mut self, now: Time) {
+        let counters = self.router.counters_mut();
+        for _ in 0..self.hold.expire(now.mono_ns) {
+            counters.unheld(DropReason::HoldExpired);
+        }
+    }
+
+    fn flush_outbox(&mut self, now: Time) {
         if !self.outbox.is_empty() {
-            self.send_originated(self.outbox.len());
+            self.send_originated(self.outbox.len(), now);
             self.outbox.clear();
         }
     }
@@ -426,6 +446,7 @@ impl Path {
                 }
             }
             Command::Release(next_hop) => {
+                outbox.forget(next_hop);
                 hold.take(next_hop, |frame| match router.release(frame, next_hop, tables) {
                     Verdict::Send(port) | Verdict::Reply(port) => {
                         egress.send(port, std::slice::from_mut(frame), router.counters_mut());
@@ -434,18 +455,19 @@ impl Path {
                 })
             }
             Command::Fail(next_hop, reason) => {
+                outbox.forget(next_hop);
                 hold.take(next_hop, |frame| {
                     router.unreachable(frame, reason, tables, now, outbox);
                 });
-                self.flush_outbox();
+                self.flush_outbox(now);
             }
         }
     }
 }
 
 /// Holds a frame; what finds no room, or is pushed out, is a drop.
-fn keep(hold: &mut HoldPool, frame: &Frame<'_>, next_hop: NextHop, counters: &mut Counters) {
-    let held = hold.hold(frame, next_hop);
+fn keep(hold: &mut HoldPool, frame: &Frame<'_>, next_hop: NextHop, now: Time, counters: &mut Counters) {
+    let held = hold.hold(frame, next_hop, now.mono_ns);
     for _ in 0..held.evicted + u64::from(!held.kept) {
         counters.unheld(DropReason::HoldOverflow);
     }

@@ -17,7 +17,7 @@ use crate::tables::{Tables, Way};
 use crate::types::{Event, NextHop, Seen};
 
 pub use map::NeighbourMap;
-use table::{Entry, State, Table};
+use table::{Entry, State, Table, visible};
 
 /// Timers and bounds; the defaults are Linux's (`net.ipv4.neigh.default`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,8 +165,10 @@ impl Neighbours {
         let usable: Vec<_> = self
             .table
             .iter()
-            .filter(|(_, entry)| !matches!(entry.state, State::Incomplete | State::Failed))
-            .filter_map(|(next_hop, entry)| Some((next_hop, entry.mac?, entry.state == State::Stale)))
+            .filter_map(|(next_hop, entry)| {
+                let (mac, is_stale) = visible(entry)?;
+                Some((next_hop, mac, is_stale))
+            })
             .collect();
         Some(Arc::new(NeighbourMap::new(self.config.seed, &usable)))
     }
@@ -179,6 +181,11 @@ impl Neighbours {
             mac: entry.mac.filter(|_| !matches!(entry.state, State::Incomplete | State::Failed)),
             state: entry.state.name(),
         })
+    }
+
+    /// Whether [`Neighbours::list`] tells something new since this was last asked.
+    pub fn take_list_changed(&mut self) -> bool {
+        self.table.take_list_changed()
     }
 
     /// Entries that had to go, or were not made, because the table was full.
@@ -194,7 +201,7 @@ impl Neighbours {
         now_ns: u64,
         actions: &mut Vec<Action>,
     ) {
-        match self.table.get_mut(next_hop) {
+        match self.table.get(next_hop).map(|entry| entry.state) {
             None => {
                 if !tables.port_is_up(next_hop.port) {
                     return actions.push(Action::Failed(next_hop, DropReason::PortDown));
@@ -208,28 +215,32 @@ impl Neighbours {
                 self.table.insert(next_hop, entry);
                 self.probe(next_hop, tables, now_ns, actions);
             }
-            Some(entry) if entry.state == State::Failed => {
-                entry.mac = None;
-                entry.asker = asker;
+            Some(State::Failed) => {
+                self.table.update(next_hop, |entry| {
+                    entry.mac = None;
+                    entry.asker = asker;
+                });
                 self.table.set(next_hop, State::Incomplete, now_ns, now_ns);
                 self.probe(next_hop, tables, now_ns, actions);
             }
-            Some(entry) if entry.state == State::Incomplete => {
+            Some(State::Incomplete) => self.table.update(next_hop, |entry| {
                 entry.used = true;
                 entry.asker = asker;
-            }
+            }),
             // It was resolved while the report was under way.
-            Some(_) => actions.push(Action::Resolved(next_hop)),
+            Some(State::Reachable | State::Stale | State::Delay | State::Probe | State::Permanent) => {
+                actions.push(Action::Resolved(next_hop));
+            }
         }
     }
 
     fn in_use(&mut self, next_hop: NextHop, now_ns: u64) {
-        if let Some(entry) = self.table.get_mut(next_hop) {
+        self.table.update(next_hop, |entry| {
             entry.used = true;
             entry.touched_ns = now_ns;
-            if entry.state == State::Stale {
-                self.table.set(next_hop, State::Delay, now_ns, now_ns + self.config.delay_ms * MS);
-            }
+        });
+        if self.table.get(next_hop).is_some_and(|entry| entry.state == State::Stale) {
+            self.table.set(next_hop, State::Delay, now_ns, now_ns + self.config.delay_ms * MS);
         }
     }
 
@@ -292,10 +303,10 @@ impl Neighbours {
     }
 
     fn learn(&mut self, next_hop: NextHop, mac: Option<MacAddr>, now_ns: u64) {
-        if let Some(entry) = self.table.get_mut(next_hop) {
+        self.table.update(next_hop, |entry| {
             entry.mac = mac;
             entry.updated_ns = now_ns;
-        }
+        });
     }
 
     fn confirm_or_stale(&mut self, next_hop: NextHop, confirmed: bool, now_ns: u64) {
@@ -346,8 +357,8 @@ impl Neighbours {
 
     /// Asks once more, everybody or whom we knew, and sets the timer for the next time.
     fn probe(&mut self, next_hop: NextHop, tables: &Tables, now_ns: u64, actions: &mut Vec<Action>) {
-        let Some(entry) = self.table.get_mut(next_hop) else { return };
-        entry.probes = entry.probes.saturating_add(1);
+        self.table.update(next_hop, |entry| entry.probes = entry.probes.saturating_add(1));
+        let Some(entry) = self.table.get(next_hop) else { return };
         // No packet waits for a neighbour that is only asked whether it is still there.
         let asker = entry.asker.filter(|_| entry.state == State::Incomplete);
         if let Some(frame) = probe::frame(tables, next_hop, asker, entry.mac) {

@@ -80,15 +80,44 @@ fn family(addr: IpAddr) -> usize {
     usize::from(addr.is_ipv6())
 }
 
+/// Ranks up to this one may go for anybody; those above only for a question, which traffic waits for.
+const EXPENDABLE: u8 = 1;
+
+/// Who goes first where there is no room: first what failed, then what is stale and was never used, then the oldest
+/// question without an answer. `None`: it stays whatever comes.
+fn rank(entry: &Entry) -> Option<u8> {
+    match entry.state {
+        State::Failed => Some(0),
+        State::Stale if !entry.used => Some(1),
+        State::Incomplete => Some(2),
+        State::Stale => Some(3),
+        State::Reachable | State::Delay | State::Probe | State::Permanent => None,
+    }
+}
+
+/// What workers see of an entry: its MAC address while it may be used, and whether its use is to be reported.
+pub(super) fn visible(entry: &Entry) -> Option<(MacAddr, bool)> {
+    match entry.state {
+        State::Incomplete | State::Failed => None,
+        State::Stale => Some((entry.mac?, true)),
+        State::Reachable | State::Delay | State::Probe | State::Permanent => Some((entry.mac?, false)),
+    }
+}
+
 /// The entries of both families.
 #[derive(Debug)]
 pub(super) struct Table {
     entries: HashMap<NextHop, Entry>,
     /// Every entry by the time when its timer fires; permanent ones have none.
     timers: BTreeSet<(u64, NextHop)>,
+    /// Every entry that may go where there is no room, by family: the first goes first.
+    victims: [BTreeSet<(u8, u64, NextHop)>; 2],
     counts: [usize; 2],
     max_entries: usize,
+    /// Something that workers see changed.
     changed: bool,
+    /// Something that people see changed.
+    list_changed: bool,
     evicted: u64,
 }
 
@@ -98,9 +127,11 @@ impl Table {
         Table {
             entries: HashMap::new(),
             timers: BTreeSet::new(),
+            victims: [BTreeSet::new(), BTreeSet::new()],
             counts: [0; 2],
             max_entries,
             changed: false,
+            list_changed: false,
             evicted: 0,
         }
     }
@@ -109,8 +140,26 @@ impl Table {
         self.entries.get(&next_hop)
     }
 
-    pub(super) fn get_mut(&mut self, next_hop: NextHop) -> Option<&mut Entry> {
-        self.entries.get_mut(&next_hop)
+    /// Changes an entry, if it is there; not its timer, which [`Table::set_timer`] sets.
+    pub(super) fn update(&mut self, next_hop: NextHop, change: impl FnOnce(&mut Entry)) {
+        let Some(entry) = self.entries.get_mut(&next_hop) else { return };
+        let victims = &mut self.victims[family(next_hop.addr)];
+        let before = (rank(entry), entry.touched_ns, visible(entry));
+        let state = entry.state;
+        change(entry);
+        let after = (rank(entry), entry.touched_ns, visible(entry));
+        // What changes nothing for workers costs them no new map.
+        self.changed |= before.2 != after.2;
+        self.list_changed |= before.2 != after.2 || state != entry.state;
+        if (before.0, before.1) == (after.0, after.1) {
+            return;
+        }
+        if let Some(rank) = before.0 {
+            victims.remove(&(rank, before.1, next_hop));
+        }
+        if let Some(rank) = after.0 {
+            victims.insert((rank, after.1, next_hop));
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (NextHop, &Entry)> {
@@ -132,6 +181,11 @@ impl Table {
         std::mem::take(&mut self.changed)
     }
 
+    /// Whether anything that people see changed since this was last asked.
+    pub(super) fn take_list_changed(&mut self) -> bool {
+        std::mem::take(&mut self.list_changed)
+    }
+
     /// Entries that had to go, or were not made, because the table was full.
     pub(super) fn evicted(&self) -> u64 {
         self.evicted
@@ -148,60 +202,50 @@ impl Table {
     /// Brings an entry into a state whose timer fires at `deadline_ns`.
     pub(super) fn set(&mut self, next_hop: NextHop, state: State, now_ns: u64, deadline_ns: u64) {
         self.set_timer(next_hop, deadline_ns);
-        let Some(entry) = self.entries.get_mut(&next_hop) else { return };
-        if entry.state != state {
-            entry.probes = 0;
-        }
-        // A confirmation that changes nothing for workers costs them no new map.
-        self.changed |= entry.state != state || entry.updated_ns == now_ns;
-        entry.state = state;
-        entry.touched_ns = now_ns;
+        self.update(next_hop, |entry| {
+            if entry.state != state {
+                entry.probes = 0;
+            }
+            entry.state = state;
+            entry.touched_ns = now_ns;
+        });
     }
 
     pub(super) fn insert(&mut self, next_hop: NextHop, entry: Entry) {
         if entry.state != State::Permanent {
             self.timers.insert((entry.deadline_ns, next_hop));
         }
+        if let Some(rank) = rank(&entry) {
+            self.victims[family(next_hop.addr)].insert((rank, entry.touched_ns, next_hop));
+        }
         self.counts[family(next_hop.addr)] += 1;
-        self.changed = true;
+        self.changed |= visible(&entry).is_some();
+        self.list_changed = true;
         self.entries.insert(next_hop, entry);
     }
 
     pub(super) fn remove(&mut self, next_hop: NextHop) -> Option<Entry> {
         let entry = self.entries.remove(&next_hop)?;
         self.timers.remove(&(entry.deadline_ns, next_hop));
+        if let Some(rank) = rank(&entry) {
+            self.victims[family(next_hop.addr)].remove(&(rank, entry.touched_ns, next_hop));
+        }
         self.counts[family(next_hop.addr)] -= 1;
-        self.changed = true;
+        self.changed |= visible(&entry).is_some();
+        self.list_changed = true;
         Some(entry)
     }
 
     /// Makes sure that one more entry of that family fits; false when nothing may go for it.
     ///
-    /// First goes what failed, then what is stale and was never used, then the oldest question without an answer; what
-    /// carries traffic only for other traffic, never for somebody who merely said hello.
+    /// What carries traffic goes only for other traffic, never for somebody who merely said hello.
     pub(super) fn make_room(&mut self, next_hop: NextHop, new: State, actions: &mut Vec<Action>) -> bool {
         let own = family(next_hop.addr);
         if self.counts[own] < self.max_entries {
             return true;
         }
-        let rank = |entry: &Entry| match entry.state {
-            State::Failed => Some(0),
-            State::Stale if !entry.used => Some(1),
-            State::Incomplete if new == State::Incomplete => Some(2),
-            State::Stale if new == State::Incomplete => Some(3),
-            State::Incomplete
-            | State::Reachable
-            | State::Stale
-            | State::Delay
-            | State::Probe
-            | State::Permanent => None,
-        };
-        let victim = self
-            .entries
-            .iter()
-            .filter(|(key, _)| family(key.addr) == own)
-            .filter_map(|(key, entry)| Some((rank(entry)?, entry.touched_ns, *key)))
-            .min();
+        let first = self.victims[own].first().copied();
+        let victim = first.filter(|(rank, ..)| *rank <= EXPENDABLE || new == State::Incomplete);
         self.evicted += 1;
         let Some((_, _, victim)) = victim else { return false };
         if self.remove(victim).is_some_and(|entry| entry.state == State::Incomplete) {

@@ -18,8 +18,10 @@ use case::Case;
 use lab::Lab;
 
 /// Reasons that only the engine gives, which the router never does.
-const OF_THE_ENGINE: [DropReason; 7] = [
+const OF_THE_ENGINE: [DropReason; 9] = [
     DropReason::HoldOverflow,
+    DropReason::HoldExpired,
+    DropReason::NeighbourLimit,
     DropReason::RxTruncated,
     DropReason::RxUnsupported,
     DropReason::TxFull,
