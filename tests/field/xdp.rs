@@ -20,6 +20,18 @@ pub(crate) const CASES: &[Case] = &[
         body: tags,
     },
     Case {
+        name: "a_raised_mtu_is_used",
+        modes: &["kernel", "userspace", "userspace:xdp"],
+        programs: &["ip", "ping"],
+        body: raised_mtu,
+    },
+    Case {
+        name: "a_port_s_mtu_is_no_more_than_it_can_send",
+        modes: &["userspace:xdp", "userspace:xdp:2"],
+        programs: &["ip", "ping"],
+        body: too_far_raised_mtu,
+    },
+    Case {
         name: "hosts_put_their_tags_into_the_frames",
         modes: &["userspace:xdp"],
         programs: &["ethtool"],
@@ -146,6 +158,45 @@ fn tags(lab: &Lab) {
     if lab.is_userspace() {
         wait_for("the counters", || ((drops(lab, "vlan"), drops(lab, "eth_type")) == (2, 2)).then_some(()));
     }
+}
+
+fn set_mtu(lab: &Lab, mtu: u32, ends: &[(&str, &str)]) {
+    for (node, interface) in ends {
+        lab.succeed(node, &["ip", "link", "set", interface, "mtu", &mtu.to_string()]);
+    }
+}
+
+const ENDS: [(&str, &str); 4] =
+    [("t1", "t1-eth0"), ("router", "eth-t1"), ("router", "eth-t2"), ("t2", "t2-eth0")];
+
+/// The MTU that the router says its port towards t1 has.
+fn mtu(lab: &Lab) -> u64 {
+    lab.status()["engine"]["ports"][0]["mtu"].as_u64().unwrap()
+}
+
+fn raised_mtu(lab: &Lab) {
+    set_mtu(lab, 1700, &ENDS);
+    let ping = ["ping", "-n", "-q", "-c", "1", "-W", "1", "-M", "do", "-s", "1600"];
+    for (node, address) in [("t1", "10.10.252.1"), ("t2", "fd00:251::1")] {
+        let command = [&ping[..], &[address]].concat();
+        wait_for("large packets cross", || lab.exec(node, &command).status.success().then_some(()));
+    }
+}
+
+/// A chunk of 2 KiB, less 256 bytes in front, holds an Ethernet frame of 1774 bytes and a VLAN tag.
+fn too_far_raised_mtu(lab: &Lab) {
+    set_mtu(lab, 3000, &ENDS);
+    wait_for("the router takes the MTU over", || (mtu(lab) == 1774).then_some(()));
+    assert!(lab.dump().contains("MTU of 3000, and 1774 is the most"), "{}", lab.dump());
+    lab.succeed("t1", &["ping", "-n", "-q", "-c", "1", "-W", "2", "-M", "do", "-s", "1746", "10.10.252.1"]);
+    let lost =
+        lab.exec("t1", &["ping", "-n", "-q", "-c", "1", "-W", "1", "-M", "do", "-s", "1900", "10.10.252.1"]);
+    assert!(!lost.status.success(), "{}", describe(&lost));
+    wait_for("what no chunk holds is counted", || {
+        (lab.status()["engine"]["ports"][0]["rx_lost"].as_u64().unwrap_or(0) > 0).then_some(())
+    });
+    set_mtu(lab, 1500, &ENDS);
+    wait_for("the router takes the MTU over", || (mtu(lab) == 1500).then_some(()));
 }
 
 /// XDP sees no tag that an offload carries beside the frame: one of a VLAN would be taken for none.

@@ -121,6 +121,12 @@ pub trait Transmit: Send {
     /// What the caller may leave undone in a frame that it gives to [`Transmit::send`].
     fn capabilities(&self) -> Capabilities;
 
+    /// The largest MTU in bytes that this port can have, whatever its link's is: what the router tells of the port, and
+    /// keeps to, is the smaller of the two. Holds for the port's whole life.
+    fn max_mtu(&self) -> u32 {
+        u32::MAX
+    }
+
     /// Sends the frames in order and consumes them all: each is sent, or counted as refused.
     ///
     /// Never waits: where the way out is full a router drops, because a frame that waits here holds up

@@ -37,7 +37,7 @@ use self::receive::refill;
 use self::transmit::Unsent;
 use crate::port::BURST_FRAMES;
 use crate::sys::bpf::set_xsk;
-use crate::sys::socket::{self, Buffer};
+use crate::sys::socket::{self, Buffer, Interfaces};
 use crate::sys::umem::{Area, Chunk};
 use crate::sys::xdp::{self, Rings};
 
@@ -77,7 +77,7 @@ pub struct Interface {
     pub ifindex: u32,
     /// The port that it is to be.
     pub port: PortId,
-    /// Its MTU in bytes.
+    /// Its MTU in bytes. It may be raised later as far as a chunk has room ([`crate::port::Transmit::max_mtu`]).
     pub mtu: u32,
 }
 
@@ -161,10 +161,11 @@ pub fn open(
     let plan = Plan::new(interfaces.len(), queues as usize, mtu, settings)?;
     let redirects: Vec<Redirect> =
         interfaces.iter().map(|interface| redirect(interface.ifindex, queues)).collect::<Result<_, _>>()?;
+    let links = Arc::new(Interfaces::open().map_err(OpenError::Socket)?);
     let open_queue = |queue| {
         let mut ports = Vec::new();
         for (interfaces, redirects) in interfaces.chunks(plan.shared).zip(redirects.chunks(plan.shared)) {
-            ports.extend(open_area(interfaces, redirects, queue, &plan, settings)?);
+            ports.extend(open_area(interfaces, redirects, &links, queue, &plan, settings)?);
         }
         Ok(ports)
     };
@@ -175,6 +176,7 @@ pub fn open(
 fn open_area(
     interfaces: &[Interface],
     redirects: &[Redirect],
+    links: &Arc<Interfaces>,
     queue: u32,
     plan: &Plan,
     settings: Settings,
@@ -228,6 +230,8 @@ fn open_area(
             outstanding: 0,
             limit: u32::try_from(plan.in_flight).unwrap_or(u32::MAX),
             frame_bytes: plan.chunk_bytes - HEADROOM_BYTES,
+            ifindex: interface.ifindex,
+            interfaces: Arc::clone(links),
             fd: Arc::clone(&fd),
         };
         first_socket.get_or_insert(fd);

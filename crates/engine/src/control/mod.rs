@@ -464,7 +464,8 @@ impl Control {
             self.ask_for_all(PAUSE_NS);
         }
         let up = link.up && link.carrier;
-        let Some(port) = self.plan.ports.iter_mut().find(|port| port.ifindex == link.ifindex) else { return };
+        let mut ports = self.plan.ports.iter_mut().zip(0..);
+        let Some((port, index)) = ports.find(|(port, _)| port.ifindex == link.ifindex) else { return };
         let mtu = link.mtu.unwrap_or(port.mtu);
         if (port.up, port.mtu) == (up, mtu) {
             return;
@@ -472,6 +473,14 @@ impl Control {
         if port.up != up {
             let words = if up { "is up again" } else { "went down" };
             self.shared.trouble(format!("port {} {words}", port.name));
+        }
+        if let Some(most) =
+            self.plan.max_mtus.get::<usize>(index).filter(|most| port.mtu != mtu && **most < mtu)
+        {
+            self.shared.trouble(format!(
+                "port {}: its link has an MTU of {mtu}, and {most} is the most that its backend can send",
+                port.name
+            ));
         }
         port.up = up;
         port.mtu = mtu;

@@ -275,7 +275,10 @@ impl Userspace {
         let settings = Settings { host_port: config.host.is_ok(), ..config.settings };
         let host_ifindex = config.host.as_ref().ok().map(|host| host.ifindex);
         let ports = config.ports.iter().map(|open| open.port.clone()).collect();
-        let plan = Plan::new(ports, config.routes, host_ifindex, settings, config.neighbours);
+        let mut plan = Plan::new(ports, config.routes, host_ifindex, settings, config.neighbours);
+        let most =
+            |halves: &[Halves]| halves.iter().map(|half| half.transmit.max_mtu()).min().unwrap_or(u32::MAX);
+        plan.max_mtus = config.ports.iter().map(|open| most(&open.halves)).collect();
         let mut table = plan.route_table()?;
         let shared = Arc::new(Shared {
             clock: Clock::new(),

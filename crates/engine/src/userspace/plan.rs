@@ -18,6 +18,8 @@ pub(crate) struct Plan {
     pub(crate) host_ifindex: Option<u32>,
     pub(crate) settings: Settings,
     pub(crate) neighbours: NeighConfig,
+    /// The largest MTU that each port can have; one that is not named here can have any.
+    pub(crate) max_mtus: Vec<u32>,
     /// Which port each subnet belongs to: what it was started with.
     homes: Vec<(usize, IpNet)>,
 }
@@ -42,16 +44,18 @@ impl Plan {
         let homes = ports.iter().enumerate();
         let homes =
             homes.flat_map(|(index, port)| port.addresses.iter().map(move |net| (index, *net))).collect();
-        Plan { ports, routes, host_ifindex, settings, neighbours, homes }
+        Plan { ports, routes, host_ifindex, settings, neighbours, max_mtus: Vec::new(), homes }
     }
 
     pub(crate) fn port_configs(&self) -> Vec<PortConfig> {
+        let most = self.max_mtus.iter().copied().chain(std::iter::repeat(u32::MAX));
         self.ports
             .iter()
-            .map(|port| PortConfig {
+            .zip(most)
+            .map(|(port, most)| PortConfig {
                 name: port.name.clone(),
                 mac: port.mac,
-                mtu: port.mtu,
+                mtu: port.mtu.min(most),
                 addresses: port.addresses.clone(),
                 up: port.up,
             })
@@ -149,6 +153,15 @@ mod tests {
         assert_eq!(taken, Taken { is_changed: true, homeless: nets(&["192.168.0.1/24"]) });
         assert_eq!(plan.ports[0].addresses, nets(&["10.0.0.1/8", "fd01::1/64", "10.3.0.9/32", "fd01::9/64"]));
         assert_eq!(plan.ports[1].addresses, nets(&["10.2.0.1/24", "10.9.0.1/32", "10.2.0.9/24"]));
+    }
+
+    #[test]
+    fn a_port_s_mtu_is_what_link_and_port_can_both_have() {
+        let mut plan = plan(&[&["10.0.0.1/8"], &["10.2.0.1/24"], &["10.3.0.1/24"]]);
+        plan.max_mtus = vec![1774, 1400];
+        plan.ports[0].mtu = 9000;
+        let mtus: Vec<u32> = plan.port_configs().iter().map(|port| port.mtu).collect();
+        assert_eq!(mtus, [1774, 1400, 1500]);
     }
 
     #[test]

@@ -129,3 +129,44 @@ pub(crate) fn deafen(fd: BorrowedFd<'_>) -> io::Result<()> {
 pub(crate) fn hear(fd: BorrowedFd<'_>) -> io::Result<()> {
     set_option(fd, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0)
 }
+
+/// Asks about the interfaces of the network namespace in which it was opened.
+#[derive(Debug)]
+pub(crate) struct Interfaces(OwnedFd);
+
+impl Interfaces {
+    /// Opens it in the calling thread's network namespace.
+    pub(crate) fn open() -> io::Result<Interfaces> {
+        open(libc::AF_INET, libc::SOCK_DGRAM, 0).map(Interfaces)
+    }
+
+    /// The MTU that an interface has now (`SIOCGIFNAME`, `SIOCGIFMTU`).
+    pub(crate) fn mtu(&self, ifindex: u32) -> io::Result<u32> {
+        let invalid = || io::Error::from_raw_os_error(libc::ENODEV);
+        // SAFETY: all zero is a valid ifreq.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        request.ifr_ifru.ifru_ifindex = c_int::try_from(ifindex).map_err(|_| invalid())?;
+        for step in [libc::SIOCGIFNAME, libc::SIOCGIFMTU] {
+            // SAFETY: both read and write one ifreq, which is live; the second reads the name that the first wrote.
+            let rc = unsafe { libc::ioctl(self.0.as_raw_fd(), step, &raw mut request) };
+            if rc < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        // SAFETY: SIOCGIFMTU wrote this member, an int, of which every bit pattern is valid.
+        u32::try_from(unsafe { request.ifr_ifru.ifru_mtu }).map_err(|_| invalid())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mtu_of_the_loopback_interface_is_known() {
+        let interfaces = Interfaces::open().expect("a socket");
+        let told = std::fs::read_to_string("/sys/class/net/lo/mtu").expect("it is there");
+        assert_eq!(interfaces.mtu(1).ok(), told.trim().parse().ok());
+        assert!(interfaces.mtu(u32::MAX >> 1).is_err());
+    }
+}

@@ -71,8 +71,11 @@ impl Receive for XdpRx {
         let mut received = Received::default();
         let mut places: ArrayVec<(usize, usize), BURST_FRAMES> = ArrayVec::new();
         let limit = max.min(burst.remaining_capacity()).min(BURST_FRAMES);
-        while places.len() < limit {
-            match self.inbound.take(&self.area) {
+        let mut taken = 0;
+        while taken < limit {
+            let arrival = self.inbound.take(&self.area);
+            taken += usize::from(arrival.is_some());
+            match arrival {
                 Some(Some(arrival)) => {
                     places.push((arrival.start, arrival.len));
                     self.lent.push(arrival.chunk);
@@ -81,7 +84,7 @@ impl Receive for XdpRx {
                 None => break,
             }
         }
-        if !places.is_empty() {
+        if taken > 0 {
             self.inbound.release();
         }
         for (chunk, (start, len)) in self.lent.iter_mut().zip(places) {

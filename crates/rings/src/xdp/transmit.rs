@@ -6,11 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nsrouter_wire::frame::Frame;
 
+use super::LINK_BYTES;
 use super::ring::{Consumer, Producer};
 use crate::port::{Capabilities, Refusal, Sent, Transmit};
+use crate::sys::socket::Interfaces;
 use crate::sys::umem::{Area, Chunk};
 use crate::sys::xdp::{self, Mapped, length_of, length_word};
 
+/// The smallest MTU of an Ethernet interface (`ETH_MIN_MTU`).
+const SMALLEST_MTU: u32 = 68;
 /// Calls to the kernel, at most, for one burst to be sent: before 6.17 each sends up to 32.
 const KICKS: usize = 8;
 
@@ -56,7 +60,10 @@ pub struct XdpTx {
     /// Frames given to the kernel that have not come back by the completion ring.
     pub(super) outstanding: u32,
     pub(super) limit: u32,
+    /// Bytes of the longest frame that its chunks hold.
     pub(super) frame_bytes: usize,
+    pub(super) ifindex: u32,
+    pub(super) interfaces: Arc<Interfaces>,
     pub(super) fd: Arc<OwnedFd>,
 }
 
@@ -133,11 +140,12 @@ impl XdpTx {
             self.unsent.note(before, after, errno == libc::EBUSY);
             match errno {
                 0 => return,
-                // The next device had no room: one frame is dropped, and comes back like those that were sent.
+                // The next device did not take one frame: it is dropped, and comes back like those that were sent.
                 libc::EBUSY => {
                     let [_, word] = self.ring.entry(self.unsent.dropped());
+                    let bytes = length_of(word) as usize;
                     sent.frames = sent.frames.saturating_sub(1);
-                    sent.refuse(Refusal::Full, length_of(word) as usize);
+                    sent.refuse(reason(bytes, || self.interfaces.mtu(self.ifindex).ok()), bytes);
                 }
                 libc::EINTR => {}
                 // So many frames at once and no more, or no more memory for now.
@@ -148,7 +156,20 @@ impl XdpTx {
     }
 }
 
+/// Why the next device did not take a frame of this length: it had no room, or the frame was made for a larger MTU than the
+/// link has now. The kernel does not say which.
+#[cold]
+fn reason(bytes: usize, mtu: impl Fn() -> Option<u32>) -> Refusal {
+    let fits = |mtu: u32| bytes <= mtu as usize + LINK_BYTES;
+    // Without an answer there is no interface any more, and size is not the reason.
+    if fits(SMALLEST_MTU) || mtu().is_none_or(fits) { Refusal::Full } else { Refusal::TooBig }
+}
+
 impl Transmit for XdpTx {
+    fn max_mtu(&self) -> u32 {
+        u32::try_from(self.frame_bytes - LINK_BYTES).unwrap_or(u32::MAX)
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities { checksum: false, tso: false, uso: false }
     }
@@ -177,6 +198,15 @@ impl Transmit for XdpTx {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frame_that_was_not_taken_is_too_big_where_the_link_s_mtu_says_so() {
+        assert_eq!(reason(64, || panic!("small enough for any link")), Refusal::Full);
+        assert_eq!(reason(590, || Some(576)), Refusal::Full);
+        assert_eq!(reason(1514, || Some(576)), Refusal::TooBig);
+        assert_eq!(reason(1514, || Some(1500)), Refusal::Full);
+        assert_eq!(reason(1514, || None), Refusal::Full);
+    }
 
     #[test]
     fn the_dropped_frame_is_known_though_the_kernel_is_late_to_tell() {
