@@ -111,6 +111,7 @@ drop_reasons! {
     NdMalformed "nd_malformed" "A neighbour discovery message that fails the checks of RFC 4861." Silent;
     NdNotOurs "nd_not_ours" "A neighbour solicitation for an address that is not ours." Silent;
     BadOffload "bad_offload" "What is pending of the frame, a checksum or segments, does not fit its headers." Silent;
+    TooManySegments "too_many_segments" "The segments of the GSO packet are so small that there are thousands of them." Silent;
     // Resources and the engine
     NoBuffer "no_buffer" "No buffer was free for what the packet needed." Silent;
     HoldOverflow "hold_overflow" "Too many frames waited for a MAC address; the oldest went." Silent;

@@ -59,8 +59,9 @@ impl Router {
     fn split_super(&mut self, mut segments: Segments<'_>, way: &Way<'_>, out: &mut impl Originate) -> bool {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut done = true;
-        while let Some(bytes) = segments.write_next(&mut scratch) {
-            done = done && self.split(&scratch[L3..bytes], way, out);
+        // A tiny segment size makes very many of a packet: past the buffers' end none is cut in vain.
+        while done && let Some(bytes) = segments.write_next(&mut scratch) {
+            done = self.split(&scratch[L3..bytes], way, out);
         }
         self.scratch = scratch;
         done && segments.next_len().is_none()

@@ -48,7 +48,10 @@ impl Router {
         let Some((port, next_hop)) = self.choose(frame, tables, target, destination) else {
             return Verdict::Drop(DropReason::PortDown);
         };
-        if segment::packet_bytes(frame.data(), L3, &frame.offload) > port.mtu {
+        let Some(packet_bytes) = segment::packet_bytes(frame.data(), L3, &frame.offload) else {
+            return Verdict::Drop(DropReason::BadOffload);
+        };
+        if packet_bytes > port.mtu {
             let header = ipv4::Header::parse(&frame.data()[L3..]);
             if destination.is_ipv4() && header.is_some_and(|header| !header.dont_fragment()) {
                 return self.fragment4(frame, &context, port, next_hop, out);
@@ -77,7 +80,7 @@ fn host_destination(frame: &mut Frame<'_>) -> Result<IpAddr, DropReason> {
         }
         Some(6) => {
             let header = ipv6::Header::parse(&frame.data()[L3..]).ok_or(DropReason::Ip6Short)?;
-            let bytes = ipv6::HEADER_BYTES + header.payload_bytes();
+            let bytes = ipv6::packet_bytes(&frame.data()[L3..]).unwrap_or(usize::MAX);
             let destination = header.destination();
             if bytes > frame.len() - L3 {
                 return Err(DropReason::Ip6PayloadLength);

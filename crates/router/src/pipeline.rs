@@ -11,6 +11,7 @@ use nsrouter_wire::eth;
 use nsrouter_wire::frame::{Frame, PortId};
 use nsrouter_wire::ipv4;
 use nsrouter_wire::ipv6;
+use nsrouter_wire::offload::Gso;
 use nsrouter_wire::segment;
 
 use crate::advertise::Schedule;
@@ -301,7 +302,10 @@ impl Router {
             return Verdict::Drop(DropReason::MartianSource);
         }
         // Section 5.2.6: larger than the link takes, as whole packet or as each segment of a super-frame.
-        let is_big = segment::packet_bytes(frame.data(), L3, &frame.offload) > port.mtu;
+        let Some(packet_bytes) = segment::packet_bytes(frame.data(), L3, &frame.offload) else {
+            return Verdict::Drop(DropReason::BadOffload);
+        };
+        let is_big = packet_bytes > port.mtu;
         if is_big && dont_fragment {
             let mtu = u32::try_from(port.mtu).unwrap_or(0);
             return self.refuse(frame, context, DropReason::TooBig, mtu, out);
@@ -343,7 +347,7 @@ impl Router {
         if header.version() != 6 {
             return Verdict::Drop(DropReason::Ip6Version);
         }
-        let packet_bytes = ipv6::HEADER_BYTES + header.payload_bytes();
+        let packet_bytes = ipv6::packet_bytes(&frame.data()[L3..]).unwrap_or(usize::MAX);
         if packet_bytes > frame.len() - L3 {
             return Verdict::Drop(DropReason::Ip6PayloadLength);
         }
@@ -406,7 +410,10 @@ impl Router {
             return self.refuse(frame, context, DropReason::BeyondScope, 0, out);
         }
         // RFC 8200 section 5: routers do not fragment.
-        if segment::packet_bytes(frame.data(), L3, &frame.offload) > port.mtu {
+        let Some(packet_bytes) = segment::packet_bytes(frame.data(), L3, &frame.offload) else {
+            return Verdict::Drop(DropReason::BadOffload);
+        };
+        if packet_bytes > port.mtu {
             let mtu = u32::try_from(port.mtu).unwrap_or(0);
             return self.refuse(frame, context, DropReason::TooBig, mtu, out);
         }
@@ -442,7 +449,11 @@ pub(crate) fn check_ipv4(frame: &mut Frame<'_>) -> Result<(), DropReason> {
     }
     // 5. "The IP total length field must be large enough to hold the IP datagram header"; and no larger than what the
     //    link layer delivered.
-    let total_bytes = header.total_bytes();
+    //    A GSO packet longer than the field can say (BIG TCP) says zero (Linux `skb_ip_totlen`).
+    let total_bytes = match header.total_bytes() {
+        0 if matches!(frame.offload.gso, Gso::Tcp4 { .. }) => packet.len(),
+        bytes => bytes,
+    };
     if total_bytes < header_bytes || total_bytes > packet.len() {
         return Err(DropReason::Ip4TotalLength);
     }

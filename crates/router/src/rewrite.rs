@@ -41,7 +41,7 @@ pub(crate) fn complete_checksum(frame: &mut Frame<'_>, l4: usize) -> bool {
     }
     match frame.offload.checksum {
         None => true,
-        Some(pending) => usize::from(pending.start) >= l4 && segment::complete_checksum(frame),
+        Some(pending) => usize::from(pending.start) >= l4 && segment::complete_checksum(frame, L3),
     }
 }
 

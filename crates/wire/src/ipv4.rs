@@ -25,6 +25,8 @@ pub mod protocol {
     pub const ICMPV6: u8 = 58;
     /// IPv6: no next header (RFC 8200 section 4.7).
     pub const NONE: u8 = 59;
+    /// SCTP (RFC 9260).
+    pub const SCTP: u8 = 132;
 }
 
 /// The don't-fragment bit of the flags-and-offset word.
@@ -158,6 +160,16 @@ pub fn fill_checksum(header: &mut [u8]) {
         let sum = checksum::checksum(header);
         header[10..12].copy_from_slice(&sum.to_be_bytes());
     }
+}
+
+/// Makes the header of `header_bytes` at the front of `packet` that of segment `number` of a GSO packet: total length, an
+/// identification of its own, checksum (Linux `inet_gso_segment`).
+pub(crate) fn write_segment(packet: &mut [u8], header_bytes: usize, number: u16) {
+    let bytes = u16::try_from(packet.len()).unwrap_or(u16::MAX);
+    packet[2..4].copy_from_slice(&bytes.to_be_bytes());
+    let identification = u16::from_be_bytes([packet[4], packet[5]]).wrapping_add(number);
+    packet[4..6].copy_from_slice(&identification.to_be_bytes());
+    fill_checksum(&mut packet[..header_bytes]);
 }
 
 /// What a fresh header of 20 bytes says.

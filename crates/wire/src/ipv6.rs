@@ -105,6 +105,47 @@ impl Fields {
     }
 }
 
+/// Bytes of a hop-by-hop header with the jumbo payload option and nothing else.
+pub(crate) const JUMBO_HEADER_BYTES: usize = 8;
+/// The largest payload that the fixed header's length says; a jumbogram's is beyond it, and its field zero.
+const MAX_PAYLOAD_BYTES: usize = 65_535;
+
+/// Length of a packet in bytes as it says itself: the payload length of its header, or where that is zero the jumbo
+/// payload option of a hop-by-hop header (RFC 2675), in which Linux says the length of a GSO packet of more than 64 KiB
+/// (`struct hop_jumbo_hdr`).
+///
+/// `None` when there is no header. A jumbogram is told of only when its option says more than the header could.
+pub fn packet_bytes(packet: &[u8]) -> Option<usize> {
+    let header = Header::parse(packet)?;
+    if header.payload_bytes() == 0
+        && let Some(payload) = jumbo_payload_bytes(packet)
+    {
+        return Some(HEADER_BYTES + payload);
+    }
+    Some(HEADER_BYTES + header.payload_bytes())
+}
+
+/// The payload length that a jumbogram's option says; `None` when the packet is none of the form that Linux makes.
+pub(crate) fn jumbo_payload_bytes(packet: &[u8]) -> Option<usize> {
+    const JUMBO_PAYLOAD: u8 = 194;
+    let header = Header::parse(packet)?;
+    if header.next_header() != 0 || header.payload_bytes() != 0 {
+        return None;
+    }
+    let [_, 0, JUMBO_PAYLOAD, 4, payload @ ..] =
+        *packet.get(HEADER_BYTES..)?.first_chunk::<JUMBO_HEADER_BYTES>()?
+    else {
+        return None;
+    };
+    usize::try_from(u32::from_be_bytes(payload)).ok().filter(|payload| *payload > MAX_PAYLOAD_BYTES)
+}
+
+/// Says the length of the packet in its header; one that is too long for that says zero, as a jumbogram does.
+pub(crate) fn write_length(packet: &mut [u8]) {
+    let bytes = u16::try_from(packet.len() - HEADER_BYTES).unwrap_or(0);
+    packet[4..6].copy_from_slice(&bytes.to_be_bytes());
+}
+
 /// The upper layer of a packet, behind its extension headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upper {

@@ -6,6 +6,7 @@
 
 pub mod arp;
 pub mod checksum;
+mod crc32c;
 pub mod eth;
 pub mod frame;
 pub mod icmp;
@@ -14,3 +15,4 @@ pub mod ipv6;
 pub mod nd;
 pub mod offload;
 pub mod segment;
+mod tunnel;

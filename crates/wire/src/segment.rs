@@ -1,16 +1,19 @@
-//! Software segmentation of super-frames into a caller's buffers, and completion of pending checksums.
+//! Software segmentation of GSO packets into a caller's buffers, and completion of pending checksums.
 //!
-//! For ports without the offload: what comes out equals what the kernel sends for the same super-frame (net/ipv4
-//! `tcp_gso_segment`, `__udp_gso_segment`).
+//! For ports without the offload, and for tunnels, which a virtio-net header cannot tell of: what comes out equals what
+//! the kernel sends for the same GSO packet (net/ipv4 `tcp_gso_segment`, `__udp_gso_segment`; for what is around them see
+//! `tunnel.rs`).
 
 use crate::checksum::Sum;
+use crate::crc32c::crc32c;
 use crate::eth;
 use crate::frame::Frame;
 use crate::ipv4::{self, protocol};
 use crate::ipv6;
 use crate::offload::{Gso, Offload};
+use crate::tunnel::{self, Tunnel};
 
-/// Why a super-frame cannot be segmented.
+/// Why a GSO packet cannot be segmented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentError {
     /// The frame asks for no segmentation, or for a segment size of zero.
@@ -19,15 +22,32 @@ pub enum SegmentError {
     Headers,
 }
 
-/// Sums what is pending and writes the L4 checksum; a frame with none pending is left alone.
+/// Where SCTP's checksum is in its header (RFC 9260 section 3.1); no other protocol has one there.
+pub const SCTP_CHECKSUM_OFFSET: u16 = 8;
+
+/// Sums what is pending and writes the L4 checksum; a frame with none pending is left alone. `l3` is where its IP header
+/// begins: 14 on a link port, 0 on the host port.
 ///
-/// Returns false, with the frame unchanged, when the offload points beyond the frame. Not for super-frames, whose
-/// segments each get a checksum of their own from [`Segments`].
+/// SCTP's is a CRC32c (RFC 9260 section 6.8), of which a virtio-net header says nothing but where it is: there it is told
+/// by the protocol.
+///
+/// Returns false, with the frame unchanged, when the offload points beyond the frame. Not for GSO packets, whose segments
+/// each get a checksum of their own from [`Segments`].
 #[must_use]
-pub fn complete_checksum(frame: &mut Frame<'_>) -> bool {
+pub fn complete_checksum(frame: &mut Frame<'_>, l3: usize) -> bool {
     let Some(pending) = frame.offload.checksum else { return true };
     let start = usize::from(pending.start);
     let at = start + usize::from(pending.offset);
+    if pending.offset == SCTP_CHECKSUM_OFFSET && is_sctp(frame.data(), l3, start) {
+        let data = frame.data_mut();
+        let Some(field) = data.get_mut(at..at + 4) else { return false };
+        field.fill(0);
+        // Unlike everything else in the packet it is sent with its lowest byte first (RFC 9260 appendix A).
+        let crc = crc32c(&data[start..]).to_le_bytes();
+        data[at..at + 4].copy_from_slice(&crc);
+        frame.offload.checksum = None;
+        return true;
+    }
     let data = frame.data_mut();
     if at + 2 > data.len() {
         return false;
@@ -43,20 +63,31 @@ pub fn complete_checksum(frame: &mut Frame<'_>) -> bool {
     true
 }
 
-/// The L4 part of a super-frame's headers.
+/// Whether the L4 message at `l4` is SCTP's, within a tunnel or not.
+#[cold]
+fn is_sctp(data: &[u8], l3: usize, l4: usize) -> bool {
+    Tunnel::walk(data, l3, l4).is_some_and(|(_, network)| network.protocol == protocol::SCTP)
+}
+
+/// The L4 part of a GSO packet's headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum L4 {
     Tcp,
     Udp,
 }
 
-/// The segments of one super-frame, to be written one by one.
+/// The segments of one GSO packet, to be written one by one.
 #[derive(Clone, Debug)]
 pub struct Segments<'a> {
     data: &'a [u8],
+    /// What is around the packet whose headers are described below.
+    tunnel: Tunnel,
     l3: usize,
     l4: usize,
+    /// Bytes of all headers, before the payload.
     headers: usize,
+    /// Bytes of a jumbogram's hop-by-hop header, which the segments do without.
+    jumbo_bytes: usize,
     kind: L4,
     is_v6: bool,
     segment_bytes: usize,
@@ -64,11 +95,11 @@ pub struct Segments<'a> {
 }
 
 impl<'a> Segments<'a> {
-    /// Looks at the headers of a super-frame once. `l3` is where its IP header begins: 14 on a link port, 0 on the host
+    /// Looks at the headers of a GSO packet once. `l3` is where its IP header begins: 14 on a link port, 0 on the host
     /// port.
     ///
     /// # Errors
-    /// [`SegmentError`] when it is no super-frame, or its headers are not what its offload says.
+    /// [`SegmentError`] when it is no GSO packet, or its headers are not what its offload says.
     pub fn new(data: &'a [u8], l3: usize, offload: Offload) -> Result<Self, SegmentError> {
         let segment_bytes = usize::from(offload.segment_bytes);
         let kind = match offload.gso {
@@ -79,24 +110,24 @@ impl<'a> Segments<'a> {
         if segment_bytes == 0 {
             return Err(SegmentError::NotSuper);
         }
-        let headers = header_bytes(data, l3, offload.gso).ok_or(SegmentError::Headers)?;
-        let is_v6 = data[l3] >> 4 == 6;
-        let l4 = if is_v6 {
-            l3 + ipv6::upper_layer(&data[l3..]).ok_or(SegmentError::Headers)?.offset
-        } else {
-            l3 + usize::from(data[l3] & 0x0f) * 4
-        };
-        Ok(Segments { data, l3, l4, headers, kind, is_v6, segment_bytes, next: 0 })
+        let headers = Headers::read(data, l3, &offload).ok_or(SegmentError::Headers)?;
+        let Headers { tunnel, l3, l4, end, is_v6 } = headers;
+        let is_jumbo = is_v6 && ipv6::jumbo_payload_bytes(&data[l3..]).is_some();
+        if is_jumbo && !tunnel.is_empty() {
+            return Err(SegmentError::Headers);
+        }
+        let jumbo_bytes = if is_jumbo { ipv6::JUMBO_HEADER_BYTES } else { 0 };
+        Ok(Segments { data, tunnel, l3, l4, headers: end, jumbo_bytes, kind, is_v6, segment_bytes, next: 0 })
     }
 
-    /// How many segments there are; a super-frame without payload is one.
+    /// How many segments there are; a GSO packet without payload is one.
     pub fn count(&self) -> usize {
         (self.data.len() - self.headers).div_ceil(self.segment_bytes).max(1)
     }
 
     /// Length in bytes of the next segment, headers included; `None` when all are written.
     pub fn next_len(&self) -> Option<usize> {
-        (self.next < self.count()).then(|| self.headers + self.payload().len())
+        (self.next < self.count()).then(|| self.headers - self.jumbo_bytes + self.payload().len())
     }
 
     fn payload(&self) -> &'a [u8] {
@@ -110,38 +141,42 @@ impl<'a> Segments<'a> {
     pub fn write_next(&mut self, buffer: &mut [u8]) -> Option<usize> {
         let len = self.next_len()?;
         let segment = buffer.get_mut(..len)?;
-        segment[..self.headers].copy_from_slice(&self.data[..self.headers]);
-        segment[self.headers..].copy_from_slice(self.payload());
-        self.write_ip(segment);
-        match self.kind {
-            L4::Tcp => self.write_tcp(segment),
-            L4::Udp => self.write_udp(segment),
+        let payload = self.payload();
+        let (headers, rest) = segment.split_at_mut(len - payload.len());
+        rest.copy_from_slice(payload);
+        self.write_headers(headers);
+        let number = saturated(self.next);
+        let l4 = self.l4 - self.jumbo_bytes;
+        if self.is_v6 {
+            ipv6::write_length(&mut segment[self.l3..]);
+        } else {
+            ipv4::write_segment(&mut segment[self.l3..], l4 - self.l3, number);
         }
-        self.write_checksum(segment);
+        match self.kind {
+            L4::Tcp => self.write_tcp(&mut segment[l4..]),
+            L4::Udp => write_udp(&mut segment[l4..]),
+        }
+        self.write_checksum(segment, l4);
+        self.tunnel.write(segment, number);
         self.next += 1;
         Some(len)
     }
 
-    fn write_ip(&self, segment: &mut [u8]) {
-        let packet = &mut segment[self.l3..];
-        // A segment is shorter than the super-frame, whose length fits 16 bits wherever it is an IP packet's.
-        if self.is_v6 {
-            let bytes = saturated(packet.len() - ipv6::HEADER_BYTES);
-            packet[4..6].copy_from_slice(&bytes.to_be_bytes());
-        } else {
-            let bytes = saturated(packet.len());
-            packet[2..4].copy_from_slice(&bytes.to_be_bytes());
-            let first = u16::from_be_bytes([packet[4], packet[5]]);
-            let identification = first.wrapping_add(saturated(self.next));
-            packet[4..6].copy_from_slice(&identification.to_be_bytes());
-            ipv4::fill_checksum(&mut packet[..self.l4 - self.l3]);
+    /// Copies the headers, but for the one that a segment does without.
+    fn write_headers(&self, headers: &mut [u8]) {
+        let whole = &self.data[..self.headers];
+        if self.jumbo_bytes == 0 {
+            return headers.copy_from_slice(whole);
         }
+        let at = self.l3 + ipv6::HEADER_BYTES;
+        headers[..at].copy_from_slice(&whole[..at]);
+        headers[at..].copy_from_slice(&whole[at + self.jumbo_bytes..]);
+        headers[self.l3 + 6] = whole[at];
     }
 
-    fn write_tcp(&self, segment: &mut [u8]) {
+    fn write_tcp(&self, tcp: &mut [u8]) {
         const FIN_PSH: u8 = 0x09;
         const CWR: u8 = 0x80;
-        let tcp = &mut segment[self.l4..];
         let first = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
         let offset = u32::try_from(self.next * self.segment_bytes).unwrap_or(0);
         tcp[4..8].copy_from_slice(&first.wrapping_add(offset).to_be_bytes());
@@ -154,40 +189,14 @@ impl<'a> Segments<'a> {
         }
     }
 
-    fn write_udp(&self, segment: &mut [u8]) {
-        let udp = &mut segment[self.l4..];
-        let bytes = saturated(udp.len());
-        udp[4..6].copy_from_slice(&bytes.to_be_bytes());
-    }
-
-    fn write_checksum(&self, segment: &mut [u8]) {
+    fn write_checksum(&self, segment: &mut [u8], l4: usize) {
         let (at, number) = match self.kind {
             L4::Tcp => (16, protocol::TCP),
             L4::Udp => (6, protocol::UDP),
         };
-        let bytes = segment.len() - self.l4;
-        let pseudo = if self.is_v6 {
-            match ipv6::Header::parse(&segment[self.l3..]) {
-                Some(ip) => Sum::new().pseudo_ipv6(
-                    ip.source().octets(),
-                    ip.destination().octets(),
-                    number,
-                    u32::from(saturated(bytes)),
-                ),
-                None => return,
-            }
-        } else {
-            match ipv4::Header::parse(&segment[self.l3..]) {
-                Some(ip) => Sum::new().pseudo_ipv4(
-                    ip.source().octets(),
-                    ip.destination().octets(),
-                    number,
-                    saturated(bytes),
-                ),
-                None => return,
-            }
-        };
-        let message = &mut segment[self.l4..];
+        let bytes = saturated(segment.len() - l4);
+        let Some(pseudo) = tunnel::pseudo_header(&segment[self.l3..], number, bytes) else { return };
+        let message = &mut segment[l4..];
         message[at..at + 2].fill(0);
         let sum = match pseudo.bytes(message).finish() {
             0 if self.kind == L4::Udp => 0xffff,
@@ -197,40 +206,74 @@ impl<'a> Segments<'a> {
     }
 }
 
+fn write_udp(udp: &mut [u8]) {
+    let bytes = saturated(udp.len());
+    udp[4..6].copy_from_slice(&bytes.to_be_bytes());
+}
+
 fn saturated(value: usize) -> u16 {
     u16::try_from(value).unwrap_or(u16::MAX)
 }
 
-/// Bytes of all headers of a super-frame, L2 (the first `l3` bytes) to L4; `None` when they are not all there, or not
-/// of the kind that `gso` says. The virtio-net header's own figure is only a hint, so this reads the packet.
-pub fn header_bytes(data: &[u8], l3: usize, gso: Gso) -> Option<usize> {
-    let packet = data.get(l3..)?;
-    let (number, l4) = match packet.first()? >> 4 {
-        4 => {
-            let ip = ipv4::Header::parse(packet)?;
-            if ip.header_bytes() < ipv4::HEADER_BYTES || ip.is_fragment() {
-                return None;
+/// The headers of a GSO packet.
+struct Headers {
+    tunnel: Tunnel,
+    /// Where the IP header begins that the segmentation is about, the innermost.
+    l3: usize,
+    l4: usize,
+    /// Where the payload begins.
+    end: usize,
+    is_v6: bool,
+}
+
+impl Headers {
+    /// Reads them; `None` when they are not all there, or not what the offload says.
+    #[inline]
+    fn read(data: &[u8], l3: usize, offload: &Offload) -> Option<Headers> {
+        let packet = data.get(l3..)?;
+        let (number, bytes, is_v6) = match packet.first()? >> 4 {
+            4 => {
+                let ip = ipv4::Header::parse(packet)?;
+                if ip.header_bytes() < ipv4::HEADER_BYTES || ip.is_fragment() {
+                    return None;
+                }
+                (ip.protocol(), ip.header_bytes(), false)
             }
-            (ip.protocol(), ip.header_bytes())
-        }
-        6 => {
-            let upper = ipv6::upper_layer(packet)?;
-            if upper.fragment.is_some() {
-                return None;
+            6 => {
+                let upper = ipv6::upper_layer(packet)?;
+                if upper.fragment.is_some() {
+                    return None;
+                }
+                (upper.protocol, upper.offset, true)
             }
-            (upper.protocol, upper.offset)
+            _ => return None,
+        };
+        let l4 = l3 + bytes;
+        match offload.checksum {
+            Some(pending) if usize::from(pending.start) != l4 => {
+                let l4 = usize::from(pending.start);
+                let (tunnel, network) = Tunnel::walk(data, l3, l4)?;
+                let end = l4_end(data, l4, offload.gso, network.protocol, network.is_v6)?;
+                Some(Headers { tunnel, l3: network.at, l4, end, is_v6: network.is_v6 })
+            }
+            Some(_) | None => {
+                let end = l4_end(data, l4, offload.gso, number, is_v6)?;
+                Some(Headers { tunnel: Tunnel::default(), l3, l4, end, is_v6 })
+            }
         }
-        _ => return None,
-    };
-    let is_v6 = packet[0] >> 4 == 6;
+    }
+}
+
+/// Where the payload behind an L4 header begins, if that is of the kind that `gso` says.
+fn l4_end(data: &[u8], l4: usize, gso: Gso, number: u8, is_v6: bool) -> Option<usize> {
     let bytes = match gso {
-        Gso::Tcp4 { .. } if number == protocol::TCP && !is_v6 => tcp_header_bytes(packet.get(l4..)?)?,
-        Gso::Tcp6 { .. } if number == protocol::TCP && is_v6 => tcp_header_bytes(packet.get(l4..)?)?,
+        Gso::Tcp4 { .. } if number == protocol::TCP && !is_v6 => tcp_header_bytes(data.get(l4..)?)?,
+        Gso::Tcp6 { .. } if number == protocol::TCP && is_v6 => tcp_header_bytes(data.get(l4..)?)?,
         Gso::Udp if number == protocol::UDP => 8,
-        _ => return None,
+        Gso::None | Gso::Tcp4 { .. } | Gso::Tcp6 { .. } | Gso::Udp => return None,
     };
-    let all = l3 + l4 + bytes;
-    (all <= data.len()).then_some(all)
+    let end = l4 + bytes;
+    (end <= data.len()).then_some(end)
 }
 
 fn tcp_header_bytes(tcp: &[u8]) -> Option<usize> {
@@ -238,19 +281,44 @@ fn tcp_header_bytes(tcp: &[u8]) -> Option<usize> {
     (bytes >= 20).then_some(bytes)
 }
 
-/// The largest IP packet that a frame becomes on the wire, in bytes: a segment's for a super-frame, else its own.
-///
-/// This is what is compared with an MTU (Linux `skb_gso_validate_network_len`). `l3` as for [`Segments::new`].
+/// Bytes of all headers of a GSO packet, from L2 (the first `l3` bytes) to the innermost L4; `None` when they are not all
+/// there, or not of the kind that its offload says. The virtio-net header's own figure is only a hint, so this reads the
+/// packet.
+pub fn header_bytes(data: &[u8], l3: usize, offload: &Offload) -> Option<usize> {
+    Headers::read(data, l3, offload).map(|headers| headers.end)
+}
+
+/// Whether a GSO packet is in a tunnel, of which no virtio-net header tells: whoever sends it has to cut it first.
 #[inline]
-pub fn packet_bytes(data: &[u8], l3: usize, offload: &Offload) -> usize {
+pub fn is_tunnelled(data: &[u8], l3: usize, offload: &Offload) -> bool {
+    let Some(pending) = offload.checksum.filter(|_| offload.gso != Gso::None) else { return false };
+    let packet = data.get(l3..).unwrap_or_default();
+    let bytes = match packet.first().map(|first| first >> 4) {
+        Some(4) => ipv4::Header::parse(packet).map(|header| header.header_bytes()),
+        Some(6) => ipv6::upper_layer(packet).map(|upper| upper.offset),
+        Some(_) | None => None,
+    };
+    bytes.is_none_or(|bytes| usize::from(pending.start) != l3 + bytes)
+}
+
+/// The largest IP packet that a frame becomes on the wire, in bytes: a segment's for a GSO packet, with all that is around
+/// it in a tunnel, else its own.
+///
+/// This is what is compared with an MTU (Linux `skb_gso_validate_network_len`). `l3` as for [`Segments::new`]. `None` when
+/// the headers are not what the offload says, so that nobody can cut the packet.
+#[inline]
+pub fn packet_bytes(data: &[u8], l3: usize, offload: &Offload) -> Option<usize> {
     let whole = data.len() - l3;
     if offload.gso == Gso::None {
-        return whole;
+        return Some(whole);
     }
-    match header_bytes(data, l3, offload.gso) {
-        Some(headers) => whole.min(headers - l3 + usize::from(offload.segment_bytes)),
-        None => whole,
+    let headers = Headers::read(data, l3, offload)?;
+    let segment = headers.end - l3 + usize::from(offload.segment_bytes);
+    if whole <= segment {
+        return Some(whole);
     }
+    let is_jumbo = headers.is_v6 && ipv6::jumbo_payload_bytes(&data[headers.l3..]).is_some();
+    Some(if is_jumbo { segment - ipv6::JUMBO_HEADER_BYTES } else { segment })
 }
 
 /// Where the IP header begins in a frame of a link port.
@@ -373,10 +441,12 @@ mod tests {
     #[test]
     fn mtu_is_compared_with_a_segment() {
         let tcp = frame(false, true, 60_000);
-        assert_eq!(packet_bytes(&tcp, LINK_L3, &offload(Gso::Tcp4 { ecn: false }, 1448)), 20 + 32 + 1448);
-        assert_eq!(packet_bytes(&tcp, LINK_L3, &Offload::default()), 20 + 32 + 60_000);
+        let bytes = |data: &[u8], gso| packet_bytes(data, LINK_L3, &offload(gso, 1448));
+        assert_eq!(bytes(&tcp, Gso::Tcp4 { ecn: false }), Some(20 + 32 + 1448));
+        assert_eq!(bytes(&tcp, Gso::Tcp6 { ecn: false }), None, "nobody can cut it, so it is not too big");
+        assert_eq!(packet_bytes(&tcp, LINK_L3, &Offload::default()), Some(20 + 32 + 60_000));
         let short = frame(true, false, 10);
-        assert_eq!(packet_bytes(&short, LINK_L3, &offload(Gso::Udp, 1448)), 40 + 8 + 10);
+        assert_eq!(bytes(&short, Gso::Udp), Some(40 + 8 + 10));
     }
 
     #[test]
@@ -397,11 +467,11 @@ mod tests {
             let offload =
                 Offload { checksum: Some(PendingChecksum { start: l4, offset: 16 }), ..Offload::default() };
             let mut held = Frame::new(&mut pending, 0, len, PortId(0), offload).unwrap();
-            assert!(complete_checksum(&mut held));
+            assert!(complete_checksum(&mut held, LINK_L3));
             assert_eq!(held.data(), complete);
             assert_eq!(held.offload, Offload::default());
             held.offload.checksum = Some(PendingChecksum { start: 60_000, offset: 16 });
-            assert!(!complete_checksum(&mut held));
+            assert!(!complete_checksum(&mut held, LINK_L3));
         }
     }
 }

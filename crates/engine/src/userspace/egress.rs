@@ -1,28 +1,35 @@
 //! From verdict to ring: bursts leave by their ports, in order, and what a ring refuses is a counted drop.
 //!
-//! Where a port lacks the offload that a frame needs, the frame is segmented and summed in software here.
+//! Where a port lacks the offload that a frame needs, the frame is segmented and summed in software here. So is what no
+//! port can do, as a virtio-net header has no word for it: GSO packets in tunnels, and SCTP's checksum.
 
 use arrayvec::ArrayVec;
 use nsrouter_rings::port::{BURST_FRAMES, Burst, Capabilities, Sent, Transmit};
 use nsrouter_router::{Counters, DropReason};
 use nsrouter_wire::frame::{Frame, PortId};
 use nsrouter_wire::offload::{Gso, Offload};
-use nsrouter_wire::segment::{LINK_L3, Segments, complete_checksum};
+use nsrouter_wire::segment::{LINK_L3, SCTP_CHECKSUM_OFFSET, Segments, complete_checksum, is_tunnelled};
 
 /// The transmit halves of all ports.
 pub(crate) struct Egress {
     links: Vec<Box<dyn Transmit>>,
     host: Option<Box<dyn Transmit>>,
-    /// One segment at a time is built here.
+    /// Segments are built here, as many as fit.
     scratch: Box<[u8]>,
 }
 
-/// Largest frame that software segmentation makes: an IP packet of the largest size with Ethernet header.
-const SEGMENT_BYTES: usize = 65_536 + 18;
+/// Room for segments: all of a GSO packet of 64 KiB with their headers, and for one of the largest size in any case.
+const SCRATCH_BYTES: usize = 128 << 10;
+/// Before each segment, for the header that a TAP device is given with it.
+const HEADROOM_BYTES: usize = 16;
+/// Segments that one GSO packet is cut into, at most. Linux's TCP sends no less than 48 bytes of header options and payload
+/// at a time (`tcp_min_snd_mss`), of which 36 are payload at least: 1,821 segments of 64 KiB. What is beyond was made to
+/// keep the router busy.
+const MAX_SEGMENTS: usize = 2048;
 
 impl Egress {
     pub(crate) fn new(links: Vec<Box<dyn Transmit>>, host: Option<Box<dyn Transmit>>) -> Egress {
-        Egress { links, host, scratch: vec![0; SEGMENT_BYTES].into() }
+        Egress { links, host, scratch: vec![0; SCRATCH_BYTES].into() }
     }
 
     /// Sends the frames of a burst by the ports that stand beside them; `None`: the frame stays.
@@ -64,14 +71,17 @@ impl Egress {
             return counters.unsent(port, DropReason::PortDown, frames.len() as u64, total_bytes(frames));
         };
         let capabilities = transmit.capabilities();
-        if frames.iter().all(|frame| is_covered(frame.offload, capabilities)) {
+        let l3 = if port == PortId::HOST { 0 } else { LINK_L3 };
+        if frames.iter().all(|frame| is_covered(frame, l3, capabilities)) {
             return account(port, transmit.send(frames), counters);
         }
         for frame in frames {
-            if is_covered(frame.offload, capabilities) {
+            if is_covered(frame, l3, capabilities) {
                 account(port, transmit.send(std::slice::from_mut(frame)), counters);
+            } else if frame.offload.gso == Gso::None {
+                send_summed(transmit.as_mut(), port, frame, l3, counters);
             } else {
-                send_in_software(transmit.as_mut(), port, frame, &mut self.scratch, counters);
+                send_segments(transmit.as_mut(), port, frame, l3, &mut self.scratch, counters);
             }
         }
     }
@@ -98,44 +108,74 @@ fn account(port: PortId, sent: Sent, counters: &mut Counters) {
     }
 }
 
-fn is_covered(offload: Offload, capabilities: Capabilities) -> bool {
-    let gso = match offload.gso {
-        Gso::None => true,
+/// Whether the port does what is still to be done to a frame whose IP header begins at `l3`.
+#[inline]
+fn is_covered(frame: &Frame<'_>, l3: usize, capabilities: Capabilities) -> bool {
+    let Offload { checksum, gso, .. } = frame.offload;
+    let gso = match gso {
+        Gso::None => {
+            return checksum.is_none_or(|it| capabilities.checksum && it.offset != SCTP_CHECKSUM_OFFSET);
+        }
         Gso::Tcp4 { .. } | Gso::Tcp6 { .. } => capabilities.tso,
         Gso::Udp => capabilities.uso,
     };
-    gso && (offload.checksum.is_none() || capabilities.checksum)
+    gso && (checksum.is_none() || capabilities.checksum) && !is_tunnelled(frame.data(), l3, &frame.offload)
 }
 
-/// Does for one frame what its port does not: sums it, or cuts it and sums the segments.
-///
-/// A frame that is cut is consumed, and its segments are originated: so the law of counters holds.
-fn send_in_software(
+/// Completes a frame's checksum, and sends it.
+#[cold]
+fn send_summed(
     transmit: &mut dyn Transmit,
     port: PortId,
     frame: &mut Frame<'_>,
+    l3: usize,
+    counters: &mut Counters,
+) {
+    if complete_checksum(frame, l3) {
+        account(port, transmit.send(std::slice::from_mut(frame)), counters);
+    } else {
+        counters.unsent(port, DropReason::BadOffload, 1, frame.len() as u64);
+    }
+}
+
+/// Cuts a GSO packet, and sends the segments.
+///
+/// The packet is consumed, and its segments are originated: so the law of counters holds.
+#[cold]
+fn send_segments(
+    transmit: &mut dyn Transmit,
+    port: PortId,
+    frame: &Frame<'_>,
+    l3: usize,
     scratch: &mut [u8],
     counters: &mut Counters,
 ) {
     let bytes = frame.len() as u64;
-    if frame.offload.gso == Gso::None {
-        if complete_checksum(frame) {
-            account(port, transmit.send(std::slice::from_mut(frame)), counters);
-        } else {
-            counters.unsent(port, DropReason::TxError, 1, bytes);
-        }
-        return;
-    }
-    let l3 = if port == PortId::HOST { 0 } else { LINK_L3 };
     let Ok(mut segments) = Segments::new(frame.data(), l3, frame.offload) else {
-        return counters.unsent(port, DropReason::TxError, 1, bytes);
+        return counters.unsent(port, DropReason::BadOffload, 1, bytes);
     };
+    if segments.count() > MAX_SEGMENTS {
+        return counters.unsent(port, DropReason::TooManySegments, 1, bytes);
+    }
     counters.replaced(port, bytes);
-    while let Some(len) = segments.write_next(scratch) {
-        counters.originated += 1;
-        counters.count_tx(port, len);
-        if let Some(segment) = Frame::new(scratch, 0, len, frame.ingress, Offload::default()) {
-            account(port, transmit.send(&mut [segment]), counters);
+    loop {
+        let mut batch: ArrayVec<Frame<'_>, BURST_FRAMES> = ArrayVec::new();
+        let mut rest = &mut *scratch;
+        while let Some(len) = segments.next_len()
+            && !batch.is_full()
+            && let Some((buffer, left)) = rest.split_at_mut_checked(HEADROOM_BYTES + len)
+        {
+            rest = left;
+            if segments.write_next(&mut buffer[HEADROOM_BYTES..]).is_none() {
+                break;
+            }
+            batch.extend(Frame::new(buffer, HEADROOM_BYTES, len, frame.ingress, Offload::default()));
+            counters.originated += 1;
+            counters.count_tx(port, len);
         }
+        if batch.is_empty() {
+            return;
+        }
+        account(port, transmit.send(&mut batch), counters);
     }
 }

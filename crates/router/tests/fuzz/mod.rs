@@ -18,12 +18,13 @@ use case::Case;
 use lab::Lab;
 
 /// Reasons that only the engine gives, which the router never does.
-const OF_THE_ENGINE: [DropReason; 9] = [
+const OF_THE_ENGINE: [DropReason; 10] = [
     DropReason::HoldOverflow,
     DropReason::HoldExpired,
     DropReason::NeighbourLimit,
     DropReason::RxTruncated,
     DropReason::RxUnsupported,
+    DropReason::TooManySegments,
     DropReason::TxFull,
     DropReason::TxError,
     DropReason::TxTooBig,
