@@ -44,6 +44,7 @@ pub(crate) fn explain(error: &anyhow::Error) -> ExitCode {
     let code = match lab {
         Some(lab) if lab.is_usage() => USAGE,
         Some(lab) if lab.is_cannot() => CANNOT,
+        Some(nsrouter_lab::Error::Command { code, .. }) => *code,
         _ if cannot.is_some() => CANNOT,
         _ => FAILED,
     };

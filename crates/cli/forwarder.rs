@@ -7,7 +7,7 @@ use nsrouter_engine::kernel::Kernel;
 use nsrouter_engine::status::Status;
 use nsrouter_engine::userspace::{Config, OpenHost, Spin, Userspace};
 use nsrouter_engine::{Engine, Hop, NeighConfig, Route, RouteKind, Settings};
-use nsrouter_lab::{HOST_PORT, Lab, Node};
+use nsrouter_lab::{HOST_PORT, Lab, Node, Stop};
 use nsrouter_rings::tun;
 
 use crate::backend::{self, Backend, Taps};
@@ -68,7 +68,7 @@ fn merged(all: Vec<(String, Status)>) -> Status {
 /// Starts forwarding in the lab's routers, in the mode that was asked for.
 ///
 /// # Errors
-/// What the lab, the rings or the engine could not do.
+/// What the lab, the rings or the engine could not do; that `stop` was asked for.
 pub(crate) fn start(
     lab: &mut Lab,
     mode: Mode,
@@ -76,6 +76,7 @@ pub(crate) fn start(
     mut taps: Taps,
     set: &[Setting],
     threads: &Threads,
+    stop: &Stop,
 ) -> anyhow::Result<Engines> {
     if mode == Mode::Kernel {
         lab.set_forwarding()?;
@@ -83,6 +84,7 @@ pub(crate) fn start(
     let routers: Vec<String> = lab.routers().map(|node| node.name.clone()).collect();
     let mut engines = Vec::new();
     for router in routers {
+        stop.check()?;
         let engine = match mode {
             Mode::Kernel => start_kernel(lab.node(&router)?)?,
             Mode::Userspace => start_userspace(lab, &router, backend, &mut taps, set, threads)?,

@@ -24,6 +24,7 @@ mod version;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 /// A packet-forwarding lab and dataplane for Linux.
@@ -53,6 +54,8 @@ with a COMMAND, its own.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Build the lab and forward, as `--mode` alone does; in userspace mode where none is named.
+    Up(Box<run::Args>),
     /// Test the running lab: every ping, traceroute and transfer that must work.
     Check(check::Args),
     /// Run a program in a node of the running lab.
@@ -94,12 +97,17 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        None if cli.run.mode.is_none() => {
-            // Neither a mode nor a subcommand: say what there is.
-            Cli::command().print_help()?;
-            Ok(ExitCode::from(failure::USAGE))
-        }
+        None if cli.run.mode.is_none() => Cli::command()
+            .error(
+                ErrorKind::MissingRequiredArgument,
+                "who is to forward? say --mode kernel or --mode userspace, or `nsrouter up`",
+            )
+            .exit(),
         None => run::run(&cli.run),
+        Some(Command::Up(mut args)) => {
+            args.mode = args.mode.or(Some(run::Mode::Userspace));
+            run::run(&args)
+        }
         Some(Command::Check(args)) => check::run(args),
         Some(Command::Exec(args)) => exec::run(args),
         Some(Command::Shell(args)) => shell::run(args),

@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
+use std::task::Poll;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -14,11 +16,12 @@ use nix::unistd::Pid;
 use nsrouter_engine::control::serve;
 use nsrouter_engine::status::Status;
 use nsrouter_engine::userspace::Spin;
-use nsrouter_lab::enter::{self, Entered};
-use nsrouter_lab::{Error, Forwarder, Lab, Options, RouterNs, Topology};
+use nsrouter_lab::enter::{self, Detached, Entered};
+use nsrouter_lab::{Error, Forwarder, Lab, Options, RouterNs, Stop, Topology};
 use tokio::process::{Child, Command};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{self, SignalKind};
+use tokio::sync::oneshot;
 
 use crate::backend::{self, Backend, Choice, Taps};
 use crate::fit;
@@ -52,53 +55,56 @@ pub(crate) struct Args {
     #[arg(long, value_enum, value_name = "MODE")]
     pub(crate) mode: Option<Mode>,
     /// How the userspace router's frames enter and leave.
-    #[arg(long, value_enum, default_value = "auto", requires = "mode")]
+    #[arg(long, value_enum, default_value = "auto")]
     backend: Backend,
     /// Have the hosts complete checksums and cut segments themselves, as the xdp backend needs it in any case.
-    #[arg(long, requires = "mode")]
+    #[arg(long)]
     no_host_offloads: bool,
     /// The lab's name; namespaces of a lab other than `default` are called LAB-NODE.
-    #[arg(long, value_name = "LAB", default_value = "default", requires = "mode")]
+    #[arg(long, value_name = "LAB", default_value = "default")]
     name: String,
     /// Build the network that this TOML file describes instead of the built-in one.
-    #[arg(long, value_name = "FILE", requires = "mode")]
+    #[arg(long, value_name = "FILE")]
     topology: Option<PathBuf>,
     /// The router's namespace; `host` puts it where nsrouter was started.
-    #[arg(long, value_name = "NAME|host", requires = "mode")]
+    #[arg(long, value_name = "NAME|host")]
     router_ns: Option<String>,
     /// Keep names and processes in namespaces of nsrouter's own, so that nothing can clash or be left behind.
-    #[arg(long, requires = "mode")]
+    #[arg(long)]
     private: bool,
     /// Remove namespaces and links of the same names first, whoever made them.
-    #[arg(long, requires = "mode")]
+    #[arg(long)]
     replace: bool,
     /// Take the lab down after this time (30s, 5m, 1h).
-    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration, requires = "mode")]
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     time: Option<Duration>,
-    #[arg(long, value_name = "NAME=VALUE", help = settings::HELP, value_parser = settings::parse, requires = "mode")]
+    #[arg(long, value_name = "NAME=VALUE", help = settings::HELP, value_parser = settings::parse)]
     pub(crate) set: Vec<Setting>,
     /// How long an idle worker of the userspace router looks for frames before it sleeps: `never`, `always`, a time
     /// like 50us, or `adaptive`: it naps while frames come in quick succession, and looks for a moment when they come rarely.
     /// [default: adaptive]
-    #[arg(long, value_name = "SPIN", value_parser = parse_spin, requires = "mode")]
+    #[arg(long, value_name = "SPIN", value_parser = parse_spin)]
     spin: Option<Spin>,
     /// How many threads of the userspace router forward; flows are spread over them. [default: 1, or one for each of
     /// --cpus]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), requires = "mode")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: Option<u16>,
     /// The processors that these threads stay on, in turn: 0,1 or 0-3.
-    #[arg(long, value_name = "LIST", value_parser = cpus::parse, requires = "mode")]
+    #[arg(long, value_name = "LIST", value_parser = cpus::parse)]
     cpus: Option<cpus::List>,
     /// The nice value of these threads, -20 to 19. Below 0 they go before the programs that share their processor: shorter
     /// queues in the router, and less throughput of TCP. [default: -20 with xdp, else none]
-    #[arg(long, value_name = "NICE", allow_negative_numbers = true, requires = "mode",
+    #[arg(long, value_name = "NICE", allow_negative_numbers = true,
           value_parser = clap::value_parser!(i32).range(-20..=19))]
     nice: Option<i32>,
     /// Print the final counters as JSON.
-    #[arg(long, requires = "mode")]
+    #[arg(long)]
     json: bool,
+    /// Return when the lab is ready, and leave it running without a terminal until `nsrouter down`.
+    #[arg(short, long, conflicts_with = "command")]
+    detach: bool,
     /// Run this beside the lab, and take the lab down when it ends; its exit code is nsrouter's.
-    #[arg(last = true, value_name = "COMMAND", requires = "mode")]
+    #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -115,12 +121,24 @@ fn parse_spin(text: &str) -> Result<Spin, String> {
 
 /// How long a command may take to end after it was asked to.
 const COMMAND_PATIENCE: Duration = Duration::from_millis(500);
+/// Exit code: the time was over before the command was; timeout(1) has the same.
+const TIMED_OUT: u8 = 124;
 /// How often the line of rates is renewed on a terminal, and elsewhere.
 const TERMINAL_PERIOD: Duration = Duration::from_secs(1);
 const LOG_PERIOD: Duration = Duration::from_secs(10);
 
 /// Builds the lab and keeps it until its time is over.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.detach {
+        match enter::detach(&args.name)? {
+            Detached::Here => {}
+            Detached::Ready { pid, log } => return tell_ready(args, pid, &log),
+            Detached::Failed { code, said } => {
+                eprint!("{said}");
+                return Ok(ExitCode::from(code));
+            }
+        }
+    }
     // Before any thread: unshare(CLONE_NEWUSER) fails in a threaded process.
     if let Entered::Done(code) = enter::private(&args.name, args.private)? {
         return Ok(ExitCode::from(code));
@@ -177,31 +195,52 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
         mode: mode.name().to_owned(),
         host_offloads: !args.no_host_offloads && choice.backend != Backend::Xdp,
         link_queues: if choice.backend == Backend::Xdp { u32::try_from(threads.workers)? } else { 1 },
+        stop: Stop::default(),
     };
-    let quiet = args.json || !args.command.is_empty();
+    let quiet = args.json || args.detach || !args.command.is_empty();
     let topology = match &args.topology {
         None => Topology::default_lab(),
-        Some(file) => read_topology(file)?,
+        Some(file) => match runtime.block_on(signals.before(read_topology(file.clone()))) {
+            Ok(topology) => topology?,
+            Err(signal) => return Ok(killed_by(signal)),
+        },
     };
     if mode == Mode::Userspace {
         fit::check(choice.backend, &topology, threads.workers)?;
     }
-    let mut taps = Taps::new(threads.workers);
-    let mut lab = if mode == Mode::Userspace && choice.backend == Backend::Tap {
-        Lab::build_with_taps(&topology, &options, &mut |end| taps.make(&topology, end))?
-    } else {
-        Lab::build(&topology, &options)?
+    let threads = Threads { nice: threads.nice.or(choice.backend.nice()), ..threads };
+    let build = || {
+        let mut taps = Taps::new(threads.workers);
+        let mut lab = if mode == Mode::Userspace && choice.backend == Backend::Tap {
+            Lab::build_with_taps(&topology, &options, &mut |end| taps.make(&topology, end))?
+        } else {
+            Lab::build(&topology, &options)?
+        };
+        let engine =
+            forwarder::start(&mut lab, mode, choice.backend, taps, &args.set, &threads, &options.stop)?;
+        anyhow::Ok((lab, engine))
+    };
+    let (lab, engine) = match unless_signalled(runtime, &mut signals, &options.stop, build) {
+        Ok(built) => built?,
+        Err((signal, built)) => {
+            if let Ok((lab, engine)) = built {
+                engine.stop()?;
+                take_down(lab);
+            }
+            return Ok(killed_by(signal));
+        }
     };
     for replaced in lab.replaced().iter().filter(|_| !quiet) {
         println!("{}", clean::describe(replaced));
     }
-    let threads = Threads { nice: threads.nice.or(choice.backend.nice()), ..threads };
-    let engine = forwarder::start(&mut lab, mode, choice.backend, taps, &args.set, &threads)?;
     let socket = status::socket_of(&lab.dir());
     let end = runtime.block_on(async {
         let listener = serve::bind(&socket)?;
         if !quiet {
             greet(&lab, &engine, &choice)?;
+        }
+        if args.detach {
+            enter::tell_ready()?;
         }
         let child = start_command(args)?;
         tokio::select! {
@@ -217,14 +256,56 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     } else if args.command.is_empty() {
         print!("\n{}\n{}", report::ports(&last), report::account(&last));
     }
-    for problem in lab.down().problems {
-        eprintln!("nsrouter: {problem}");
-    }
+    take_down(lab);
     anyhow::ensure!(!failed, "the router ended by itself: {}", last.troubles.join("; "));
     Ok(match end {
         End::Command(status) => exit_code(status),
-        End::Signal(signal) if !args.command.is_empty() => ExitCode::from(128 + signal_number(signal)),
+        End::Signal(signal) if !args.command.is_empty() || signal == Signal::SIGQUIT => killed_by(signal),
+        End::Time if !args.command.is_empty() => ExitCode::from(TIMED_OUT),
         End::Signal(_) | End::Time | End::Engine => ExitCode::SUCCESS,
+    })
+}
+
+/// Says that a lab without a terminal is ready.
+fn tell_ready(args: &Args, pid: i32, log: &Path) -> anyhow::Result<ExitCode> {
+    if args.json {
+        let ready = serde_json::json!({ "lab": args.name, "pid": pid, "log": log });
+        println!("{}", serde_json::to_string_pretty(&ready)?);
+    } else {
+        println!("lab `{}` is up: process {pid}, log {}", args.name, log.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn take_down(lab: Lab) {
+    for problem in lab.down().problems {
+        eprintln!("nsrouter: {problem}");
+    }
+}
+
+/// Does `work` on a thread of its own, and asks it to stop when a signal comes; then what came of it stands beside the signal.
+fn unless_signalled<T: Send>(
+    runtime: &Runtime,
+    signals: &mut Signals,
+    stop: &Stop,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, (Signal, T)> {
+    thread::scope(|scope| {
+        let (done, is_done) = oneshot::channel::<()>();
+        let worker = scope.spawn(move || {
+            let result = work();
+            drop(done);
+            result
+        });
+        let signal = runtime.block_on(signals.before(is_done)).err();
+        if signal.is_some() {
+            stop.ask();
+        }
+        let result = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match signal {
+            Some(signal) => Err((signal, result)),
+            None => Ok(result),
+        }
     })
 }
 
@@ -244,34 +325,52 @@ fn threads(args: &Args, mode: Mode) -> anyhow::Result<Threads> {
     Ok(Threads { workers, cpus, nice: args.nice, spin: args.spin.unwrap_or_default() })
 }
 
-fn read_topology(file: &Path) -> anyhow::Result<Topology> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Error::Usage(format!("cannot read the topology {}: {error}", file.display())))?;
+/// Reads it on a thread that nobody waits for: from a pipe it may never come.
+async fn read_topology(file: PathBuf) -> anyhow::Result<Topology> {
+    let (tell, told) = oneshot::channel();
+    thread::spawn(move || {
+        let text = std::fs::read_to_string(&file)
+            .map_err(|error| Error::Usage(format!("cannot read the topology {}: {error}", file.display())));
+        // Whoever asked may have gone.
+        let _ = tell.send(text);
+    });
+    let text = told.await.context("the thread that reads the topology is gone")??;
     Ok(Topology::from_toml(&text).map_err(Error::from)?)
 }
 
 /// The signals that end a lab.
-struct Signals {
-    interrupt: unix::Signal,
-    terminate: unix::Signal,
-    hangup: unix::Signal,
-}
+struct Signals(Vec<(Signal, unix::Signal)>);
 
 impl Signals {
     fn new() -> anyhow::Result<Signals> {
-        let listen = |kind| unix::signal(kind).context("cannot listen to signals");
-        Ok(Signals {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
+        // Under nohup(1) it stays ignored.
+        let ignored = enter::ignores_hangup().then_some(Signal::SIGHUP);
+        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT]
+            .into_iter()
+            .filter(|signal| Some(*signal) != ignored)
+            .map(|signal| Ok((signal, unix::signal(SignalKind::from_raw(signal as i32))?)))
+            .collect::<io::Result<_>>()
+            .map(Signals)
+            .context("cannot listen to signals")
     }
 
     async fn next(&mut self) -> Signal {
+        std::future::poll_fn(|context| {
+            for (signal, stream) in &mut self.0 {
+                if stream.poll_recv(context).is_ready() {
+                    return Poll::Ready(*signal);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// What comes of `work`, or the signal that came before.
+    async fn before<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Signal> {
         tokio::select! {
-            _ = self.interrupt.recv() => Signal::SIGINT,
-            _ = self.terminate.recv() => Signal::SIGTERM,
-            _ = self.hangup.recv() => Signal::SIGHUP,
+            signal = self.next() => Err(signal),
+            result = work => Ok(result),
         }
     }
 }
@@ -345,20 +444,14 @@ async fn watch(engine: &Engines, quiet: bool) {
 fn start_command(args: &Args) -> anyhow::Result<Option<Child>> {
     let Some((program, rest)) = args.command.split_first() else { return Ok(None) };
     let path = path_with_us_first().context("cannot tell where this program lies")?;
-    let child = Command::new(program)
+    // Not on a thread of its own: the command ends with the thread that starts it.
+    let child = Command::from(enter::tied_command(program))
         .args(rest)
         .env("PATH", path)
         .env(status::LAB_VARIABLE, &args.name)
         .kill_on_drop(true)
         .spawn();
-    match child {
-        Ok(child) => Ok(Some(child)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let program = Path::new(program).display();
-            Err(Error::Usage(format!("there is no program called `{program}`")).into())
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot run {}", Path::new(program).display())),
-    }
+    child.map(Some).with_context(|| format!("cannot run {}", Path::new(program).display()))
 }
 
 fn path_with_us_first() -> anyhow::Result<OsString> {
@@ -373,9 +466,10 @@ fn exit_code(status: ExitStatus) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 
-fn signal_number(signal: Signal) -> u8 {
+/// The exit code of a shell whose command a signal ended.
+fn killed_by(signal: Signal) -> ExitCode {
     // Linux numbers its signals from 1 to 64.
-    u8::try_from(signal as i32).unwrap_or(0)
+    ExitCode::from(128 + u8::try_from(signal as i32).unwrap_or(0))
 }
 
 /// What stands on the screen while the lab is up.

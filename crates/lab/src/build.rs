@@ -14,7 +14,7 @@ use crate::netns::{self, Named, NodeNs};
 use crate::process::ProcessId;
 use crate::state::{self, Lock, NodeState, Place, PortInfo, State, VERSION};
 use crate::topology::{Endpoint, Link, Mac, Role, Topology, is_name};
-use crate::{Error, ethtool, pointer, sysctl, wait};
+use crate::{Error, Stop, ethtool, pointer, sysctl, wait};
 
 /// The lab whose namespaces are called as its nodes.
 pub(crate) const DEFAULT_LAB: &str = "default";
@@ -43,19 +43,22 @@ pub(crate) fn build(
     claim(&mut lab, options)?;
     // From here on an early return drops the lab, and that takes down what there is.
     lab.is_down = false;
-    make_namespaces(&mut lab)?;
+    make_namespaces(&mut lab, &options.stop)?;
     for link in &topology.links {
+        options.stop.check()?;
         match &mut make_tap {
             Some(make) if lab.state.is_tap(link) => make_tap_link(&lab, link, *make)?,
             Some(_) | None => make_link(&lab, link, options.link_queues)?,
         }
     }
     for index in 0..lab.nodes.len() {
+        options.stop.check()?;
         let ports = configure(&lab, index, options.host_offloads)?;
         lab.nodes[index].ports.clone_from(&ports);
         lab.state.nodes[index].ports = ports;
     }
     for node in &lab.nodes {
+        options.stop.check()?;
         await_links(&lab, node)?;
     }
     lab.state.ready = true;
@@ -221,9 +224,10 @@ fn check_silence() -> Result<(), Error> {
 }
 
 /// Makes the namespaces, marks them inside, records them, and only then names them.
-fn make_namespaces(lab: &mut Lab) -> Result<(), Error> {
+fn make_namespaces(lab: &mut Lab, stop: &Stop) -> Result<(), Error> {
     let mark = lab.state.mark();
     for node in &mut lab.state.nodes {
+        stop.check()?;
         let name = &node.name;
         let ns = if node.namespace.is_some() {
             let ns = NodeNs::create().map_err(Error::step(format!("make network namespace {name}")))?;

@@ -93,6 +93,17 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Someone asked for the end before it was there.
+    #[error("stopped before the lab was ready")]
+    Stopped,
+    /// A command in a node could not be started.
+    #[error("{sentence}")]
+    Command {
+        /// What could not be run, and why.
+        sentence: String,
+        /// The exit code of a shell for that: 126 where it cannot be run, 127 where there is none.
+        code: u8,
+    },
     /// Something did not become so in time.
     #[error("{what} did not happen within {milliseconds} ms")]
     Late {
@@ -141,6 +152,8 @@ impl Error {
             | Self::Usage(_)
             | Self::NoNode { .. }
             | Self::Replace { .. }
+            | Self::Stopped
+            | Self::Command { .. }
             | Self::Step { .. }
             | Self::File { .. }
             | Self::Late { .. } => None,

@@ -8,7 +8,7 @@ use crate::netlink::Netlink;
 use crate::netns::NodeNs;
 use crate::state::{PortInfo, State};
 use crate::topology::{HOST_PORT, Role, Topology};
-use crate::{Error, build, sysctl};
+use crate::{Error, Stop, build, sysctl};
 
 /// Who owns the routers' addresses and forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub struct Options {
     pub host_offloads: bool,
     /// Queues of each end of a veth, both ways: at least 1. A sender's flows are spread over them.
     pub link_queues: u32,
+    /// Ends the building early.
+    pub stop: Stop,
 }
 
 /// A lab that is up. Dropping it takes it down.

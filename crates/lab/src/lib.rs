@@ -15,6 +15,7 @@ mod netlink;
 mod netns;
 mod pointer;
 mod process;
+mod stop;
 mod sysctl;
 
 pub mod clean;
@@ -29,4 +30,5 @@ pub use lab::{Forwarder, Lab, MakeTap, Node, Options, RouterNs, TapEnd};
 pub use netns::{NETNS_DIR, NodeNs};
 pub use process::{Ended, ProcessId};
 pub use state::PortInfo;
+pub use stop::Stop;
 pub use topology::{HOST_PORT, Mac, Role, Topology};

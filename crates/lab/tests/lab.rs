@@ -13,7 +13,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use nsrouter_lab::clean::{What, clean};
 use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::STATE_DIR;
-use nsrouter_lab::{Error, Forwarder, Lab, NETNS_DIR, NodeNs, Options, RouterNs, Topology};
+use nsrouter_lab::{Error, Forwarder, Lab, NETNS_DIR, NodeNs, Options, RouterNs, Stop, Topology};
 
 const CASES: &[(&str, fn())] = &[
     ("packets_pass_at_once_and_nothing_is_left", packets_pass),
@@ -82,6 +82,7 @@ fn options(name: &str, forwarder: Forwarder) -> Options {
         forwarder,
         host_offloads: true,
         link_queues: 1,
+        stop: Stop::default(),
         mode: "test".to_owned(),
     }
 }

@@ -9,6 +9,8 @@
 //!
 //! All of it must happen while the process has one thread: before any runtime, first thing in `main`.
 
+mod command;
+mod detach;
 mod mounts;
 mod node;
 mod private;
@@ -21,6 +23,8 @@ use std::process::Command;
 
 use crate::state::{self, Found, Place, State};
 use crate::{Error, build};
+
+pub use detach::{Detached, log_of};
 
 /// Where the process is after [`private`] or [`join`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,10 @@ enum Part {
     Inside,
     /// A child that tries whether user namespaces can be had.
     Probe,
+    /// One that keeps a lab without a terminal.
+    Detached,
+    /// A child that becomes the user's command; the number is its parent's.
+    Command(u32),
 }
 
 impl Part {
@@ -47,7 +55,12 @@ impl Part {
         match argument.to_str()? {
             "nsrouter-inside" => Some(Self::Inside),
             "nsrouter-probe" => Some(Self::Probe),
-            other => other.strip_prefix("nsrouter-init:")?.parse().ok().map(Self::Init),
+            "nsrouter-detached" => Some(Self::Detached),
+            other => match other.split_once(':')? {
+                ("nsrouter-init", fd) => fd.parse().ok().map(Self::Init),
+                ("nsrouter-command", parent) => parent.parse().ok().map(Self::Command),
+                _ => None,
+            },
         }
     }
 
@@ -56,6 +69,8 @@ impl Part {
             Self::Init(fd) => format!("nsrouter-init:{fd}"),
             Self::Inside => "nsrouter-inside".to_owned(),
             Self::Probe => "nsrouter-probe".to_owned(),
+            Self::Detached => "nsrouter-detached".to_owned(),
+            Self::Command(parent) => format!("nsrouter-command:{parent}"),
         }
     }
 
@@ -80,8 +95,38 @@ pub fn first() -> Result<Option<u8>, Error> {
     match Part::current() {
         Some(Part::Init(fd)) => private::init(fd).map(Some),
         Some(Part::Probe) => Ok(Some(rights::probe())),
+        Some(Part::Command(parent)) => Ok(Some(command::become_command(parent))),
+        Some(Part::Detached) => detach::leave_terminal().map(|()| None),
         Some(Part::Inside) | None => Ok(None),
     }
+}
+
+/// Has a copy of this process, started again with the same arguments, keep the lab of that name without a terminal: it gets
+/// [`Detached::Here`], and calls [`tell_ready`]. The caller waits for that.
+///
+/// # Errors
+/// Where there is no place for its log, or it cannot be started.
+pub fn detach(name: &str) -> Result<Detached, Error> {
+    detach::detach(name)
+}
+
+/// Tells the process that waits in [`detach`] that the lab is ready.
+///
+/// # Errors
+/// Where it waits no longer: then nobody has come to know of the lab.
+pub fn tell_ready() -> Result<(), Error> {
+    detach::tell_ready()
+}
+
+/// A program for `program` and its arguments that ends with the calling thread, whatever ends that. It says itself what it could
+/// not run, and its exit code is then 126 or 127, as a shell's.
+pub fn tied_command(program: &OsStr) -> Command {
+    command::tied(program)
+}
+
+/// Whether this process was started to ignore a hang-up, as nohup(1) does it.
+pub fn ignores_hangup() -> bool {
+    relay::ignores_hangup()
 }
 
 /// Enters namespaces of nsrouter's own (user if need be, mount, PID, network) if `wanted` or if the
@@ -155,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_part_is_told_by_the_zeroth_argument() {
-        for part in [Part::Init(7), Part::Inside, Part::Probe] {
+        for part in [Part::Init(7), Part::Inside, Part::Probe, Part::Detached, Part::Command(9)] {
             assert_eq!(Part::of(OsStr::new(&part.argument())), Some(part));
         }
         assert_eq!(Part::of(OsStr::new("nsrouter")), None);

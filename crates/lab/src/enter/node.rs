@@ -10,30 +10,25 @@ use std::process::Command;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::mounts;
+use super::{command, mounts};
 use crate::Error;
 use crate::netns::NodeNs;
 use crate::state::{NodeState, State};
 
 /// Replaces the process; returns only on failure.
-pub(super) fn exec(state: &State, node: &str, command: &[OsString], environment: &[(&str, String)]) -> Error {
+pub(super) fn exec(state: &State, node: &str, words: &[OsString], environment: &[(&str, String)]) -> Error {
     let entered = state.node(node).and_then(|node| enter(state, node));
     if let Err(error) = entered {
         return error;
     }
-    let Some((program, arguments)) = command.split_first() else {
+    let Some((program, arguments)) = words.split_first() else {
         return Error::Usage("no command to run".to_owned());
     };
     let failed = Command::new(program)
         .args(arguments)
         .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
         .exec();
-    match failed.kind() {
-        io::ErrorKind::NotFound => {
-            Error::Usage(format!("there is no program called `{}`", program.display()))
-        }
-        _ => Error::step(format!("run {}", program.display()))(failed),
-    }
+    Error::Command { sentence: command::sentence(program, &failed), code: command::code(&failed) }
 }
 
 /// Moves the calling thread, which is the process's only one, into the node.

@@ -91,7 +91,7 @@ fn relay_to_init(signals: &Signals, speak: OwnedFd, init: nix::unistd::Pid) -> R
                 // EPIPE: init is gone, and SIGCHLD is on its way.
                 let _ = speak.write_all(&[number]);
             }
-            Happened::Child | Happened::Other => {}
+            Happened::Child | Happened::Terminal(_) | Happened::Other => {}
         }
     }
 }
@@ -118,7 +118,7 @@ pub(super) fn init(fd: i32) -> Result<u8, Error> {
         }
         match signals.next(Some(&listen))? {
             // Signals come through the pipe; one sent to PID 1 itself is for nobody.
-            Happened::Child | Happened::Signal(_) => {}
+            Happened::Child | Happened::Signal(_) | Happened::Terminal(_) => {}
             Happened::Other => {
                 let mut number = [0];
                 match listen.read(&mut number) {
@@ -178,7 +178,7 @@ pub(super) fn join(pointer: &Pointer) -> Result<u8, Error> {
             Happened::Signal(signal) => {
                 let _ = kill(child, signal);
             }
-            Happened::Child | Happened::Other => {}
+            Happened::Child | Happened::Terminal(_) | Happened::Other => {}
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Standing in for a child process: signals go to it, its exit code comes back.
 
+use std::fs;
 use std::os::fd::AsFd;
 use std::process::{Child, Command};
 
@@ -20,6 +21,17 @@ const RELAYED: [Signal; 6] =
 /// foreground group, so that the child has it already.
 const SI_KERNEL: i32 = 0x80;
 
+/// Whether this process was started to ignore a hang-up, as by nohup(1). It is not taken then, and the lab survives it. The
+/// others count in any case: a shell has each background job of a script ignore SIGINT and SIGQUIT, and a lab is to go with its
+/// script.
+pub(super) fn ignores_hangup() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // A bit a signal, beginning with signal 1 (proc_pid_status(5)).
+    let mask = line.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
+    mask >> (Signal::SIGHUP as i32 - 1) & 1 == 1
+}
+
 /// Signals, taken as data from now on.
 pub(super) struct Signals {
     fd: SignalFd,
@@ -33,6 +45,8 @@ pub(super) enum Happened {
     Child,
     /// A signal that the child has not had.
     Signal(Signal),
+    /// A signal of the terminal's, that a child in the foreground has had too.
+    Terminal(Signal),
     /// The other descriptor that was waited for is readable or closed.
     Other,
 }
@@ -42,6 +56,9 @@ impl Signals {
     pub(super) fn take() -> Result<Self, Error> {
         let take = || -> nix::Result<Self> {
             let mut taken: SigSet = RELAYED.into_iter().collect();
+            if ignores_hangup() {
+                taken.remove(Signal::SIGHUP);
+            }
             taken.add(Signal::SIGCHLD);
             let before = taken.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
             let fd = SignalFd::with_flags(&taken, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
@@ -82,8 +99,9 @@ impl Signals {
                 let number = i32::try_from(info.ssi_signo).unwrap_or(0);
                 match Signal::try_from(number) {
                     Ok(Signal::SIGCHLD) => return Ok(Happened::Child),
-                    Ok(signal) if info.ssi_code != SI_KERNEL => return Ok(Happened::Signal(signal)),
-                    Ok(_) | Err(_) => {}
+                    Ok(signal) if info.ssi_code == SI_KERNEL => return Ok(Happened::Terminal(signal)),
+                    Ok(signal) => return Ok(Happened::Signal(signal)),
+                    Err(_) => {}
                 }
             }
         }
