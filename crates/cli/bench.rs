@@ -26,11 +26,11 @@ use nsrouter_bench::traffic::{
 };
 use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::{NodeState, PortInfo, State};
-use nsrouter_lab::{Error, NETNS_DIR, Role};
+use nsrouter_lab::{Error, NETNS_DIR, Role, Which};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{self, Cannot};
-use crate::status::LAB_VARIABLE;
+use crate::which::LAB_VARIABLE;
 use crate::{cpus, version};
 
 /// What `bench --quick` measures.
@@ -338,7 +338,7 @@ fn seed_of_now() -> u64 {
 
 /// Inside a lab that `bench` has started: measures one scenario and prints its samples as a line of JSON.
 pub(crate) fn run_agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
-    let state = match enter::join(args.name.as_deref())? {
+    let state = match enter::join(Which::named(args.name.as_deref()))? {
         (Entered::Done(code), _) => return Ok(ExitCode::from(code)),
         (Entered::Here, state) => state.ok_or(Error::NoLabs)?,
     };

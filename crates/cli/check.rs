@@ -18,7 +18,8 @@ use nsrouter_lab::state::{NodeState, State};
 use nsrouter_lab::{Error, HOST_PORT, NodeNs, Role};
 use serde::Serialize;
 
-use crate::status::{LAB_VARIABLE, socket_of};
+use crate::status::socket_of;
+use crate::which;
 
 /// Echo requests a row.
 const ECHOES: u32 = 5;
@@ -48,9 +49,8 @@ const V6_ECHO_HEADERS: usize = 48;
 /// What `check` takes.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Which lab, when more than one is running.
-    #[arg(long, value_name = "LAB", env = LAB_VARIABLE)]
-    name: Option<String>,
+    #[command(flatten)]
+    which: which::Args,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -58,7 +58,7 @@ pub(crate) struct Args {
 
 /// Tests the lab of that name, or the only one.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    match enter::join(args.name.as_deref())? {
+    match enter::join(args.which.lab())? {
         (Entered::Done(code), _) => Ok(ExitCode::from(code)),
         (Entered::Here, state) => {
             let state = state.ok_or(Error::NoLabs)?;

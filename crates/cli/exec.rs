@@ -3,16 +3,16 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use nsrouter_lab::Which;
 use nsrouter_lab::enter::{self, Entered};
 
-use crate::status::LAB_VARIABLE;
+use crate::which;
 
 /// Run a program in a node of the running lab, as `ip netns exec` would; its exit code is passed on.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The lab; not needed when only one is running, or for the one called `default`.
-    #[arg(long, value_name = "LAB", env = LAB_VARIABLE)]
-    name: Option<String>,
+    #[command(flatten)]
+    which: which::Args,
     /// The node: t1, t2 or router in the built-in lab.
     node: String,
     /// The program and its arguments.
@@ -22,12 +22,12 @@ pub(crate) struct Args {
 
 /// Becomes the program; returns where that fails, or where a copy of this process became it elsewhere.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    become_inside(args.name.as_deref(), &args.node, |_| (args.command, Vec::new()))
+    become_inside(args.which.lab(), &args.node, |_| (args.command, Vec::new()))
 }
 
 /// Goes into a node and becomes what `program` says: the words, and additions to the environment.
 pub(crate) fn become_inside(
-    lab: Option<&str>,
+    lab: Which<'_>,
     node: &str,
     program: impl FnOnce(&str) -> (Vec<OsString>, Vec<(&'static str, String)>),
 ) -> anyhow::Result<ExitCode> {

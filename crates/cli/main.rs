@@ -21,6 +21,7 @@ mod settings;
 mod shell;
 mod status;
 mod version;
+mod which;
 
 use std::process::ExitCode;
 

@@ -28,7 +28,7 @@ use crate::fit;
 use crate::forwarder::{self, Engines, Threads};
 use crate::report::{self, LabReport};
 use crate::settings::{self, Setting};
-use crate::{clean, cpus, status};
+use crate::{clean, cpus, status, which};
 
 /// Who forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -193,6 +193,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
             Mode::Userspace => Forwarder::Userspace,
         },
         mode: mode.name().to_owned(),
+        backend: (mode == Mode::Userspace).then(|| choice.backend.name().to_owned()),
         host_offloads: !args.no_host_offloads && choice.backend != Backend::Xdp,
         link_queues: if choice.backend == Backend::Xdp { u32::try_from(threads.workers)? } else { 1 },
         stop: Stop::default(),
@@ -448,7 +449,7 @@ fn start_command(args: &Args) -> anyhow::Result<Option<Child>> {
     let child = Command::from(enter::tied_command(program))
         .args(rest)
         .env("PATH", path)
-        .env(status::LAB_VARIABLE, &args.name)
+        .env(which::LAB_VARIABLE, &args.name)
         .kill_on_drop(true)
         .spawn();
     child.map(Some).with_context(|| format!("cannot run {}", Path::new(program).display()))

@@ -4,21 +4,20 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::exec::become_inside;
-use crate::status::LAB_VARIABLE;
+use crate::which;
 
 /// Open a shell in a node of the running lab; the prompt names the node.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The lab; not needed when only one is running, or for the one called `default`.
-    #[arg(long, value_name = "LAB", env = LAB_VARIABLE)]
-    name: Option<String>,
+    #[command(flatten)]
+    which: which::Args,
     /// The node: t1, t2 or router in the built-in lab.
     node: String,
 }
 
 /// Becomes the shell; returns as [`crate::exec::run`] does.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    become_inside(args.name.as_deref(), &args.node, |lab| {
+    become_inside(args.which.lab(), &args.node, |lab| {
         let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
         let shell = shell.unwrap_or_else(|| OsString::from("/bin/sh"));
         eprintln!("a shell in {} of lab {lab}; `exit` leaves it", args.node);

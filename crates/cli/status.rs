@@ -10,16 +10,13 @@ use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::State;
 
 use crate::report::{self, LabReport};
-
-/// The environment variable that names the lab to a command that runs beside it.
-pub(crate) const LAB_VARIABLE: &str = "NSROUTER_LAB";
+use crate::which;
 
 /// What `status` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Which lab, when more than one is running.
-    #[arg(long, value_name = "LAB", env = LAB_VARIABLE)]
-    name: Option<String>,
+    #[command(flatten)]
+    which: which::Args,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -43,7 +40,7 @@ pub(crate) fn report_of<'a>(state: &'a State, engine: &'a Status) -> LabReport<'
 
 /// Shows the running lab.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (entered, state) = enter::join(args.name.as_deref())?;
+    let (entered, state) = enter::join(args.which.lab())?;
     if let Entered::Done(code) = entered {
         return Ok(ExitCode::from(code));
     }

@@ -106,6 +106,7 @@ fn plan(topology: &Topology, options: &Options) -> Result<State, Error> {
         id,
         name: options.name.clone(),
         mode: options.mode.clone(),
+        backend: options.backend.clone(),
         private: pointer::is_inside(),
         taps: false,
         ready: false,

@@ -46,6 +46,12 @@ pub enum Error {
     /// No lab at all.
     #[error("no lab is running")]
     NoLabs,
+    /// No lab that this process keeps.
+    #[error("process {0} keeps no lab that you can see")]
+    NoLabOf(i32),
+    /// No lab runs, but one that was killed left something behind. Empty: any of that sort.
+    #[error("no lab{} is running; one that was killed left its namespaces behind", called(.0))]
+    DeadLab(String),
     /// Several labs, and it was not said which.
     #[error("more than one lab fits: {0}")]
     WhichLab(String),
@@ -114,6 +120,10 @@ pub enum Error {
     },
 }
 
+fn called(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!(" called `{name}`") }
+}
+
 impl Error {
     /// What to do about it, where something can be done.
     pub fn hint(&self) -> Option<String> {
@@ -136,7 +146,11 @@ impl Error {
             Self::NoLab(_) | Self::NoLabs => {
                 Some("start one with `nsrouter --mode kernel` or `nsrouter --mode userspace`".to_owned())
             }
-            Self::WhichLab(_) => Some("say which with --name".to_owned()),
+            Self::NoLabOf(_) => Some("`nsrouter ls` lists the labs and their processes".to_owned()),
+            Self::DeadLab(_) => {
+                Some("`nsrouter clean` removes what it left; then start a new one".to_owned())
+            }
+            Self::WhichLab(_) => Some("say which with --name or --pid".to_owned()),
             Self::Cannot { hint, .. } => Some(hint.clone()),
             // The kernel's word for a limit on namespaces that is reached (namespaces(7)).
             Self::Step { source, .. } if source.raw_os_error() == Some(nix::libc::ENOSPC) => {

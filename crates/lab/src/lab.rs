@@ -58,6 +58,8 @@ pub struct Options {
     pub forwarder: Forwarder,
     /// For the record: what forwards, in words.
     pub mode: String,
+    /// For the record: what carries a userspace router's frames, in words.
+    pub backend: Option<String>,
     /// Whether hosts may leave checksums and segmentation to the link. Without, every frame that they send fits
     /// the MTU and is complete.
     pub host_offloads: bool,

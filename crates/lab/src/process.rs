@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{SysconfVar, sysconf};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,8 @@ use crate::netns::NodeNs;
 pub struct ProcessId {
     /// Its number, in the PID namespace `pid_namespace`.
     pub pid: i32,
-    /// When it started, in clock ticks since boot (proc_pid_stat(5), field 22).
+    /// When it started, in clock ticks since boot (proc_pid_stat(5), field 22), as the machine's first time namespace
+    /// counts them.
     pub start_ticks: u64,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
@@ -50,20 +52,33 @@ impl ProcessId {
         })
     }
 
-    /// Whether it still runs. One that cannot be seen from the caller's PID namespace is taken to run:
-    /// nothing of a lab that might be alive is removed.
+    /// Whether it still runs. One that cannot be seen or looked at, from another PID namespace or for want of descriptors,
+    /// is taken to run: nothing of a lab that might be alive is removed.
     pub fn is_alive(&self) -> bool {
         match boot_id() {
             Ok(boot_id) if boot_id != self.boot_id => false,
-            _ if self.is_of_this_namespace() => {
-                start_ticks(self.pid).is_ok_and(|ticks| ticks == self.start_ticks)
-            }
+            _ if self.is_of_this_namespace() => match start_ticks(self.pid) {
+                // The kernel rounds after it has added a time namespace's offset.
+                Ok(ticks) => ticks.abs_diff(self.start_ticks) <= 1,
+                Err(error) => !is_gone(&error),
+            },
             _ => lives_namespace(self.pid_namespace),
         }
     }
 
+    /// For how long it has run; `None` where it cannot be looked at.
+    pub fn age(&self) -> Option<Duration> {
+        let uptime = fs::read_to_string("/proc/uptime").ok()?;
+        let uptime: f64 = uptime.split_ascii_whitespace().next()?.parse().ok()?;
+        // Both figures have the offset of the reader's time namespace, or neither.
+        let started = shown_start_ticks(self.pid).ok()?;
+        let ticks_per_second = u64::try_from(sysconf(SysconfVar::CLK_TCK).ok()??).ok()?;
+        let started = Duration::from_millis(started.saturating_mul(1000) / ticks_per_second.max(1));
+        Some(Duration::try_from_secs_f64(uptime).ok()?.saturating_sub(started))
+    }
+
     /// Whether `pid` means the same to the caller.
-    fn is_of_this_namespace(&self) -> bool {
+    pub(crate) fn is_of_this_namespace(&self) -> bool {
         own_pid_namespace().is_ok_and(|inode| inode == self.pid_namespace)
     }
 
@@ -243,8 +258,33 @@ fn own_pid() -> io::Result<i32> {
     }
 }
 
-/// Field 22 of `/proc/PID/stat`. The second, the name, is in brackets and may hold anything.
+/// Whether an error of reading `/proc/PID/...` says that there is no such process, rather than that it could not be looked at.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESRCH)
+}
+
+/// When a process started, as the machine's first time namespace counts it.
+///
+/// What `/proc/PID/stat` shows has the offset of the reader's own time namespace in it (`do_task_stat` of fs/proc/array.c),
+/// so two readers may be shown two numbers for one process.
 fn start_ticks(pid: i32) -> io::Result<u64> {
+    let shown = shown_start_ticks(pid)?;
+    let offset = boottime_offset_ticks().unwrap_or(0);
+    Ok(shown.saturating_add_signed(offset.saturating_neg()))
+}
+
+/// The offset of the caller's time namespace from the first one, in clock ticks; none where the kernel has no time namespaces.
+fn boottime_offset_ticks() -> Option<i64> {
+    let offsets = fs::read_to_string("/proc/self/timens_offsets").ok()?;
+    let line = offsets.lines().find(|line| line.starts_with("boottime"))?;
+    let mut fields = line.split_ascii_whitespace().skip(1).filter_map(|field| field.parse::<i64>().ok());
+    let (seconds, nanoseconds) = (fields.next()?, fields.next()?);
+    let per_second = sysconf(SysconfVar::CLK_TCK).ok()??;
+    Some(seconds.saturating_mul(per_second) + nanoseconds.saturating_mul(per_second) / 1_000_000_000)
+}
+
+/// Field 22 of `/proc/PID/stat` as it stands there. The second, the name, is in brackets and may hold anything.
+fn shown_start_ticks(pid: i32) -> io::Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let bad = || io::Error::new(io::ErrorKind::InvalidData, "unexpected text in /proc/PID/stat");
     let (_, fields) = stat.rsplit_once(')').ok_or_else(bad)?;
@@ -269,7 +309,7 @@ mod tests {
     fn a_process_is_alive_only_with_its_start_and_boot() {
         let own = ProcessId::current().unwrap();
         assert!(own.is_alive());
-        assert!(!ProcessId { start_ticks: own.start_ticks + 1, ..own.clone() }.is_alive());
+        assert!(!ProcessId { start_ticks: own.start_ticks + 2, ..own.clone() }.is_alive());
         assert!(!ProcessId { boot_id: "another".to_owned(), ..own.clone() }.is_alive());
         let elsewhere = ProcessId { pid_namespace: 1, ..own };
         // From the first PID namespace all are seen, and nothing lives in that one.

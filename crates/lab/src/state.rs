@@ -40,6 +40,9 @@ pub struct State {
     pub name: String,
     /// What forwards, in words for `status`.
     pub mode: String,
+    /// What carries a userspace router's frames, in words for `nsrouter ls`.
+    #[serde(default)]
+    pub backend: Option<String>,
     /// Whether it is in namespaces of nsrouter's own.
     pub private: bool,
     /// Whether the links between hosts and routers are TAP devices in the hosts.
@@ -164,7 +167,7 @@ impl State {
         write_atomically(&dir.join("state.json"), &text)
     }
 
-    fn read_from(dir: &Path) -> Result<Self, Error> {
+    pub(crate) fn read_from(dir: &Path) -> Result<Self, Error> {
         let path = dir.join("state.json");
         let text = fs::read(&path).map_err(Error::file("read", &path))?;
         let invalid = |why: String| {

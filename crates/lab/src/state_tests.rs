@@ -9,6 +9,7 @@ fn record() -> State {
         id: "an-id".to_owned(),
         name: "default".to_owned(),
         mode: "kernel".to_owned(),
+        backend: None,
         private: false,
         taps: false,
         ready: true,

@@ -84,6 +84,7 @@ fn options(name: &str, forwarder: Forwarder) -> Options {
         link_queues: 1,
         stop: Stop::default(),
         mode: "test".to_owned(),
+        backend: None,
     }
 }
 

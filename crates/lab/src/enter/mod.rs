@@ -21,8 +21,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::state::{self, Found, Place, State};
-use crate::{Error, build};
+use crate::labs::{self, Which};
+use crate::state::{self, Place, State};
+use crate::{Error, pointer};
 
 pub use detach::{Detached, log_of};
 
@@ -145,42 +146,17 @@ pub fn private(name: &str, wanted: bool) -> Result<Entered, Error> {
 }
 
 /// Goes to where a running lab can be seen: nowhere if it is on record here, else into the private lab,
-/// where the process is started again with the same arguments. Without a name: the lab `default`, or the
+/// where the process is started again with the same arguments. Without a name or a process: the lab `default`, or the
 /// only one that runs. The record comes with [`Entered::Here`].
 ///
 /// # Errors
 /// [`Error::NoLab`], [`Error::NoLabs`], [`Error::WhichLab`], or what the kernel refused.
-pub fn join(name: Option<&str>) -> Result<(Entered, Option<Box<State>>), Error> {
-    match choose(state::list()?, name)? {
+pub fn join(which: Which<'_>) -> Result<(Entered, Option<Box<State>>), Error> {
+    // Inside a private lab its process has another number than outside, and there is no other lab.
+    let which = if pointer::is_inside() { Which { pid: None, ..which } } else { which };
+    match labs::choose(state::list()?, which)? {
         Place::Here(state) => Ok((Entered::Here, Some(state))),
         Place::Private(pointer) => Ok((Entered::Done(private::join(&pointer)?), None)),
-    }
-}
-
-/// The running lab that is meant.
-fn choose(mut labs: Vec<Found>, name: Option<&str>) -> Result<Place, Error> {
-    labs.retain(|lab| lab.running && name.is_none_or(|name| lab.name == name));
-    if name.is_none() && labs.iter().any(|lab| lab.name == build::DEFAULT_LAB) {
-        labs.retain(|lab| lab.name == build::DEFAULT_LAB);
-    }
-    // One whose names everybody sees comes before private ones of the same name.
-    if let Some(here) = labs.iter().position(|lab| matches!(lab.place, Place::Here(_)))
-        && labs.iter().all(|lab| lab.name == labs[here].name)
-    {
-        return Ok(labs.swap_remove(here).place);
-    }
-    match (labs.len(), name) {
-        (1, _) => Ok(labs.remove(0).place),
-        (0, Some(name)) => Err(Error::NoLab(name.to_owned())),
-        (0, None) => Err(Error::NoLabs),
-        (_, _) => Err(Error::WhichLab(labs.iter().map(describe).collect::<Vec<_>>().join(", "))),
-    }
-}
-
-fn describe(lab: &Found) -> String {
-    match &lab.place {
-        Place::Here(state) => format!("{} (process {})", lab.name, state.owner.pid),
-        Place::Private(pointer) => format!("{} (private, process {})", lab.name, pointer.supervisor.pid),
     }
 }
 
@@ -195,8 +171,6 @@ pub fn exec(state: &State, node: &str, command: &[OsString], environment: &[(&st
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::process::ProcessId;
-    use crate::state::Pointer;
 
     #[test]
     fn a_part_is_told_by_the_zeroth_argument() {
@@ -205,32 +179,5 @@ mod tests {
         }
         assert_eq!(Part::of(OsStr::new("nsrouter")), None);
         assert_eq!(Part::of(OsStr::new("nsrouter-init:x")), None);
-    }
-
-    fn private_lab(name: &str, running: bool) -> Found {
-        let process = ProcessId::current().unwrap();
-        let pointer = Pointer {
-            name: name.to_owned(),
-            supervisor: process.clone(),
-            init: process,
-            path: std::path::PathBuf::new(),
-        };
-        Found { name: name.to_owned(), running, place: Place::Private(pointer) }
-    }
-
-    #[test]
-    fn without_a_name_the_default_lab_or_the_only_one() {
-        let name = |place: Result<Place, Error>| match place.unwrap() {
-            Place::Private(pointer) => pointer.name,
-            Place::Here(state) => state.name,
-        };
-        let all = vec![private_lab("a", true), private_lab("default", true), private_lab("b", true)];
-        assert_eq!(name(choose(all.clone(), None)), "default");
-        assert_eq!(name(choose(all[2..].to_vec(), None)), "b");
-        assert_eq!(name(choose(all.clone(), Some("a"))), "a");
-        assert!(matches!(choose(all, Some("c")), Err(Error::NoLab(_))));
-        assert!(matches!(choose(vec![private_lab("a", false)], None), Err(Error::NoLabs)));
-        let two = vec![private_lab("a", true), private_lab("a", true)];
-        assert!(matches!(choose(two, Some("a")), Err(Error::WhichLab(_))));
     }
 }

@@ -1,0 +1,26 @@
+//! Which of several running labs a command is about.
+
+use nsrouter_lab::Which;
+
+/// The environment variable that names the lab to a command that runs beside it.
+pub(crate) const LAB_VARIABLE: &str = "NSROUTER_LAB";
+
+/// How one of several labs is chosen.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The lab; not needed when only one is running, or for the one called `default`.
+    #[arg(long, value_name = "LAB", env = LAB_VARIABLE)]
+    name: Option<String>,
+    /// The lab that this process keeps, as `nsrouter ls` shows it: for private labs of one name.
+    #[arg(long, value_name = "PID")]
+    pid: Option<i32>,
+}
+
+impl Args {
+    /// The lab that is meant.
+    pub(crate) fn lab(&self) -> Which<'_> {
+        // A process says it all, also where the environment names the lab that this command runs beside.
+        let name = self.name.as_deref().filter(|_| self.pid.is_none());
+        Which { name, pid: self.pid }
+    }
+}
