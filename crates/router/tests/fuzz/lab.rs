@@ -70,8 +70,9 @@ impl Said {
             }
             Some(6) => {
                 let header = ipv6::Header::parse(packet).ok_or("short IPv6 header")?;
-                let message = &packet[ipv6::HEADER_BYTES..];
-                if header.next_header() == protocol::TCP {
+                let upper = ipv6::upper_layer(packet).ok_or("extension headers that do not fit")?;
+                let message = &packet[upper.offset..];
+                if upper.protocol == protocol::TCP {
                     let sum = Sum::new().pseudo_ipv6(
                         header.source().octets(),
                         header.destination().octets(),
@@ -80,7 +81,7 @@ impl Said {
                     );
                     return self.reset(sum, message);
                 }
-                if header.next_header() != 58
+                if upper.protocol != protocol::ICMPV6
                     || !icmp::v6_is_valid(message, header.source(), header.destination())
                 {
                     return Err("an IPv6 packet of our own that is no valid ICMPv6".to_owned());
@@ -289,7 +290,9 @@ impl Lab {
                 self.check_sent(&frame, next_hop.port, case)?;
                 // The fate of the held: given up, or released.
                 if self.now.mono_ns.is_multiple_of(2) {
-                    let reason = DropReason::NeighbourFailed;
+                    let is_full = self.now.mono_ns.is_multiple_of(4);
+                    let reason =
+                        if is_full { DropReason::NeighbourTableFull } else { DropReason::NeighbourFailed };
                     self.router.unreachable(&mut frame, reason, &self.tables, self.now, &mut self.out);
                 } else {
                     self.router.release(&mut frame, next_hop, &self.tables);
