@@ -30,6 +30,7 @@ Set something of the userspace router:
   flow-hash=l3|l3l4           what chooses among several next hops (fib_multipath_hash_policy)
   router-alert=on|off         hand packets with router alert to the host port
   neighbours=N                neighbours of each family that the router keeps, at most; 1024 by default (gc_thresh3)
+  mld-reports=on|off          tell switches by MLD what IPv6 groups the router has joined
   directed-broadcast=on|off   forward to a subnet's broadcast address (bc_forwarding)
   advertise=on|off            send IPv6 router advertisements on every port";
 
@@ -72,6 +73,7 @@ impl Setting {
                 neighbours.max_entries = limit;
             }
             "router-alert" => settings.router_alert = self.switch()?,
+            "mld-reports" => settings.mld_reports = self.switch()?,
             "directed-broadcast" => settings.directed_broadcast = self.switch()?,
             "advertise" => {
                 let ports = if self.switch()? { ports } else { 0 };

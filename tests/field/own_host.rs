@@ -1,14 +1,17 @@
 //! The router's own programs, and what it says and counts of itself.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
 
 use etherparse::PacketBuilder;
 
-use crate::common::{self, BACKENDS, BOTH, Case, Lab, describe, wait_for};
+use nsrouter_wire::{icmp, mld};
+
+use crate::common::{self, BACKENDS, BOTH, Case, Lab, Tap, describe, wait_for};
 
 /// Where the router has interfaces of its own, whose MTU can be set.
 const INTERFACES: &[&str] = &["kernel", "userspace", "userspace:xdp"];
@@ -41,6 +44,14 @@ pub(crate) const CASES: &[Case] = &[
         programs: &["ping"],
         body: rows,
     },
+    Case {
+        name: "listener_queries_are_answered_for_the_groups_joined",
+        modes: BACKENDS,
+        programs: &[],
+        body: listener_queries,
+    },
+    Case { name: "what_is_joined_is_told_unasked", modes: BOTH, programs: &["ip"], body: listener_changes },
+    Case { name: "an_igmp_query_finds_nothing_to_report", modes: BACKENDS, programs: &[], body: igmp_query },
     Case { name: SMALL_TABLE, modes: &[], programs: &[], body: small_table },
 ];
 
@@ -279,4 +290,147 @@ fn small_table(lab: &Lab) {
     });
     assert_eq!(engine["drops"].get("neighbour_failed"), None, "{engine:#}");
     assert!(lab.dump().contains("a full table had no room for: 36"), "{}", lab.dump());
+}
+
+const ROUTER_MAC: [u8; 6] = [2, 1, 2, 3, 4, 1];
+
+/// The groups that a router joins on t1's link: all routers, and the solicited-node groups of fe80::1:2ff:fe03:401,
+/// fd00:251::2 and every router of a subnet.
+const GROUPS: [&str; 5] = ["ff02::2", "ff02::1:ff00:0", "ff02::1:ff00:2", "ff02::1:ff03:401", "ff05::2"];
+
+fn groups() -> BTreeSet<Ipv6Addr> {
+    GROUPS.map(|text| text.parse().unwrap()).into()
+}
+
+/// A multicast listener query of a station at t1 (RFC 3810 section 5.1; without `sources` RFC 2710's), to be answered within
+/// `max_ms`.
+fn query(group: Ipv6Addr, sources: Option<u8>, max_ms: u16) -> Vec<u8> {
+    let source: Ipv6Addr = "fe80::77".parse().unwrap();
+    let to = if group.is_unspecified() { "ff02::1".parse().unwrap() } else { group };
+    let mut body = vec![icmp::v6::LISTENER_QUERY, 0, 0, 0];
+    body.extend(max_ms.to_be_bytes());
+    body.extend([0, 0]);
+    body.extend(group.octets());
+    if let Some(sources) = sources {
+        body.extend([2, 125, 0, sources]);
+        body.extend((0..sources).flat_map(|n| [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, n]));
+    }
+    icmp::v6_fill(&mut body, source, to);
+    let payload = [&mld::HOP_BY_HOP[..], &body].concat();
+    let octets = to.octets();
+    let mut frame = vec![0x33, 0x33, octets[12], octets[13], octets[14], octets[15], 2, 0, 0, 0, 0, 0x77];
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, u8::try_from(payload.len()).unwrap(), 0, 1]);
+    frame.extend(source.octets());
+    frame.extend(octets);
+    frame.extend(payload);
+    frame
+}
+
+/// What the router's reports say that are there now, as (type of message, type of record, group).
+fn reports(tap: &mut Tap) -> Vec<(u8, u8, Ipv6Addr)> {
+    let address = |bytes: &[u8]| Ipv6Addr::from_octets(bytes.try_into().unwrap());
+    let mut said = Vec::new();
+    for (frame, _) in tap.take() {
+        let is_ours = frame.len() >= 86 && frame[6..12] == ROUTER_MAC && frame[12..14] == [0x86, 0xdd];
+        if !is_ours || frame[20] != 0 || ![131, 143].contains(&frame[62]) {
+            continue;
+        }
+        let (source, destination) = (address(&frame[22..38]), address(&frame[38..54]));
+        assert_eq!((frame[21], source.to_string().as_str()), (1, "fe80::1:2ff:fe03:401"), "{frame:02x?}");
+        assert_eq!(frame[54..62], mld::HOP_BY_HOP, "{frame:02x?}");
+        assert!(icmp::v6_is_valid(&frame[62..], source, destination), "{frame:02x?}");
+        if frame[62] == 131 {
+            let group = address(&frame[70..86]);
+            assert_eq!(destination, group);
+            said.push((131, 0, group));
+        } else {
+            assert_eq!(destination.to_string(), "ff02::16");
+            said.extend(frame[70..].chunks(20).map(|record| (143, record[0], address(&record[4..20]))));
+        }
+    }
+    said
+}
+
+/// What is said within a moment in answer to a query.
+fn answer(tap: &mut Tap, query: &[u8], count: usize) -> Vec<(u8, u8, Ipv6Addr)> {
+    tap.send(query);
+    let mut said = Vec::new();
+    wait_for("the router reports", || {
+        // What is joined is told at its own time.
+        said.extend(reports(tap).into_iter().filter(|(_, record, _)| *record != 4));
+        (said.len() >= count).then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(150));
+    said.extend(reports(tap).into_iter().filter(|(_, record, _)| *record != 4));
+    said
+}
+
+fn listener_queries(lab: &Lab) {
+    let all = Ipv6Addr::UNSPECIFIED;
+    let mut tap = lab.tap("t1", "t1-eth0");
+    let said = answer(&mut tap, &query(all, Some(0), 100), 5);
+    assert_eq!(said.len(), 5, "{said:?}");
+    assert_eq!(
+        said.into_iter().collect::<BTreeSet<_>>(),
+        groups().into_iter().map(|g| (143, 2, g)).collect()
+    );
+    let one: Ipv6Addr = "ff02::1:ff00:2".parse().unwrap();
+    for sources in [0, 2] {
+        assert_eq!(answer(&mut tap, &query(one, Some(sources), 100), 1), [(143, 2, one)]);
+    }
+    // Those that nobody joined, and those that are none.
+    for frame in [query("ff02::1:ff12:3456".parse().unwrap(), Some(0), 10), query(all, Some(1), 10)] {
+        assert_eq!(answer(&mut tap, &frame, 0), []);
+    }
+    let mut no_alert = query(all, Some(0), 10);
+    no_alert[56..62].copy_from_slice(&[1, 4, 0, 0, 0, 0]);
+    assert_eq!(answer(&mut tap, &no_alert, 0), []);
+    // A querier of version 1 is answered in its version.
+    let said = answer(&mut tap, &query(all, None, 100), 5);
+    assert_eq!(
+        said.into_iter().collect::<BTreeSet<_>>(),
+        groups().into_iter().map(|g| (131, 0, g)).collect()
+    );
+    assert_eq!(answer(&mut tap, &query(one, Some(0), 100), 1), [(131, 0, one)]);
+    if lab.is_userspace() {
+        assert_eq!(lab.status()["engine"]["drops"]["mld_malformed"], 2, "{}", lab.dump());
+    }
+}
+
+fn listener_changes(lab: &Lab) {
+    let mut tap = lab.tap("t1", "t1-eth0");
+    let interface = if lab.is_userspace() { "nsr-host" } else { "eth-t1" };
+    let group: Ipv6Addr = "ff02::1:ff00:77".parse().unwrap();
+    for (word, record) in [("add", 4), ("del", 3)] {
+        lab.succeed("router", &["ip", "addr", word, "fd00:251::77/64", "dev", interface, "nodad"]);
+        wait_for("the change is told", || reports(&mut tap).contains(&(143, record, group)).then_some(()));
+    }
+}
+
+fn igmp_query(lab: &Lab) {
+    let mut tap = lab.tap("t1", "t1-eth0");
+    // Of version 2 and of version 3, to be answered within a tenth of a second.
+    for rest in [&[][..], &[2, 125, 0, 0]] {
+        let mut message = vec![0x11, 1, 0, 0, 0, 0, 0, 0];
+        message.extend(rest);
+        icmp::v4_fill(&mut message);
+        let mut frame = Vec::new();
+        // Behind the router alert option (RFC 3376 section 4).
+        PacketBuilder::ethernet2([2, 0, 0, 0, 0, 0x77], [1, 0, 0x5e, 0, 0, 1])
+            .ip(etherparse::IpHeaders::Ipv4(
+                etherparse::Ipv4Header {
+                    options: [0x94, 4, 0, 0].into(),
+                    ..etherparse::Ipv4Header::new(0, 1, 2.into(), [10, 10, 251, 77], [224, 0, 0, 1]).unwrap()
+                },
+                etherparse::Ipv4Extensions::default(),
+            ))
+            .write(&mut frame, 2.into(), &message)
+            .unwrap();
+        tap.send(&frame);
+    }
+    let is_igmp = |frame: &[u8]| frame[6..12] == ROUTER_MAC && frame[12..14] == [8, 0] && frame[23] == 2;
+    assert_eq!(tap.collect(Duration::from_millis(300), is_igmp), Vec::<Vec<u8>>::new());
+    if lab.is_userspace() {
+        wait_status(lab, "both are heard", |engine| engine["totals"]["consumed"].as_u64() >= Some(2));
+    }
 }

@@ -283,6 +283,8 @@ impl<'l> Stage<'l> {
                     self.seen[at.index()].push(observe::frame(&data, offload));
                 }
                 self.answer(at, &question);
+            } else if is_report(&data) && data[6..12] == router_mac(at) {
+                self.expect(&[("originated", 1), ("sent", 1)]);
             } else if !is_housekeeping(&data) && !self.is_for_a_guest(&data) {
                 self.answers[at.index()] += 1;
                 match &mut self.gathered {
@@ -385,9 +387,13 @@ impl<'l> Stage<'l> {
     }
 }
 
+/// Whether this is a multicast listener report of version 2.
+fn is_report(data: &[u8]) -> bool {
+    data.len() >= 63 && data[12..14] == [0x86, 0xdd] && data[20] == 0 && data[62] == 143
+}
+
 /// What hosts and routers say of themselves beside all traffic: multicast listener reports and router advertisements
 /// or solicitations, whose times are random. Scenes about those look for them themselves.
 fn is_housekeeping(data: &[u8]) -> bool {
-    let is_report = data.len() >= 63 && data[12..14] == [0x86, 0xdd] && data[20] == 0 && data[62] == 143;
-    is_report || data.len() >= 34 && data[12..14] == [8, 0] && data[23] == 2
+    is_report(data) || data.len() >= 34 && data[12..14] == [8, 0] && data[23] == 2
 }

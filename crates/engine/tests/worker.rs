@@ -57,7 +57,8 @@ fn engine_with(ports: u16, workers: usize, capacity: usize) -> (Userspace, Vec<W
         ports,
         host: Err("none here".to_owned()),
         routes: Vec::new(),
-        settings: Settings::default(),
+        // What the tests look for is all that is sent.
+        settings: Settings { mld_reports: false, ..Settings::default() },
         neighbours: NeighConfig { retransmit_ms: 20, ..NeighConfig::default() },
         spin: Spin::Never,
         cpus: Vec::new(),

@@ -11,10 +11,10 @@ use nsrouter_wire::offload::Offload;
 
 use crate::config::Advertise;
 use crate::icmp_error::TTL;
-use crate::nd::ALL_NODES;
 use crate::output::Exit;
 use crate::pipeline::{Context, Router};
-use crate::tables::{Port, Tables};
+use crate::random::Random;
+use crate::tables::{ALL_NODES, Port, Tables};
 use crate::types::{NextHop, Originate, Time};
 
 const MS: u64 = 1_000_000;
@@ -48,12 +48,12 @@ pub(crate) struct Schedule {
     /// Whether the configuration was looked at: the first tick is due at once.
     known: bool,
     next: Vec<Next>,
-    random: u64,
+    random: Random,
 }
 
 impl Schedule {
     pub(crate) fn new(worker: u16, seed: u64) -> Schedule {
-        Schedule { speaks: worker == 0, known: worker != 0, next: Vec::new(), random: seed | 1 }
+        Schedule { speaks: worker == 0, known: worker != 0, next: Vec::new(), random: Random::new(seed) }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<u64> {
@@ -65,11 +65,8 @@ impl Schedule {
 
     /// RFC 4861 section 6.2.4: uniformly between a third and the whole of the interval.
     fn wait_ns(&mut self, interval_ms: u64) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
         let interval_ns = interval_ms.max(1) * MS;
-        interval_ns / 3 + self.random % (interval_ns - interval_ns / 3)
+        interval_ns / 3 + self.random.below(interval_ns - interval_ns / 3)
     }
 
     fn told(&mut self, port: PortId, now_ns: u64) {

@@ -102,6 +102,8 @@ pub struct Settings {
     pub flow_hash: FlowHash,
     /// Deliver packets with the router alert option to the host (a listener is configured).
     pub router_alert: bool,
+    /// Answer multicast listener queries, and tell unasked what groups are joined and left.
+    pub mld_reports: bool,
     /// Forward packets to the broadcast address of a subnet (`bc_forwarding`).
     pub directed_broadcast: bool,
     /// Router advertisements, by port; none by default.
@@ -120,6 +122,7 @@ impl Default for Settings {
             icmp_total_burst: 50,
             flow_hash: FlowHash::L3,
             router_alert: false,
+            mld_reports: true,
             directed_broadcast: false,
             advertise: Vec::new(),
         }

@@ -109,6 +109,7 @@ drop_reasons! {
     ArpMalformed "arp_malformed" "An ARP packet that is not a valid one for IPv4 over Ethernet." Silent;
     ArpNotOurs "arp_not_ours" "An ARP request for an address that is not ours." Silent;
     NdMalformed "nd_malformed" "A neighbour discovery message that fails the checks of RFC 4861." Silent;
+    MldMalformed "mld_malformed" "A multicast listener message that fails the checks of RFC 3810." Silent;
     NdNotOurs "nd_not_ours" "A neighbour solicitation for an address that is not ours." Silent;
     BadOffload "bad_offload" "What is pending of the frame, a checksum or segments, does not fit its headers." Silent;
     TooManySegments "too_many_segments" "The segments of the GSO packet are so small that there are thousands of them." Silent;

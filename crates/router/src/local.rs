@@ -79,6 +79,9 @@ impl Router {
         destination: Ipv4Addr,
     ) -> Verdict {
         if destination.is_multicast() {
+            if is_igmp_query(&frame.data()[L3..]) {
+                return Verdict::Consumed;
+            }
             // RFC 5771 section 4: the local network control block stays on its link.
             let is_of_link = destination.octets()[..3] == [224, 0, 0];
             let reason = if is_of_link { DropReason::LinkMulticast } else { DropReason::Multicast };
@@ -146,6 +149,7 @@ impl Router {
                 self.icmp_to_host(frame, context)
             }
             icmp::v6::ECHO => self.echo6(frame, context, destination, upper.offset, out),
+            icmp::v6::LISTENER_QUERY | icmp::v6::LISTENER_REPORT => self.mld(frame, context, ingress, &upper),
             icmp::v6::ROUTER_SOLICITATION..=icmp::v6::REDIRECT => {
                 self.nd(frame, context, ingress, upper.offset, hop_limit, out)
             }
@@ -269,6 +273,19 @@ impl Router {
         }
         Verdict::Drop(DropReason::LocalFragment)
     }
+}
+
+/// Whether this is a sound IGMP query to all systems (RFC 3376 section 4.1). The router has joined no other IPv4 group, and
+/// that one is never reported (section 5), so there is nothing to say to it.
+fn is_igmp_query(packet: &[u8]) -> bool {
+    const QUERY: u8 = 0x11;
+    let Some(header) = ipv4::Header::parse(packet) else { return false };
+    let message = packet.get(header.header_bytes()..).unwrap_or_default();
+    header.protocol() == protocol::IGMP
+        && header.destination() == Ipv4Addr::new(224, 0, 0, 1)
+        && message.len() >= icmp::HEADER_BYTES
+        && message[0] == QUERY
+        && icmp::v4_is_valid(message)
 }
 
 /// Makes the header of an echo request with options that of its reply, without its checksum; false when there is to be no

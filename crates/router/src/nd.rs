@@ -17,10 +17,8 @@ use crate::output::Exit;
 use crate::pipeline::{Context, Router};
 use crate::rewrite::L3;
 use crate::source;
-use crate::tables::Port;
+use crate::tables::{ALL_NODES, Port};
 use crate::types::{Event, NextHop, Originate, Seen, Verdict};
-
-pub(crate) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// A message that passed the checks which all kinds share.
 struct Message {

@@ -18,6 +18,7 @@ use crate::advertise::Schedule;
 use crate::counters::Counters;
 use crate::drop::{DropReason, IcmpAnswer};
 use crate::limit::Limits;
+use crate::mld::Listener;
 use crate::options::{self, Options};
 use crate::rewrite::{self, L3};
 use crate::tables::{Port, Tables, Target, Way};
@@ -29,6 +30,7 @@ pub struct Router {
     pub(crate) counters: Counters,
     pub(crate) limits: Limits,
     pub(crate) schedule: Schedule,
+    pub(crate) listener: Listener,
     /// Where a super-frame's segment is built that must be fragmented.
     pub(crate) scratch: Box<[u8]>,
     /// The next IPv4 identification of a packet of our own.
@@ -63,6 +65,7 @@ impl Router {
             counters: Counters::new(config.ports),
             limits,
             schedule: Schedule::new(worker, seed),
+            listener: Listener::new(worker, config.ports, seed),
             scratch: vec![0; L3 + ipv4::MAX_BYTES].into(),
             identification: u16::try_from(seed & 0xffff).unwrap_or(0),
         }
@@ -128,14 +131,21 @@ impl Router {
         verdict
     }
 
-    /// What happens without a packet: router advertisements that are due.
+    /// What happens without a packet: router advertisements and multicast listener reports that are due.
     pub fn tick(&mut self, now: Time, tables: &Tables, out: &mut impl Originate) {
         self.advertise_due(now, tables, out);
+        self.report_due(now, tables, out);
+    }
+
+    /// The ports or their addresses are others in the tables from now on: the next tick tells the links what groups the
+    /// router has joined and left.
+    pub fn ports_changed(&mut self) {
+        self.listener.ports_changed();
     }
 
     /// When [`Router::tick`] is next due, in nanoseconds of [`Time::mono_ns`].
     pub fn next_deadline(&self) -> Option<u64> {
-        self.schedule.next_deadline()
+        self.schedule.next_deadline().into_iter().chain(self.listener.next_deadline()).min()
     }
 
     /// What this worker did.
@@ -329,7 +339,7 @@ impl Router {
         let settings = context.tables.settings();
         settings.router_alert
             && settings.host_port
-            && ipv6::upper_layer(&frame.data()[L3..]).is_some_and(|upper| upper.router_alert)
+            && ipv6::upper_layer(&frame.data()[L3..]).is_some_and(|upper| upper.router_alert.is_some())
     }
 
     /// IPv6, in the order of Linux `ip6_rcv_core` and `ip6_forward`.

@@ -32,7 +32,13 @@ pub(crate) struct Port {
     /// Without the link-local address.
     pub(crate) v6: Vec<Ipv6Net>,
     pub(crate) link_local: Ipv6Addr,
+    /// The groups that we have joined, without all nodes (ff02::1); in order, each once.
+    pub(crate) groups6: Box<[Ipv6Addr]>,
 }
+
+pub(crate) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+pub(crate) const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+const SITE_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 2);
 
 impl Port {
     fn new(id: PortId, config: &PortConfig) -> Port {
@@ -45,6 +51,7 @@ impl Port {
             v4: Vec::new(),
             v6: Vec::new(),
             link_local: link_local(config.mac),
+            groups6: Box::default(),
         };
         for address in &config.addresses {
             match address {
@@ -53,7 +60,22 @@ impl Port {
                 IpNet::V6(net) => port.v6.push(*net),
             }
         }
+        port.groups6 = port.groups();
         port
+    }
+
+    /// All routers, and the solicited-node groups of our addresses, those for every router of a subnet among them (RFC 4291
+    /// section 2.8).
+    fn groups(&self) -> Box<[Ipv6Addr]> {
+        let anycast = self.v6.iter().filter(|net| net.prefix_len() < 127).map(Ipv6Net::network);
+        let addresses = self.v6.iter().map(Ipv6Net::addr).chain(anycast);
+        // Linux `addrconf_join_anycast` joins for fe80::/64 as for any subnet.
+        let of_link = [self.link_local, Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)];
+        let solicited = addresses.chain(of_link).map(ipv6::solicited_node);
+        let mut groups: Vec<Ipv6Addr> = solicited.chain([ALL_ROUTERS, SITE_ROUTERS]).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups.into()
     }
 
     /// Whether the IPv6 address is one of this port's own, the link-local one included.
@@ -66,20 +88,9 @@ impl Port {
         self.v6.iter().any(|net| net.prefix_len() < 127 && net.network() == address)
     }
 
-    /// Whether we are a member of the group on this port: all nodes, all routers, the solicited-node groups of our
-    /// addresses (RFC 4291 section 2.8).
+    /// Whether we are a member of the group on this port.
     pub(crate) fn is_member6(&self, group: Ipv6Addr) -> bool {
-        const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-        const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
-        const SITE_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 2);
-        group == ALL_NODES
-            || group == ALL_ROUTERS
-            || group == SITE_ROUTERS
-            || group == ipv6::solicited_node(self.link_local)
-            || self.v6.iter().any(|net| {
-                group == ipv6::solicited_node(net.addr())
-                    || net.prefix_len() < 127 && group == ipv6::solicited_node(net.network())
-            })
+        group == ALL_NODES || self.groups6.contains(&group)
     }
 }
 

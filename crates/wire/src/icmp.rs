@@ -54,6 +54,12 @@ pub mod v6 {
     pub const ECHO: u8 = 128;
     /// Echo reply.
     pub const ECHO_REPLY: u8 = 129;
+    /// Multicast listener query, of both versions.
+    pub const LISTENER_QUERY: u8 = 130;
+    /// Multicast listener report of version 1.
+    pub const LISTENER_REPORT: u8 = 131;
+    /// Multicast listener done (version 1).
+    pub const LISTENER_DONE: u8 = 132;
     /// Router solicitation.
     pub const ROUTER_SOLICITATION: u8 = 133;
     /// Router advertisement.

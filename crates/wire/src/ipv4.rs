@@ -21,6 +21,8 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// The hop-by-hop header of IPv6.
+    pub const HOP_BY_HOP: u8 = 0;
     /// ICMPv6 (RFC 4443).
     pub const ICMPV6: u8 = 58;
     /// IPv6: no next header (RFC 8200 section 4.7).

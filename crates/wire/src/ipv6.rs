@@ -157,8 +157,8 @@ pub struct Upper {
     pub fragment: Option<(usize, bool)>,
     /// Where the next-header byte is that names the protocol: the pointer of a Parameter Problem.
     pub named_at: usize,
-    /// Whether a hop-by-hop header with the router alert option (RFC 2711) comes first.
-    pub router_alert: bool,
+    /// The value of the router alert option (RFC 2711), if a hop-by-hop header with one comes first.
+    pub router_alert: Option<u16>,
 }
 
 /// A chain of extension headers longer than any sane packet has ends the walk: no input makes it long.
@@ -175,7 +175,7 @@ pub fn upper_layer(packet: &[u8]) -> Option<Upper> {
         offset: HEADER_BYTES,
         fragment: None,
         named_at: 6,
-        router_alert: false,
+        router_alert: None,
     };
     for _ in 0..MAX_EXTENSION_HEADERS {
         let bytes = match upper.protocol {
@@ -183,7 +183,7 @@ pub fn upper_layer(packet: &[u8]) -> Option<Upper> {
                 let bytes = (usize::from(*packet.get(upper.offset + 1)?) + 1) * 8;
                 if upper.protocol == 0 {
                     let options = packet.get(upper.offset + 2..upper.offset + bytes)?;
-                    upper.router_alert = has_router_alert(options);
+                    upper.router_alert = router_alert(options);
                 }
                 bytes
             }
@@ -209,19 +209,19 @@ pub fn upper_layer(packet: &[u8]) -> Option<Upper> {
     None
 }
 
-fn has_router_alert(mut options: &[u8]) -> bool {
+fn router_alert(mut options: &[u8]) -> Option<u16> {
     while let [kind, rest @ ..] = options {
         if *kind == 0 {
             options = rest;
             continue;
         }
-        let Some(len) = rest.first() else { return false };
+        let [len, value @ ..] = rest else { return None };
         if *kind == 5 {
-            return *len == 2;
+            return (*len == 2).then(|| value.first_chunk().copied().map(u16::from_be_bytes)).flatten();
         }
-        options = rest.get(1 + usize::from(*len)..).unwrap_or_default();
+        options = value.get(usize::from(*len)..).unwrap_or_default();
     }
-    false
+    None
 }
 
 /// The solicited-node multicast group of an address (RFC 4291 section 2.7.1).
@@ -267,7 +267,7 @@ mod tests {
         let upper = upper_layer(&packet).unwrap();
         assert_eq!((upper.protocol, upper.offset, upper.named_at), (58, 56, 48));
         assert_eq!(upper.fragment, Some((0, true)));
-        assert!(upper.router_alert);
+        assert_eq!(upper.router_alert, Some(0));
         assert_eq!(upper_layer(&packet[..50]), None);
         packet[51] = 8; // a later fragment: what follows is not a header
         assert_eq!(upper_layer(&packet).unwrap().fragment, Some((8, false)));

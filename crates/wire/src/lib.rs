@@ -12,6 +12,7 @@ pub mod frame;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
+pub mod mld;
 pub mod nd;
 pub mod offload;
 pub mod segment;

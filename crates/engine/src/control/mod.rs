@@ -495,6 +495,7 @@ impl Control {
         }
         let tables = self.routes.table.tables().with_neighbours(self.tables.neighbour_map());
         self.publish(tables);
+        self.tell_all(&Command::PortsChanged);
     }
 }
 

@@ -51,6 +51,8 @@ const BELL: u64 = u64::MAX;
 pub(crate) enum Command {
     /// Send this frame, made by the neighbour state machine.
     Transmit(PortId, Vec<u8>),
+    /// The ports or their addresses are others in the tables.
+    PortsChanged,
     /// The next hop has a MAC address now: what waits for it may go.
     Release(NextHop),
     /// The next hop was given up for this reason: what waits for it has failed.
@@ -454,6 +456,7 @@ impl Path {
                     Verdict::ToHost | Verdict::Hold(_) | Verdict::Consumed | Verdict::Drop(_) => {}
                 })
             }
+            Command::PortsChanged => router.ports_changed(),
             Command::Fail(next_hop, reason) => {
                 outbox.forget(next_hop);
                 hold.take(next_hop, |frame| {

@@ -8,6 +8,7 @@ use nsrouter_wire::frame::PortId;
 use nsrouter_wire::icmp;
 use nsrouter_wire::ipv4;
 use nsrouter_wire::ipv6;
+use nsrouter_wire::mld;
 use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -103,6 +104,22 @@ pub(crate) fn frames() -> Vec<Vec<u8>> {
             packet.write(body);
         }
         all.push(frame);
+    }
+    // Multicast listener queries of both versions and a report, behind a router alert.
+    let queries = [24, 28].map(|bytes| (icmp::v6::LISTENER_QUERY, bytes));
+    for (kind, bytes) in queries.into_iter().chain([(icmp::v6::LISTENER_REPORT, 24)]) {
+        for (to, last) in [("ff02::1", 1), ("ff02::2", 2)] {
+            let mut payload = mld::HOP_BY_HOP.to_vec();
+            payload.extend([kind, 0, 0, 0, 0, 100, 0, 0]);
+            payload.extend(if last == 1 { [0; 16] } else { v6(to) });
+            payload.resize(mld::HOP_BY_HOP.len() + bytes, 0);
+            let mut frame = Vec::new();
+            let link = PacketBuilder::ethernet2(HOSTS[0], [0x33, 0x33, 0, 0, 0, last]);
+            let _ = link.ipv6(v6("fe80::11"), v6(to), 1).write(&mut frame, IpNumber(99), &payload);
+            // The builder knows headers of its own making only.
+            frame[20] = ipv4::protocol::HOP_BY_HOP;
+            all.push(frame);
+        }
     }
     for destination in V6 {
         for (kind, body_bytes) in [(128u8, 20), (133, 8), (134, 16), (135, 32), (136, 32), (137, 40), (1, 60)]
