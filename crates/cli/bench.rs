@@ -30,8 +30,9 @@ use nsrouter_lab::{Error, NETNS_DIR, Role, Which};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{self, Cannot};
+use crate::output::{errln, outln};
 use crate::which::LAB_VARIABLE;
-use crate::{cpus, version};
+use crate::{cpus, runtime, version};
 
 /// What `bench --quick` measures.
 const QUICK: &str = "quick";
@@ -209,25 +210,25 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let report = Report::new(&plan, environment, &outcome);
     outputs.write(&report)?;
     if let Some(Refusal { mode, code, said }) = &outcome.refused {
-        eprintln!("nsrouter: the mode {mode} cannot be measured here: {said}");
+        errln!("nsrouter: the mode {mode} cannot be measured here: {said}");
         return Ok(ExitCode::from(u8::try_from(*code).unwrap_or(1)));
     }
     if !report.results.is_empty() {
-        println!("{}", report.table());
+        outln!("{}", report.table())?;
     }
     for note in report.notes() {
-        println!("{note}");
+        outln!("{note}")?;
     }
     if let Some(aims) = speed::table(&report) {
-        println!("{aims}");
+        outln!("{aims}")?;
     }
     let mut worse = false;
     if let Some(baseline) = baseline {
         let changes = baseline.compare(&report);
         worse = changes.iter().any(|change| change.verdict == Verdict::Worse);
         let different = baseline.differences(&report.environment);
-        different.iter().for_each(|difference| println!("warning: {difference}"));
-        baseline::lines(&changes).iter().for_each(|line| println!("{line}"));
+        different.iter().try_for_each(|difference| outln!("warning: {difference}"))?;
+        baseline::lines(&changes).iter().try_for_each(|line| outln!("{line}"))?;
     }
     let whole = !outcome.interrupted && outcome.lost_cells().next().is_none();
     Ok(if whole && !worse { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -240,10 +241,7 @@ fn measure(
     environment: &Environment,
     outputs: &Outputs,
 ) -> anyhow::Result<Outcome> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime that waits for signals")?;
+    let runtime = runtime::start()?;
     let cancel = Cancel::default();
     let (binary, plan, environment) = (binary.clone(), plan.clone(), environment.clone());
     let (outputs, worker_cancel) = (outputs.clone(), cancel.clone());
@@ -292,7 +290,7 @@ impl Progress {
     }
 
     fn line(&self, text: &str) {
-        if self.terminal { self.bar.println(text) } else { eprintln!("{text}") }
+        if self.terminal { self.bar.println(text) } else { errln!("{text}") }
     }
 
     fn show(&mut self, plan: &Plan, event: &Event<'_>) {
@@ -355,15 +353,12 @@ pub(crate) fn run_agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
     let report = match agent::measure(&lab, &options) {
         // With this exit code the run goes on without the mode, and these are the reason that it gives.
         Err(AgentError::ScriptCannot { path, said }) => {
-            eprintln!(
-                "{}",
-                if said.is_empty() { format!("{} cannot work here", path.display()) } else { said }
-            );
+            errln!("{}", if said.is_empty() { format!("{} cannot work here", path.display()) } else { said });
             return Ok(ExitCode::from(failure::CANNOT));
         }
         outcome => outcome?,
     };
-    println!("{}", serde_json::to_string(&report)?);
+    outln!("{}", serde_json::to_string(&report)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

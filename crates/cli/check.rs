@@ -18,6 +18,7 @@ use nsrouter_lab::state::{NodeState, State};
 use nsrouter_lab::{Error, HOST_PORT, NodeNs, Role};
 use serde::Serialize;
 
+use crate::output::{out, outln};
 use crate::status::socket_of;
 use crate::which;
 
@@ -77,9 +78,9 @@ pub(crate) fn of_lab(state: &State, mute: Option<String>, json: bool) -> anyhow:
     let passed = rows.iter().all(|row| !matches!(row.outcome, Outcome::Fail { .. }));
     if json {
         let report = Report { lab: &state.name, mode: &state.mode, passed, rows: &rows };
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        outln!("{}", serde_json::to_string_pretty(&report)?)?;
     } else {
-        print!("{}", table(state, &rows, passed));
+        out!("{}", table(state, &rows, passed))?;
     }
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

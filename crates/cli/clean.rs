@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use nsrouter_lab::Removed;
 use nsrouter_lab::clean::{What, clean};
 
+use crate::output::{errln, outln};
+
 /// Remove what dead labs left behind: namespaces, links, processes inside, changed settings. What
 /// nsrouter did not make is not touched.
 #[derive(Debug, clap::Args)]
@@ -21,12 +23,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let removed = clean(&What { name: args.name, all: args.all })?;
     if removed.is_empty() {
-        println!("nothing to clean");
+        outln!("nothing to clean")?;
     }
     for lab in &removed {
-        println!("{}", describe(lab));
-        lab.left.iter().for_each(|sentence| println!("  {sentence}"));
-        lab.problems.iter().for_each(|sentence| eprintln!("  {sentence}"));
+        outln!("{}", describe(lab))?;
+        lab.left.iter().try_for_each(|sentence| outln!("  {sentence}"))?;
+        lab.problems.iter().for_each(|sentence| errln!("  {sentence}"));
     }
     let well = removed.iter().all(|lab| lab.problems.is_empty());
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,9 +1,10 @@
 //! `nsrouter completions`: what a shell needs to complete nsrouter's words.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap_complete::Shell;
+
+use crate::output;
 
 /// Write the completions for a shell to standard output.
 ///
@@ -19,6 +20,6 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, mut command: clap::Command) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "nsrouter", &mut script);
-    std::io::stdout().lock().write_all(&script)?;
+    output::write_bytes(&script)?;
     Ok(ExitCode::SUCCESS)
 }

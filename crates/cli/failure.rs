@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::output::errln;
+
 /// Exit code: what was asked for makes no sense.
 pub(crate) const USAGE: u8 = 2;
 /// Exit code: it failed.
@@ -20,7 +22,7 @@ pub(crate) struct Cannot {
 }
 
 /// The error and what caused it, each said once: some errors quote their cause themselves.
-fn sentence(error: &anyhow::Error) -> String {
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
     let mut said = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if said.is_empty() {
@@ -34,12 +36,12 @@ fn sentence(error: &anyhow::Error) -> String {
 
 /// Prints the error and says with which code to exit.
 pub(crate) fn explain(error: &anyhow::Error) -> ExitCode {
-    eprintln!("nsrouter: {}", sentence(error));
+    errln!("nsrouter: {}", sentence(error));
     let lab = error.downcast_ref::<nsrouter_lab::Error>();
     let cannot = error.downcast_ref::<Cannot>();
     let hint = lab.and_then(nsrouter_lab::Error::hint).or_else(|| cannot.map(|cannot| cannot.hint.clone()));
     if let Some(hint) = hint {
-        eprintln!("  hint: {hint}");
+        errln!("  hint: {hint}");
     }
     let code = match lab {
         Some(lab) if lab.is_usage() => USAGE,

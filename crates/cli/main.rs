@@ -2,6 +2,7 @@
 //!
 //! One file a subcommand; this one says what there is and turns outcomes into exit codes.
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "`output` is the one way out")]
 
 mod backend;
 mod bench;
@@ -14,9 +15,12 @@ mod exec;
 mod failure;
 mod fit;
 mod forwarder;
+mod greeting;
 mod man;
+mod output;
 mod report;
 mod run;
+mod runtime;
 mod settings;
 mod shell;
 mod status;
@@ -27,6 +31,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::output::{errln, out};
 
 /// A packet-forwarding lab and dataplane for Linux.
 ///
@@ -90,20 +96,33 @@ fn main() -> ExitCode {
     // Before anything else, and in particular before any thread: the parts that this program plays for itself.
     let outcome = match nsrouter_lab::enter::first() {
         Ok(Some(code)) => Ok(ExitCode::from(code)),
-        Ok(None) => dispatch(Cli::parse()),
+        Ok(None) => match Cli::try_parse() {
+            Ok(cli) => dispatch(cli),
+            Err(error) => answer(&error),
+        },
         Err(error) => Err(error.into()),
     };
     outcome.unwrap_or_else(|error| failure::explain(&error))
 }
 
+/// What clap has to say: help and version to standard output, a wrong use to standard error.
+fn answer(error: &clap::Error) -> anyhow::Result<ExitCode> {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        errln!("{}", text.trim_end());
+    } else {
+        out!("{text}")?;
+    }
+    Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE)))
+}
+
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    runtime::can_start()?;
     match cli.command {
-        None if cli.run.mode.is_none() => Cli::command()
-            .error(
-                ErrorKind::MissingRequiredArgument,
-                "who is to forward? say --mode kernel or --mode userspace, or `nsrouter up`",
-            )
-            .exit(),
+        None if cli.run.mode.is_none() => answer(&Cli::command().error(
+            ErrorKind::MissingRequiredArgument,
+            "who is to forward? say --mode kernel or --mode userspace, or `nsrouter up`",
+        )),
         None => run::run(&cli.run),
         Some(Command::Up(mut args)) => {
             args.mode = args.mode.or(Some(run::Mode::Userspace));

@@ -1,13 +1,14 @@
 //! `nsrouter man`: the manual pages, made from the same description of the command line as `--help`.
 
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
+
+use crate::output;
 
 /// Write the manual pages.
 #[derive(Debug, clap::Args)]
@@ -29,7 +30,7 @@ pub(crate) fn run(
     // Tells subcommands the program's name, which their pages begin with.
     command.build();
     let Some(dir) = &args.dir else {
-        std::io::stdout().lock().write_all(&page(&command, sections)?)?;
+        output::write_bytes(&page(&command, sections)?)?;
         return Ok(ExitCode::SUCCESS);
     };
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;

@@ -1,7 +1,7 @@
 //! `nsrouter --mode ...`: builds the lab, forwards, and takes everything down again.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
@@ -26,9 +26,11 @@ use tokio::sync::oneshot;
 use crate::backend::{self, Backend, Choice, Taps};
 use crate::fit;
 use crate::forwarder::{self, Engines, Threads};
+use crate::greeting::greeting;
+use crate::output::{Lasting, errln, out, outln};
 use crate::report::{self, LabReport};
 use crate::settings::{self, Setting};
-use crate::{clean, cpus, status, which};
+use crate::{clean, cpus, runtime, status, which};
 
 /// Who forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -134,7 +136,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Detached::Here => {}
             Detached::Ready { pid, log } => return tell_ready(args, pid, &log),
             Detached::Failed { code, said } => {
-                eprint!("{said}");
+                errln!("{}", said.trim_end());
                 return Ok(ExitCode::from(code));
             }
         }
@@ -143,10 +145,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Entered::Done(code) = enter::private(&args.name, args.private)? {
         return Ok(ExitCode::from(code));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime that waits for signals")?;
+    let runtime = runtime::start()?;
     keep(args, &runtime)
 }
 
@@ -199,6 +198,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
         stop: Stop::default(),
     };
     let quiet = args.json || args.detach || !args.command.is_empty();
+    let lasting = Lasting::default();
     let topology = match &args.topology {
         None => Topology::default_lab(),
         Some(file) => match runtime.block_on(signals.before(read_topology(file.clone()))) {
@@ -232,20 +232,21 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
         }
     };
     for replaced in lab.replaced().iter().filter(|_| !quiet) {
-        println!("{}", clean::describe(replaced));
+        lasting.note(outln!("{}", clean::describe(replaced)));
     }
     let socket = status::socket_of(&lab.dir());
     let end = runtime.block_on(async {
         let listener = serve::bind(&socket)?;
         if !quiet {
-            greet(&lab, &engine, &choice)?;
+            let text = greeting(lab.state(), &engine.status()?, choice.why.as_deref());
+            lasting.note(out!("{text}"));
         }
         if args.detach {
             enter::tell_ready()?;
         }
         let child = start_command(args)?;
         tokio::select! {
-            end = until_end(args, child, &mut signals, &engine, quiet) => end,
+            end = until_end(args, child, &mut signals, &engine, (!quiet).then_some(&lasting)) => end,
             never = serve::serve(listener, || engine.status().unwrap_or_default()) => match never {},
         }
     })?;
@@ -253,9 +254,9 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     let failed = matches!(end, End::Engine);
     let last = engine.stop()?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&lab_report(&lab, &last))?);
+        lasting.note(outln!("{}", serde_json::to_string_pretty(&lab_report(&lab, &last))?));
     } else if args.command.is_empty() {
-        print!("\n{}\n{}", report::ports(&last), report::account(&last));
+        lasting.note(out!("\n{}\n{}", report::ports(&last), report::account(&last)));
     }
     take_down(lab);
     anyhow::ensure!(!failed, "the router ended by itself: {}", last.troubles.join("; "));
@@ -263,6 +264,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
         End::Command(status) => exit_code(status),
         End::Signal(signal) if !args.command.is_empty() || signal == Signal::SIGQUIT => killed_by(signal),
         End::Time if !args.command.is_empty() => ExitCode::from(TIMED_OUT),
+        End::Signal(_) | End::Time | End::Engine if lasting.has_failed() => ExitCode::FAILURE,
         End::Signal(_) | End::Time | End::Engine => ExitCode::SUCCESS,
     })
 }
@@ -271,16 +273,16 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
 fn tell_ready(args: &Args, pid: i32, log: &Path) -> anyhow::Result<ExitCode> {
     if args.json {
         let ready = serde_json::json!({ "lab": args.name, "pid": pid, "log": log });
-        println!("{}", serde_json::to_string_pretty(&ready)?);
+        outln!("{}", serde_json::to_string_pretty(&ready)?)?;
     } else {
-        println!("lab `{}` is up: process {pid}, log {}", args.name, log.display());
+        outln!("lab `{}` is up: process {pid}, log {}", args.name, log.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn take_down(lab: Lab) {
     for problem in lab.down().problems {
-        eprintln!("nsrouter: {problem}");
+        errln!("nsrouter: {problem}");
     }
 }
 
@@ -382,7 +384,7 @@ async fn until_end(
     mut child: Option<Child>,
     signals: &mut Signals,
     engine: &Engines,
-    quiet: bool,
+    screen: Option<&Lasting>,
 ) -> anyhow::Result<End> {
     let time = async {
         match args.time {
@@ -400,7 +402,7 @@ async fn until_end(
         signal = signals.next() => End::Signal(signal),
         () = time => End::Time,
         status = command => End::Command(status.context("cannot wait for the command")?),
-        () = watch(engine, quiet) => End::Engine,
+        () = watch(engine, screen) => End::Engine,
     };
     let Some(mut child) = child else { return Ok(end) };
     let signal = match &end {
@@ -418,8 +420,8 @@ async fn until_end(
     Ok(end)
 }
 
-/// Keeps the line of rates current; returns when forwarding ended by itself.
-async fn watch(engine: &Engines, quiet: bool) {
+/// Keeps the line of rates current on `screen`, where there is to be one; returns when forwarding ended by itself.
+async fn watch(engine: &Engines, screen: Option<&Lasting>) {
     let terminal = std::io::stdout().is_terminal();
     let period = if terminal { TERMINAL_PERIOD } else { LOG_PERIOD };
     let mut before = engine.status().unwrap_or_default();
@@ -427,15 +429,10 @@ async fn watch(engine: &Engines, quiet: bool) {
     let mut ticks = tokio::time::interval(TERMINAL_PERIOD);
     while !engine.has_ended() {
         ticks.tick().await;
-        if quiet || since.elapsed() < period {
-            continue;
-        }
+        let Some(screen) = screen.filter(|_| since.elapsed() >= period) else { continue };
         let now = engine.status().unwrap_or_default();
         let line = report::rates(&before, &now, since.elapsed().as_secs_f64());
-        // A closed standard output is no reason to take the lab down.
-        let mut out = std::io::stdout().lock();
-        let _ = if terminal { write!(out, "\r\x1b[K{line}") } else { writeln!(out, "{line}") };
-        let _ = out.flush();
+        screen.note(if terminal { out!("\r\x1b[K{line}") } else { outln!("{line}") });
         before = now;
         since = Instant::now();
     }
@@ -471,31 +468,6 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 fn killed_by(signal: Signal) -> ExitCode {
     // Linux numbers its signals from 1 to 64.
     ExitCode::from(128 + u8::try_from(signal as i32).unwrap_or(0))
-}
-
-/// What stands on the screen while the lab is up.
-fn greet(lab: &Lab, engine: &Engines, choice: &Choice) -> anyhow::Result<()> {
-    let state = lab.state();
-    let status = engine.status()?;
-    println!("lab `{}`: {} mode, {}", lab.name(), status.mode, status.backend);
-    if let Some(why) = &choice.why {
-        println!("  {} because {why}", status.backend);
-    }
-    println!();
-    println!("{}", report::picture(&state.topology, state.taps));
-    if !status.host_port.available {
-        println!("no host port: {}\n", status.host_port.reason);
-    }
-    let name = if lab.name() == "default" { String::new() } else { format!(" --name {}", lab.name()) };
-    println!("Try, in another terminal:");
-    println!("  nsrouter check{name}");
-    println!("  nsrouter exec{name} t1 -- ping 10.10.252.1");
-    println!(
-        "  nsrouter exec{name} t2 -- iperf3 -s -1   and   nsrouter exec{name} t1 -- iperf3 -c 10.10.252.1"
-    );
-    println!("  nsrouter status{name}\n");
-    println!("Ctrl-C takes it down.");
-    Ok(())
 }
 
 fn lab_report<'a>(lab: &'a Lab, engine: &'a Status) -> LabReport<'a> {

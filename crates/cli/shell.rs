@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::exec::become_inside;
+use crate::output::errln;
 use crate::which;
 
 /// Open a shell in a node of the running lab; the prompt names the node.
@@ -20,7 +21,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     become_inside(args.which.lab(), &args.node, |lab| {
         let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
         let shell = shell.unwrap_or_else(|| OsString::from("/bin/sh"));
-        eprintln!("a shell in {} of lab {lab}; `exit` leaves it", args.node);
+        errln!("a shell in {} of lab {lab}; `exit` leaves it", args.node);
         (vec![shell], prompt(&args.node, lab))
     })
 }

@@ -9,6 +9,7 @@ use nsrouter_lab::Error;
 use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::State;
 
+use crate::output::outln;
 use crate::report::{self, LabReport};
 use crate::which;
 
@@ -47,23 +48,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let state = state.ok_or(Error::NoLabs)?;
     let engine = serve::ask_status(&socket_of(&state.dir()))?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report_of(&state, &engine))?);
+        outln!("{}", serde_json::to_string_pretty(&report_of(&state, &engine))?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("lab `{}`: {} mode, {}, process {}", state.name, engine.mode, engine.backend, state.owner.pid);
+    outln!("lab `{}`: {} mode, {}, process {}", state.name, engine.mode, engine.backend, state.owner.pid)?;
     for node in &state.nodes {
         let place = node.namespace.as_deref().unwrap_or("where nsrouter was started");
-        println!("  {:<12} namespace {place}", node.name);
+        outln!("  {:<12} namespace {place}", node.name)?;
     }
     if !engine.host_port.available {
-        println!("no host port: {}", engine.host_port.reason);
+        outln!("no host port: {}", engine.host_port.reason)?;
     }
-    println!("\n{}\n{}", report::ports(&engine), report::account(&engine));
+    outln!("\n{}\n{}", report::ports(&engine), report::account(&engine))?;
     if !engine.neighbours.is_empty() {
-        println!("neighbours:");
+        outln!("neighbours:")?;
         for neighbour in &engine.neighbours {
             let mac = neighbour.mac.as_deref().unwrap_or("-");
-            println!("  {:<10} {:<28} {mac:<18} {}", neighbour.port, neighbour.address, neighbour.state);
+            outln!("  {:<10} {:<28} {mac:<18} {}", neighbour.port, neighbour.address, neighbour.state)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,13 +1,130 @@
 //! What a person sees: output that breaks off, narrow terminals, jobs in the background, check and status.
 
+use std::fs::File;
+use std::process::{Command, Output, Stdio};
+
 use libtest_mimic::Trial;
 
-use crate::common::Case;
+use crate::common::{Case, Lab, describe, lab_name, nsrouter, trial};
 
 /// Cases beside the built-in lab.
-pub(crate) const CASES: &[Case] = &[];
+pub(crate) const CASES: &[Case] = &[Case {
+    name: "output_that_breaks_off_is_no_panic",
+    modes: &["userspace"],
+    programs: &[],
+    body: output_breaks_off,
+}];
 
 /// Trials that make labs of their own.
 pub(crate) fn trials() -> Vec<Trial> {
-    Vec::new()
+    vec![
+        trial("a_lab_outlives_its_output".to_owned(), &["grep", "sh"], lab_without_output),
+        trial("bench_without_output_ends_as_it_would".to_owned(), &[], bench_without_output),
+        trial("too_few_descriptors_are_a_sentence".to_owned(), &["sh"], too_few_descriptors),
+    ]
+}
+
+/// A pipe that nobody reads.
+fn closed_pipe() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+/// A disk that is full.
+fn full() -> Stdio {
+    File::options().write(true).open("/dev/full").unwrap().into()
+}
+
+/// Runs nsrouter with this standard output, and looks that it did not panic.
+fn with_output(arguments: &[&str], stdout: Stdio) -> Output {
+    let mut command = Command::new(nsrouter());
+    let output = command.args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).output();
+    let output = output.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("panicked") && output.status.code() != Some(101), "{arguments:?}: {said}");
+    output
+}
+
+/// What a command says where its output cannot be written.
+const SENTENCE: &str = "nsrouter: cannot write to standard output: No space left on device (os error 28)\n";
+
+/// Commands that print are as good without a reader, and fail with a sentence on a full disk.
+fn output_breaks_off(_: &Lab) {
+    let commands: &[&[&str]] = &[
+        &["status"],
+        &["status", "--json"],
+        &["check"],
+        &["check", "--json"],
+        &["doctor"],
+        &["doctor", "--json"],
+        &["clean"],
+        &["man"],
+        &["completions", "bash"],
+        &["--help"],
+        &["--version"],
+    ];
+    for command in commands {
+        let closed = with_output(command, closed_pipe());
+        assert!(closed.status.success(), "{command:?}: {}", describe(&closed));
+        assert!(closed.stderr.is_empty(), "{command:?}: {}", describe(&closed));
+        let full = with_output(command, full());
+        assert_eq!(full.status.code(), Some(1), "{command:?}: {}", describe(&full));
+        assert_eq!(String::from_utf8_lossy(&full.stderr), SENTENCE, "{command:?}");
+    }
+}
+
+/// A lab goes on without an output; its command's exit code is its own, and its command dies of a closed pipe as ever.
+fn lab_without_output() {
+    let name = lab_name();
+    let lab = |rest: &[&str], stdout: Stdio| {
+        let mut arguments = vec!["--mode", "kernel", "--private", "--name", &name];
+        arguments.extend(rest);
+        with_output(&arguments, stdout)
+    };
+    for stdout in [closed_pipe, full] {
+        let output = lab(&["--json", "--", "sh", "-c", "exit 7"], stdout());
+        assert_eq!(output.status.code(), Some(7), "{}", describe(&output));
+    }
+    let closed = lab(&["--for", "300ms"], closed_pipe());
+    assert!(closed.status.success() && closed.stderr.is_empty(), "{}", describe(&closed));
+    let full = lab(&["--for", "300ms"], full());
+    assert_eq!(full.status.code(), Some(1), "{}", describe(&full));
+    assert_eq!(String::from_utf8_lossy(&full.stderr), SENTENCE);
+
+    // SIGPIPE is the 13th signal, bit 12 of the mask of those that a process ignores.
+    for inner in [&["sh", "-c"][..], &["nsrouter", "exec", "t1", "--", "sh", "-c"]] {
+        let mut command = vec!["--"];
+        command.extend(inner);
+        command.push("grep SigIgn /proc/self/status");
+        let output = lab(&command, Stdio::piped());
+        let text = String::from_utf8_lossy(&output.stdout);
+        let mask = text.split_whitespace().last().expect("a mask");
+        assert_eq!(u64::from_str_radix(mask, 16).unwrap() & 1 << 12, 0, "{inner:?}: {text}");
+    }
+}
+
+fn bench_without_output() {
+    let plan = ["bench", "--scenarios", "ping", "--modes", "kernel", "--rounds", "1", "--seconds", "1"];
+    let closed = with_output(&plan, closed_pipe());
+    assert!(closed.status.success(), "{}", describe(&closed));
+    let full = with_output(&plan, full());
+    assert_eq!(full.status.code(), Some(1), "{}", describe(&full));
+    assert!(String::from_utf8_lossy(&full.stderr).ends_with(SENTENCE), "{}", describe(&full));
+}
+
+/// However few descriptors there are, what is missing is said, and with no lab left.
+fn too_few_descriptors() {
+    for limit in (5..24).step_by(3) {
+        let name = lab_name();
+        let script = format!(
+            "ulimit -n {limit}; exec {} --mode userspace --private --name {name} --for 1ms",
+            nsrouter().display()
+        );
+        let output = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("panicked"), "{limit}: {}", describe(&output));
+        assert!(said.starts_with("nsrouter: ") && said.contains("Too many open files"), "{limit}: {said}");
+        assert!(matches!(output.status.code(), Some(1 | 3)), "{limit}: {}", describe(&output));
+    }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use self::tries::{Forward, Seen, Tries, Try, in_user_namespace, look};
 use crate::failure::CANNOT;
+use crate::output::{out, outln};
 
 /// A TCP super-frame, in bytes: what buffers must hold several of.
 const SUPER_FRAME_BYTES: u64 = 65_536;
@@ -32,14 +33,14 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.in_user_namespace {
         // Here the process still has one thread, as unshare(CLONE_NEWUSER) demands.
-        println!("{}", serde_json::to_string(&in_user_namespace())?);
+        outln!("{}", serde_json::to_string(&in_user_namespace())?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let findings = findings(&look());
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&findings)?);
+        outln!("{}", serde_json::to_string_pretty(&findings)?)?;
     } else {
-        print!("{}", text(&findings));
+        out!("{}", text(&findings))?;
     }
     let able = findings.iter().all(|finding| !finding.essential || finding.state != State::No);
     Ok(if able { ExitCode::SUCCESS } else { ExitCode::from(CANNOT) })
