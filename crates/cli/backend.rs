@@ -13,6 +13,7 @@ use nsrouter_rings::tap::{TapRx, TapTx};
 use nsrouter_rings::{guard, packet, probe, tap, xdp};
 
 use crate::failure::Cannot;
+use crate::parallel;
 
 /// How the userspace router's frames enter and leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -159,26 +160,37 @@ pub(crate) fn open_ports(
     if backend == Backend::Xdp {
         return open_xdp(infos, workers);
     }
-    let open = |(info, number): (&PortInfo, u16)| {
-        if info.ifindex != 0 {
-            return Ok(open_packet(info, number, workers)?);
-        }
-        let ends = taps.ends.remove(&(router.to_owned(), info.ifname.clone()));
-        let ends = ends.ok_or_else(|| anyhow!("port {} has no TAP device", info.ifname))?;
-        Ok(OpenPort { port: port(info), halves: ends.into_iter().map(halves).collect(), guard: None })
-    };
-    infos.iter().zip(0..).map(open).collect()
+    let numbered: Vec<(&PortInfo, u16)> =
+        infos.iter().zip(0..).filter(|(info, _)| info.ifindex != 0).collect();
+    let mut opened = parallel::map(&numbered, |(info, number)| {
+        packet::open_queues(info.ifindex, PortId(*number), packet::Settings::default(), workers)
+    })
+    .into_iter();
+    let interfaces: Vec<u32> = numbered.iter().map(|(info, _)| info.ifindex).collect();
+    let mut guards = guard::attach(&interfaces)
+        .map(Vec::into_iter)
+        .map_err(|error| format!("no program at the ingress hook: {error}"));
+    infos
+        .iter()
+        .map(|info| {
+            if info.ifindex != 0 {
+                let queues = opened.next().transpose()?.unwrap_or_default();
+                let guard = guards.as_mut().map(Iterator::next).map_err(|why| why.clone()).transpose();
+                return Ok(OpenPort {
+                    port: port(info),
+                    halves: queues.into_iter().map(halves).collect(),
+                    guard,
+                });
+            }
+            let ends = taps.ends.remove(&(router.to_owned(), info.ifname.clone()));
+            let ends = ends.ok_or_else(|| anyhow!("port {} has no TAP device", info.ifname))?;
+            Ok(OpenPort { port: port(info), halves: ends.into_iter().map(halves).collect(), guard: None })
+        })
+        .collect()
 }
 
 fn halves<R: Receive + 'static, T: Transmit + 'static>((receive, transmit): (R, T)) -> Halves {
     Halves { receive: Box::new(receive), transmit: Box::new(transmit) }
-}
-
-fn open_packet(info: &PortInfo, number: u16, workers: usize) -> Result<OpenPort, packet::OpenError> {
-    let settings = packet::Settings::default();
-    let queues = packet::open_queues(info.ifindex, PortId(number), settings, workers)?;
-    let guard = guard::attach(info.ifindex).map_err(|error| format!("no TCX program: {error}"));
-    Ok(OpenPort { port: port(info), halves: queues.into_iter().map(halves).collect(), guard: Some(guard) })
 }
 
 fn open_xdp(infos: &[PortInfo], workers: usize) -> anyhow::Result<Vec<OpenPort>> {

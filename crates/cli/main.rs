@@ -18,6 +18,7 @@ mod forwarder;
 mod greeting;
 mod man;
 mod output;
+mod parallel;
 mod report;
 mod run;
 mod runtime;

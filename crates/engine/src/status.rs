@@ -14,7 +14,7 @@ pub struct Status {
     pub backend: String,
     /// Threads that forward; none in kernel mode, where the senders' softirqs do.
     pub workers: Vec<WorkerStatus>,
-    /// What keeps the kernel silent on the router's ports: `tcx` with the sysctls, `sysctl` alone with the reason;
+    /// What keeps the kernel silent on the router's ports: `tcx`, or `tc` where there are many, with the sysctls, `sysctl` alone with the reason;
     /// `not needed` where the kernel gets nothing to see; empty in kernel mode.
     pub guard: String,
     /// Whether the router's own programs reach the network; in userspace mode through the host port.

@@ -6,7 +6,9 @@
 //! costs for super-frames, and less for small packets.
 //!
 //! The device belongs to the namespace in which /dev/net/tun was opened, whatever happens to it later, so [`open`] is
-//! called in the host's. It goes away with its last descriptor. Source: drivers/net/tun.c,
+//! called in the host's. It goes away with its last descriptor where the process is killed, but where the halves are
+//! dropped it stays for its namespace to take along: devices that go one by one wait for each other, some 20 ms each,
+//! under a lock that the whole machine's networking shares. Source: drivers/net/tun.c,
 //! Documentation/networking/tuntap.rst.
 
 use std::fs::{File, OpenOptions};
@@ -77,7 +79,7 @@ pub fn open(name: &str, port: PortId, queues: usize) -> Result<Vec<(TapRx, TapTx
     let told = Arc::new(AtomicU64::new(0));
     let mut halves = Vec::new();
     for _ in 0..queues.max(1) {
-        let (device, uso) = open_queue(name)?;
+        let (device, uso) = open_queue(name, queues > 1)?;
         // An open file of /proc/.../net shows the namespace in which it was opened, from wherever it is read.
         let counters = File::open("/proc/thread-self/net/dev").map_err(OpenError::Counters)?;
         let buffers = (0..BURST_FRAMES).map(|_| vec![0; HEADROOM_BYTES + FRAME_BYTES].into()).collect();
@@ -90,7 +92,10 @@ pub fn open(name: &str, port: PortId, queues: usize) -> Result<Vec<(TapRx, TapTx
 }
 
 /// Makes the device, or another queue of it; and whether it cuts UDP super-frames.
-fn open_queue(name: &str) -> Result<(File, bool), OpenError> {
+///
+/// A device that may have several queues has 256 (`MAX_TAP_QUEUES`), whose queueing disciplines take 25 MB of the kernel's
+/// memory and 40 ms to make, so it is one that may not, where one will do.
+fn open_queue(name: &str, several: bool) -> Result<(File, bool), OpenError> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -98,7 +103,8 @@ fn open_queue(name: &str) -> Result<(File, bool), OpenError> {
         .open("/dev/net/tun")
         .map_err(OpenError::Open)?;
     let fd = OwnedFd::from(file);
-    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+    let several = if several { libc::IFF_MULTI_QUEUE } else { 0 };
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | several;
     tun::create(&fd, name, flags).map_err(|source| OpenError::Create { name: name.to_owned(), source })?;
     let option = |request| move |source| OpenError::Option { request, source };
     let header_bytes = libc::c_int::try_from(VNET_HEADER_BYTES).unwrap_or(0);
@@ -223,6 +229,13 @@ impl Receive for TapRx {
 
     fn take_lost_frames(&mut self) -> u64 {
         self.losses.take()
+    }
+}
+
+impl Drop for TapRx {
+    fn drop(&mut self) {
+        // Where it fails the device goes at once, which only takes longer.
+        let _ = tun::set_persistent(self.device.as_fd());
     }
 }
 

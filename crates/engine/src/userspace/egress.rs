@@ -56,6 +56,11 @@ impl Egress {
         }
     }
 
+    /// Gives the ports' transmit halves back, the host port's last.
+    pub(crate) fn into_links(self) -> impl Iterator<Item = Box<dyn Transmit>> {
+        self.links.into_iter().chain(self.host)
+    }
+
     /// Has each port send what it took and the kernel did not take yet. For whoever sleeps next: nothing else would.
     pub(crate) fn flush(&mut self, counters: &mut Counters) {
         for (link, number) in self.links.iter_mut().zip(0..) {

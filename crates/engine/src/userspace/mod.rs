@@ -269,7 +269,10 @@ impl Userspace {
         let mut guards = config.ports.iter().filter_map(|open| open.guard.as_ref()).peekable();
         let guard = match (guards.peek().is_some(), guards.find_map(|guard| guard.as_ref().err())) {
             (false, _) => "not needed".to_owned(),
-            (true, None) => "tcx".to_owned(),
+            (true, None) => {
+                let first = config.ports.iter().find_map(|open| open.guard.as_ref()?.as_ref().ok());
+                first.map_or_else(String::new, |guard| guard.name().to_owned())
+            }
             (true, Some(reason)) => format!("sysctl ({reason})"),
         };
         let settings = Settings { host_port: config.host.is_ok(), ..config.settings };

@@ -207,6 +207,10 @@ impl Worker {
             thread::yield_now();
         }
         self.shared.worker_ended(self.number);
+        let mut links: Vec<Option<Box<dyn Transmit>>> = self.path.egress.into_links().map(Some).collect();
+        let receivers = self.inlets.into_iter().map(|inlet| inlet.ring);
+        links.resize_with(links.len().max(receivers.len()), || None);
+        close_side_by_side(receivers.map(Some).chain(std::iter::repeat_with(|| None)).zip(links).collect());
     }
 
     /// Takes its place on a processor.
@@ -474,6 +478,23 @@ fn keep(hold: &mut HoldPool, frame: &Frame<'_>, next_hop: NextHop, now: Time, co
     for _ in 0..held.evicted + u64::from(!held.kept) {
         counters.unheld(DropReason::HoldOverflow);
     }
+}
+
+/// Threads that close at once.
+const CLOSERS: usize = 64;
+
+/// Closes ports side by side: each packet or AF_XDP socket waits for RCU grace periods when it is closed (packet_release,
+/// packet_set_ring, xsk_release), and one takes as long for many sockets as for one.
+fn close_side_by_side<T: Send>(mut ports: Vec<T>) {
+    let share = ports.len().div_ceil(CLOSERS).max(1);
+    thread::scope(|scope| {
+        while ports.len() > share {
+            let some = ports.split_off(ports.len() - share);
+            // Where no thread can be had they are closed here.
+            let _ = thread::Builder::new().spawn_scoped(scope, move || drop(some));
+        }
+        drop(ports);
+    });
 }
 
 /// Something that nobody outside can guess, from the standard library's own hash seeds.

@@ -35,6 +35,13 @@ pub(crate) fn set_offload(fd: &OwnedFd, offload: libc::c_uint) -> io::Result<()>
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// `TUNSETPERSIST`: the device stays when its last descriptor is closed.
+pub(crate) fn set_persistent(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the argument is an integer by value.
+    let rc = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETPERSIST, 1 as libc::c_ulong) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// `TUNSETSNDBUF` or `TUNSETVNETHDRSZ`: a number of bytes.
 fn set_bytes(fd: &OwnedFd, request: libc::Ioctl, bytes: libc::c_int) -> io::Result<()> {
     // SAFETY: both requests read one int, which is live.
