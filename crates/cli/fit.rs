@@ -2,7 +2,7 @@
 
 use nsrouter_lab::Topology;
 use nsrouter_rings::limits::{self, Available};
-use nsrouter_rings::{tap, xdp};
+use nsrouter_rings::{guard, tap, xdp};
 
 use crate::backend::Backend;
 use crate::failure::Cannot;
@@ -23,6 +23,45 @@ pub(crate) fn check(backend: Backend, topology: &Topology, workers: usize) -> Re
             check_memory(topology, workers)
         }
     }
+}
+
+/// Descriptors that every lab takes, whatever its size: sockets, pipes, threads' wake-ups; and a few for the moment.
+const OTHER_DESCRIPTORS: usize = 32;
+
+/// Refuses a topology that takes more descriptors than this process may have. `backend` is none in kernel mode.
+///
+/// # Errors
+/// [`Cannot`], with the figure and a way out.
+pub(crate) fn check_descriptors(
+    backend: Option<Backend>,
+    topology: &Topology,
+    workers: usize,
+    limit: u64,
+) -> Result<(), Cannot> {
+    let nodes = topology.nodes.len();
+    let ports = topology.routers().map(|router| topology.endpoints(&router.name).count());
+    let of_ports: usize = ports
+        .map(|ports| match backend {
+            None => 0,
+            // A socket each way, and the guards.
+            Some(Backend::Auto | Backend::Packet) => 2 * workers * ports + guard::descriptors(ports),
+            // The device and its counters.
+            Some(Backend::Tap) => 2 * workers * ports,
+            // A socket, and the program.
+            Some(Backend::Xdp) => (workers + 1) * ports,
+        })
+        .sum();
+    // A worker has a pipe and an epoll instance.
+    let needed = nodes + of_ports + 3 * workers + OTHER_DESCRIPTORS;
+    if u64::try_from(needed).is_ok_and(|needed| needed <= limit) {
+        return Ok(());
+    }
+    Err(Cannot {
+        what: format!(
+            "a lab of {nodes} nodes takes about {needed} open files here, and the limit is {limit}"
+        ),
+        hint: format!("raise it: ulimit -n {needed}"),
+    })
 }
 
 /// Refuses a link of a router whose MTU is more than the backend's ports can have.
@@ -108,6 +147,17 @@ mod tests {
             assert!(error.hint.contains("--backend packet"), "{}", error.hint);
         }
         assert!(check(Backend::Packet, &topology(65_535), 1).is_ok());
+    }
+
+    #[test]
+    fn descriptors_that_are_not_to_be_had_are_refused_with_the_figure() {
+        let topology = topology(1500);
+        let check = |backend, workers, limit| check_descriptors(backend, &topology, workers, limit);
+        assert!(check(Some(Backend::Packet), 1, 64).is_ok());
+        assert!(check(None, 1, 40).is_ok());
+        let error = check(Some(Backend::Packet), 4, 50).expect_err("too many");
+        assert_eq!(error.what, "a lab of 3 nodes takes about 65 open files here, and the limit is 50");
+        assert_eq!(error.hint, "raise it: ulimit -n 65");
     }
 
     #[test]

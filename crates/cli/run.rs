@@ -18,6 +18,7 @@ use nsrouter_engine::status::Status;
 use nsrouter_engine::userspace::Spin;
 use nsrouter_lab::enter::{self, Detached, Entered};
 use nsrouter_lab::{Error, Forwarder, Lab, Options, RouterNs, Stop, Topology};
+use nsrouter_rings::limits::Descriptors;
 use tokio::process::{Child, Command};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{self, SignalKind};
@@ -206,6 +207,9 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
             Err(signal) => return Ok(killed_by(signal)),
         },
     };
+    let descriptors = Descriptors::raise().context("cannot raise the limit of open files")?;
+    let backend = (mode == Mode::Userspace).then_some(choice.backend);
+    fit::check_descriptors(backend, &topology, threads.workers, descriptors.hard)?;
     if mode == Mode::Userspace {
         fit::check(choice.backend, &topology, threads.workers)?;
     }
@@ -244,7 +248,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
         if args.detach {
             enter::tell_ready()?;
         }
-        let child = start_command(args)?;
+        let child = start_command(args, &lab, descriptors)?;
         tokio::select! {
             end = until_end(args, child, &mut signals, &engine, (!quiet).then_some(&lasting)) => end,
             never = serve::serve(listener, || engine.status().unwrap_or_default()) => match never {},
@@ -438,24 +442,28 @@ async fn watch(engine: &Engines, screen: Option<&Lasting>) {
     }
 }
 
-/// Starts the command with this program's folder first in PATH, so that `nsrouter exec` in it is this one.
-fn start_command(args: &Args) -> anyhow::Result<Option<Child>> {
+/// Starts the command with this program first in PATH, so that `nsrouter exec` in it is this one, and with the limits that
+/// this process was started with.
+fn start_command(args: &Args, lab: &Lab, descriptors: Descriptors) -> anyhow::Result<Option<Child>> {
     let Some((program, rest)) = args.command.split_first() else { return Ok(None) };
-    let path = path_with_us_first().context("cannot tell where this program lies")?;
+    let path = path_with_us_first(lab).context("cannot put this program into PATH")?;
     // Not on a thread of its own: the command ends with the thread that starts it.
-    let child = Command::from(enter::tied_command(program))
-        .args(rest)
-        .env("PATH", path)
-        .env(which::LAB_VARIABLE, &args.name)
-        .kill_on_drop(true)
-        .spawn();
-    child.map(Some).with_context(|| format!("cannot run {}", Path::new(program).display()))
+    let mut command = Command::from(enter::tied_command(program));
+    command.args(rest).env("PATH", path).env(which::LAB_VARIABLE, &args.name).kill_on_drop(true);
+    descriptors.give_to(command.as_std_mut());
+    command.spawn().map(Some).with_context(|| format!("cannot run {}", Path::new(program).display()))
 }
 
-fn path_with_us_first() -> anyhow::Result<OsString> {
-    let us = std::env::current_exe()?.parent().map(Path::to_path_buf).unwrap_or_default();
+/// PATH with a folder first in which there is this program, called `nsrouter`, and nothing else: beside the program itself
+/// there may be what anybody put there.
+fn path_with_us_first(lab: &Lab) -> anyhow::Result<OsString> {
+    let folder = lab.dir().join("bin");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let link = folder.join("nsrouter");
+    std::os::unix::fs::symlink(std::env::current_exe()?, &link)
+        .with_context(|| format!("cannot make {}", link.display()))?;
     let rest = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = std::iter::once(us).chain(std::env::split_paths(&rest)).collect();
+    let folders: Vec<PathBuf> = std::iter::once(folder).chain(std::env::split_paths(&rest)).collect();
     Ok(std::env::join_paths(folders)?)
 }
 

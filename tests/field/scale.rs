@@ -1,12 +1,14 @@
 //! Many ports, scans and stopped processes: nothing is starved, nothing waits for ever.
 
 use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::Trial;
 
-use crate::common::{Case, Lab, Tap, case_output, describe, trial, wait_for};
+use crate::common::{Case, Lab, Tap, case_output, describe, nsrouter, trial, wait_for};
 
 /// Cases beside the built-in lab, and those that trials run in labs of their own.
 pub(crate) const CASES: &[Case] = &[
@@ -31,15 +33,15 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-/// Our own router over every backend, and the kernel.
+/// Our own router over the backends that carry any number of ports, and the kernel.
 const MODES: &[&str] = &["kernel", "userspace:packet", "userspace:tap"];
 
 /// Trials that make labs of their own.
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
+    let mut trials = vec![trial("too_few_descriptors_are_refused".to_owned(), &["sh"], too_few_descriptors)];
     for mode in MODES {
         // One more port than hosts is the host port. 64 is what fits into a word of bits.
-        for (hosts, options) in [(64, &[] as &[&str]), (70, &["--spin", "never"])] {
+        for (hosts, options) in [(64, &[] as &[&str]), (300, &["--spin", "never"])] {
             // The kernel does not sleep.
             if *mode == "kernel" && !options.is_empty() {
                 continue;
@@ -52,8 +54,53 @@ pub(crate) fn trials() -> Vec<Trial> {
                 assert!(output.status.success(), "{}", describe(&output));
             }));
         }
+        trials
+            .push(trial(format!("{mode}::100_hosts_are_up_and_down_soon"), &["date"], move || in_time(mode)));
     }
     trials
+}
+
+/// A lab of 100 hosts takes less than a second each way where nothing else runs; here much else may.
+fn in_time(mode: &str) {
+    let topology = star(100);
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let begin = now();
+    let output = lab_command(mode, topology.path()).args(["date", "+%s%N"]).output().unwrap();
+    let end = now();
+    assert!(output.status.success(), "{}", describe(&output));
+    let told: u64 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+    let running = Duration::from_nanos(told);
+    let (up, down) = (running - begin, end - running);
+    assert!(up < Duration::from_secs(6) && down < Duration::from_secs(4), "up in {up:?}, down in {down:?}");
+}
+
+/// A private lab of this topology; what is to run in it is still to be said.
+fn lab_command(mode: &str, topology: &Path) -> Command {
+    let (mode, backend) = mode.split_once(':').unwrap_or((mode, "auto"));
+    let mut command = Command::new(nsrouter());
+    command.args(["--mode", mode, "--backend", backend, "--private", "--for", "60s", "--topology"]);
+    command.arg(topology).arg("--").stdin(Stdio::null());
+    command
+}
+
+/// Past the hard limit of open files there is a sentence with the number; up to it the soft one is raised, and the command
+/// has that again.
+fn too_few_descriptors() {
+    let topology = star(50);
+    let run = |limits: &str, command: &str| {
+        let mut lab = Command::new("sh");
+        lab.args(["-c", &format!("{limits} && exec \"$@\"")]);
+        let inner = lab_command("userspace:packet", topology.path());
+        lab.arg("sh").arg(inner.get_program()).args(inner.get_args()).args(["sh", "-c", command]);
+        lab.stdin(Stdio::null()).output().unwrap()
+    };
+    let output = run("ulimit -Sn 100", "ulimit -Sn");
+    assert!(output.status.success(), "{}", describe(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "100");
+    let output = run("ulimit -n 100", "true");
+    assert_eq!(output.status.code(), Some(3), "{}", describe(&output));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("open files") && told.contains("ulimit -n 1"), "{told}");
 }
 
 /// A topology of one router and so many hosts, `h0` first; the addresses of host N are 10.A.B.1 and fd00:N::1.

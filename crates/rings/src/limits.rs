@@ -2,8 +2,40 @@
 
 use std::fs;
 use std::io;
+use std::process::Command;
 
-use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::sys::limit;
+
+/// How many descriptors a process may have open (RLIMIT_NOFILE, `ulimit -n`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptors {
+    /// As many as it has now.
+    pub soft: u64,
+    /// As many as it may ask for.
+    pub hard: u64,
+}
+
+impl Descriptors {
+    /// Lets this process have as many as it may ask for, and says what the limits were before. Programs that it starts are
+    /// to have those: some use select(2), which knows no descriptor past 1,023.
+    ///
+    /// # Errors
+    /// What getrlimit and setrlimit said.
+    pub fn raise() -> io::Result<Descriptors> {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        if soft < hard {
+            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        }
+        Ok(Descriptors { soft, hard })
+    }
+
+    /// Has a child start with these limits.
+    pub fn give_to(self, command: &mut Command) {
+        limit::set_in_child(command, self.soft, self.hard);
+    }
+}
 
 /// Memory that can still be had, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +107,18 @@ fn group_memory() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_has_the_limit_that_there_was_before() {
+        let before = Descriptors::raise().expect("a limit can be raised to the hard one");
+        let lower = Descriptors { soft: before.hard.min(100), hard: before.hard };
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -Sn"]);
+        lower.give_to(&mut shell);
+        let told = shell.output().expect("a shell starts").stdout;
+        assert_eq!(String::from_utf8_lossy(&told).trim(), lower.soft.to_string());
+        assert_eq!(Descriptors::raise().expect("again").soft, before.hard, "this process has all");
+    }
 
     #[test]
     fn this_process_has_memory_left() {

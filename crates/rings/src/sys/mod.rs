@@ -1,6 +1,7 @@
 //! System calls and shared memory: all the unsafe code there is. Everything that leaves this folder is safe to call.
 
 pub(crate) mod bpf;
+pub(crate) mod limit;
 pub(crate) mod messages;
 pub(crate) mod ring;
 pub(crate) mod socket;
