@@ -7,6 +7,7 @@ pub(crate) const LAB_VARIABLE: &str = "NSROUTER_LAB";
 
 /// How one of several labs is chosen.
 #[derive(Debug, clap::Args)]
+#[group(id = "which")]
 pub(crate) struct Args {
     /// The lab; not needed when only one is running, or for the one called `default`.
     #[arg(long, value_name = "LAB", env = LAB_VARIABLE)]
