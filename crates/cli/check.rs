@@ -53,7 +53,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     which: which::Args,
     /// Print JSON.
-    #[arg(long)]
+    #[arg(short, long)]
     json: bool,
 }
 

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use nsrouter_lab::Removed;
 use nsrouter_lab::clean::{What, clean};
+use nsrouter_lab::{Removed, labs};
 
 use crate::output::{errln, outln};
 
@@ -12,26 +12,38 @@ use crate::output::{errln, outln};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Running labs too: they are ended first.
-    #[arg(long)]
+    #[arg(short, long)]
     all: bool,
     /// Only the lab of this name.
-    #[arg(long, value_name = "LAB")]
+    #[arg(short, long, value_name = "LAB")]
     name: Option<String>,
 }
 
 /// Cleans, and says what was removed.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let removed = clean(&What { name: args.name, all: args.all })?;
+    let removed = clean(&What { name: args.name.clone(), pid: None, all: args.all })?;
     if removed.is_empty() {
-        outln!("nothing to clean")?;
+        match args.name {
+            None => outln!("nothing to clean")?,
+            Some(name) if labs()?.iter().any(|lab| lab.name == name) => {
+                outln!("nothing to clean: lab {name} is running, and `nsrouter down {name}` ends it")?;
+            }
+            Some(name) => anyhow::bail!("there is no lab called `{name}`, and nothing that one left"),
+        }
     }
-    for lab in &removed {
+    tell(&removed)?;
+    let well = removed.iter().all(|lab| lab.problems.is_empty());
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Says what was removed, what was left, and what could not be removed.
+pub(crate) fn tell(removed: &[Removed]) -> anyhow::Result<()> {
+    for lab in removed {
         outln!("{}", describe(lab))?;
         lab.left.iter().try_for_each(|sentence| outln!("  {sentence}"))?;
         lab.problems.iter().for_each(|sentence| errln!("  {sentence}"));
     }
-    let well = removed.iter().all(|lab| lab.problems.is_empty());
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(())
 }
 
 /// One lab's sentence, and a line for each kind of thing that went.

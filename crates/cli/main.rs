@@ -11,12 +11,15 @@ mod clean;
 mod completions;
 mod cpus;
 mod doctor;
+mod down;
 mod exec;
 mod failure;
 mod fit;
 mod forwarder;
 mod greeting;
+mod ls;
 mod man;
+mod misspelt;
 mod output;
 mod parallel;
 mod report;
@@ -40,7 +43,8 @@ use crate::output::{errln, out};
 /// Builds two hosts, t1 and t2, with a router between them, and forwards either with the kernel's
 /// ip_forward or with nsrouter's own userspace router.
 #[derive(Debug, Parser)]
-#[command(bin_name = "nsrouter", version = version::VERSION, args_conflicts_with_subcommands = true, after_help = after_help())]
+#[command(bin_name = "nsrouter", version = version::VERSION, args_conflicts_with_subcommands = true,
+          override_usage = USAGE, after_help = after_help())]
 struct Cli {
     #[command(flatten)]
     run: run::Args,
@@ -48,29 +52,41 @@ struct Cli {
     command: Option<Command>,
 }
 
+/// The two forms of a command line.
+const USAGE: &str = "\
+nsrouter --mode <MODE> [OPTIONS] [-- <COMMAND>...]
+       nsrouter <SUBCOMMAND> [OPTIONS]";
+
 /// Commands to begin with, a line each.
 const EXAMPLES: &str = "\
-nsrouter --mode userspace                            build the lab and stay up
-nsrouter --mode kernel --private -- nsrouter check   test the lab, take it down
-nsrouter exec t1 -- ping 10.10.252.1                 run a program in a host
-nsrouter bench                                       compare the modes";
+nsrouter --mode userspace                     build the lab and stay up
+nsrouter -m kernel --private -- nsrouter check   test one and take it down
+nsrouter up -d                                a lab that needs no terminal
+nsrouter exec t1 -- ping 10.10.252.1          run a program in a host
+nsrouter down                                 end it
+nsrouter bench                                compare the modes";
 
 /// What a script can tell from the exit code.
 const EXIT_CODES: &str = "\
-0 success, 1 failure, 2 usage error, 3 this machine or user cannot do it;
-with a COMMAND, its own.";
+0 success, 1 failure, 2 usage error, 3 this machine or user cannot do it.
+With a COMMAND, its own; 124 if --for ended it, 126 if it cannot be run,
+127 if there is no such program, 128 and the number of a signal that ended it.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Build the lab and forward, as `--mode` alone does; in userspace mode where none is named.
+    /// Build the lab and forward, in userspace unless --mode says else.
     Up(Box<run::Args>),
-    /// Test the running lab: every ping, traceroute and transfer that must work.
+    /// End a lab and return when it is gone.
+    Down(down::Args),
+    /// List the labs.
+    Ls(ls::Args),
+    /// Test the running lab: pings, traceroutes and transfers.
     Check(check::Args),
     /// Run a program in a node of the running lab.
     Exec(exec::Args),
     /// Open a shell in a node of the running lab.
     Shell(shell::Args),
-    /// Show the running lab: its engine, each port's counters, each drop reason.
+    /// Show the running lab: engine, ports, counters, drop reasons.
     Status(status::Args),
     /// Compare the forwarding modes by measurement.
     Bench(bench::Args),
@@ -87,6 +103,20 @@ enum Command {
     Completions(completions::Args),
 }
 
+/// What there is, in a few lines: all of it would not fit on a screen.
+fn overview() -> String {
+    let command = Cli::command();
+    let lines = command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()).map(|subcommand| {
+        let about = subcommand.get_about().map(ToString::to_string).unwrap_or_default();
+        format!("  {:<12} {about}\n", subcommand.get_name())
+    });
+    format!(
+        "{}\n\nUsage: {USAGE}\n\n{}\n`nsrouter --help` tells all, `nsrouter SUBCOMMAND --help` all of one.",
+        command.get_about().map(ToString::to_string).unwrap_or_default(),
+        lines.collect::<String>(),
+    )
+}
+
 /// What stands below the options.
 fn after_help() -> String {
     let indented = |text: &str| text.replace('\n', "\n  ");
@@ -99,7 +129,7 @@ fn main() -> ExitCode {
         Ok(Some(code)) => Ok(ExitCode::from(code)),
         Ok(None) => match Cli::try_parse() {
             Ok(cli) => dispatch(cli),
-            Err(error) => answer(&error),
+            Err(error) => answer(&misspelt::mend(error, &mut Cli::command())),
         },
         Err(error) => Err(error.into()),
     };
@@ -120,6 +150,10 @@ fn answer(error: &clap::Error) -> anyhow::Result<ExitCode> {
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     runtime::can_start()?;
     match cli.command {
+        None if std::env::args_os().len() < 2 => {
+            errln!("{}", overview());
+            Ok(ExitCode::from(failure::USAGE))
+        }
         None if cli.run.mode.is_none() => answer(&Cli::command().error(
             ErrorKind::MissingRequiredArgument,
             "who is to forward? say --mode kernel or --mode userspace, or `nsrouter up`",
@@ -129,6 +163,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             args.mode = args.mode.or(Some(run::Mode::Userspace));
             run::run(&args)
         }
+        Some(Command::Down(args)) => down::run(&args),
+        Some(Command::Ls(args)) => ls::run(&args),
         Some(Command::Check(args)) => check::run(args),
         Some(Command::Exec(args)) => exec::run(args),
         Some(Command::Shell(args)) => shell::run(args),
@@ -141,5 +177,16 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             man::run(&args, Cli::command(), &[("EXAMPLES", EXAMPLES), ("EXIT STATUS", EXIT_CODES)])
         }
         Some(Command::Completions(args)) => completions::run(&args, Cli::command()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        // What clap otherwise finds out when a subcommand is used.
+        Cli::command().debug_assert();
     }
 }

@@ -55,25 +55,25 @@ impl Mode {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Who forwards between the hosts.
-    #[arg(long, value_enum, value_name = "MODE")]
+    #[arg(short, long, value_enum, value_name = "MODE")]
     pub(crate) mode: Option<Mode>,
     /// How the userspace router's frames enter and leave.
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(short, long, value_enum, default_value = "auto")]
     backend: Backend,
     /// Have the hosts complete checksums and cut segments themselves, as the xdp backend needs it in any case.
     #[arg(long)]
     no_host_offloads: bool,
     /// The lab's name; namespaces of a lab other than `default` are called LAB-NODE.
-    #[arg(long, value_name = "LAB", default_value = "default")]
+    #[arg(short, long, value_name = "LAB", default_value = "default")]
     name: String,
     /// Build the network that this TOML file describes instead of the built-in one.
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     topology: Option<PathBuf>,
     /// The router's namespace; `host` puts it where nsrouter was started.
     #[arg(long, value_name = "NAME|host")]
     router_ns: Option<String>,
     /// Keep names and processes in namespaces of nsrouter's own, so that nothing can clash or be left behind.
-    #[arg(long)]
+    #[arg(short, long)]
     private: bool,
     /// Remove namespaces and links of the same names first, whoever made them.
     #[arg(long)]
@@ -101,7 +101,7 @@ pub(crate) struct Args {
           value_parser = clap::value_parser!(i32).range(-20..=19))]
     nice: Option<i32>,
     /// Print the final counters as JSON.
-    #[arg(long)]
+    #[arg(short, long)]
     json: bool,
     /// Return when the lab is ready, and leave it running without a terminal until `nsrouter down`.
     #[arg(short, long, conflicts_with = "command")]

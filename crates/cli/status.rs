@@ -19,7 +19,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     which: which::Args,
     /// Print JSON.
-    #[arg(long)]
+    #[arg(short, long)]
     json: bool,
 }
 

@@ -10,7 +10,7 @@ pub(crate) const LAB_VARIABLE: &str = "NSROUTER_LAB";
 #[group(id = "which")]
 pub(crate) struct Args {
     /// The lab; not needed when only one is running, or for the one called `default`.
-    #[arg(long, value_name = "LAB", env = LAB_VARIABLE)]
+    #[arg(short, long, value_name = "LAB", env = LAB_VARIABLE)]
     name: Option<String>,
     /// The lab that this process keeps, as `nsrouter ls` shows it: for private labs of one name.
     #[arg(long, value_name = "PID")]

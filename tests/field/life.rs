@@ -21,6 +21,8 @@ pub(crate) const CASES: &[Case] = &[
     sandbox("a_lab_under_nohup_survives_a_hang_up", &["nohup"], under_nohup),
     sandbox("what_cannot_be_run_is_told_as_a_shell_does", &[], not_runnable),
     sandbox("a_detached_lab_stays_and_leaves_the_terminal", &["ip"], detached),
+    sandbox("labs_are_listed_and_ended_from_anywhere", &["ip"], listed_and_ended),
+    sandbox("a_mistyped_word_is_answered_with_what_was_meant", &[], mistyped),
     sandbox("a_detached_lab_that_fails_says_why", &[], detached_failure),
     sandbox("a_detached_lab_that_nobody_waits_for_goes", &["mkfifo", "ip"], detached_interrupted),
 ];
@@ -411,8 +413,10 @@ fn detached(_: &Lab) {
         let session = getsid(Some(Pid::from_raw(i32::try_from(pid).unwrap()))).unwrap();
         assert_ne!(session, getsid(None).unwrap(), "{options:?}: a session of its own");
         assert!(Path::new(said["log"].as_str().unwrap()).is_file(), "{said}");
-        kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGTERM).unwrap();
-        wait_for("it ends", || (!is_alive(pid)).then_some(()));
+        let down = run(&["down"]);
+        assert!(down.status.success(), "{options:?}: {}", describe(&down));
+        assert!(!is_alive(pid), "{options:?}: it is gone when `down` returns");
+        assert!(!Path::new(said["log"].as_str().unwrap()).exists(), "{said}");
         assert_nothing_is_left(&format!("{options:?}"));
     }
 }
@@ -465,4 +469,97 @@ fn copy_of(pid: u32) -> Option<u32> {
     let waits = blocked >> (Signal::SIGINT as i32 - 1) & 1 == 1;
     // It was started as /proc/self/exe.
     (waits && of_process(copy, "Name").as_deref() == Some("exe")).then_some(copy)
+}
+
+/// What `nsrouter ls --json` shows.
+fn list() -> Vec<serde_json::Value> {
+    let output = run(&["ls", "--json"]);
+    assert!(output.status.success(), "{}", describe(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn listed_and_ended(_: &Lab) {
+    let said = |output: &Output| {
+        String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+    };
+    assert_eq!(said(&run(&["ls"])), "no labs\n");
+    assert_eq!(run(&["down"]).status.code(), Some(1), "there is none to end");
+    let mut terminal = start(&["--mode", "userspace"]);
+    await_lab();
+    for options in [&["-m", "kernel", "-p", "-d", "-n", "mine"][..], &["up", "-d", "-n", "blue"]] {
+        let output = run(options);
+        assert!(output.status.success(), "{options:?}: {}", describe(&output));
+    }
+    let mut dead = start(&["--mode", "kernel", "--name", "dead"]);
+    wait_for("the lab answers", || run(&["status", "--name", "dead"]).status.success().then_some(()));
+    signal(&dead, Signal::SIGKILL);
+    dead.wait().unwrap();
+
+    let labs = list();
+    let of = |name: &str| labs.iter().find(|lab| lab["name"] == name).unwrap();
+    for (name, mode, backend, private, state) in [
+        ("default", "userspace", Some("packet"), false, "running"),
+        ("mine", "kernel", None, true, "running"),
+        ("blue", "userspace", Some("packet"), false, "running"),
+        ("dead", "kernel", None, false, "dead"),
+    ] {
+        let lab = of(name);
+        assert_eq!((lab["mode"].as_str(), lab["backend"].as_str()), (Some(mode), backend), "{lab}");
+        assert_eq!((lab["private"].as_bool(), lab["state"].as_str()), (Some(private), Some(state)), "{lab}");
+        assert_eq!(lab["age_seconds"].is_u64(), state == "running", "{lab}");
+        assert_eq!(lab["owner"], "root", "{lab}");
+    }
+    assert_eq!(of("default")["pid"], terminal.id());
+    assert_eq!(labs.len(), 4, "{labs:?}");
+    let table = said(&run(&["ls"]));
+    assert!(table.lines().count() == 5 && table.lines().all(|line| line.chars().count() <= 80), "{table}");
+
+    // One whose process is known, one of another terminal, a dead one, and the rest.
+    let blue = of("blue")["pid"].to_string();
+    let down = run(&["down", "--pid", &blue]);
+    assert!(down.status.success() && said(&down).contains("blue-t1"), "{}", describe(&down));
+    let down = run(&["down"]);
+    assert!(down.status.success() && said(&down).contains("lab default: ended"), "{}", describe(&down));
+    assert!(terminal.try_wait().unwrap().is_some_and(|status| status.success()), "it ended as by Ctrl-C");
+    let down = run(&["down", "dead"]);
+    assert!(down.status.success() && said(&down).contains("dead-t1"), "{}", describe(&down));
+    let down = run(&["down", "nobody"]);
+    assert!(down.status.code() == Some(1) && said(&down).contains("`nobody`"), "{}", describe(&down));
+    let cleaned = run(&["clean", "--name", "nobody"]);
+    assert!(
+        cleaned.status.code() == Some(1) && said(&cleaned).contains("`nobody`"),
+        "{}",
+        describe(&cleaned)
+    );
+    let cleaned = run(&["clean", "--name", "mine"]);
+    assert!(
+        cleaned.status.success() && said(&cleaned).contains("nsrouter down mine"),
+        "{}",
+        describe(&cleaned)
+    );
+    assert_eq!(run(&["down", "--all"]).status.code(), Some(0));
+    assert!(list().is_empty());
+    assert_nothing_is_left("down");
+}
+
+fn mistyped(_: &Lab) {
+    let error_of = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", describe(&output));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for (arguments, words) in [
+        (&["chekc"][..], "did you mean `nsrouter check`?"),
+        (&["kernel"], "`nsrouter --mode kernel`"),
+        (&["userspace", "--private"], "`nsrouter --mode userspace`"),
+        (&["--prviate", "--mode", "kernel"], "--private"),
+        (&["--private"], "--mode kernel or --mode userspace, or `nsrouter up`"),
+    ] {
+        let said = error_of(arguments);
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    }
+    assert!(!error_of(&["-x"]).contains("-- -x"), "an option of nsrouter's was meant");
+    let usage = error_of(&[]);
+    assert!(usage.lines().count() < 24 && usage.lines().all(|line| line.chars().count() <= 80), "{usage}");
+    assert!(subcommands().iter().all(|name| usage.contains(&format!("\n  {name} "))), "{usage}");
 }

@@ -22,7 +22,7 @@ const DEFAULT_BACKLOG: u64 = 1000;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print JSON.
-    #[arg(long)]
+    #[arg(short, long)]
     json: bool,
     /// What `doctor` starts itself with, to see what a user namespace can do.
     #[arg(long, hide = true)]

@@ -14,8 +14,8 @@ use serde::Serialize;
 use crate::netlink::Netlink;
 use crate::netns::{self, Named, NodeNs};
 use crate::process::{self, Ended};
-use crate::state::{self, Lock, Place, Pointer, State};
-use crate::{Error, build, sysctl};
+use crate::state::{self, Found, Lock, Place, Pointer, State};
+use crate::{Error, build, labs, sysctl};
 
 /// How long processes inside the namespaces have between SIGTERM and SIGKILL.
 const PROCESS_PATIENCE: Duration = Duration::from_millis(150);
@@ -56,6 +56,8 @@ impl Removed {
 pub struct What {
     /// Only the lab of that name.
     pub name: Option<String>,
+    /// Only the lab that this process keeps, as [`crate::LabInfo::pid`] has it.
+    pub pid: Option<i32>,
     /// Running labs too; they are ended first.
     pub all: bool,
 }
@@ -71,8 +73,10 @@ enum Decision {
     End,
 }
 
-fn decide(what: &What, name: &str, running: bool) -> Decision {
-    match (what.name.as_deref().is_none_or(|wanted| wanted == name), running, what.all) {
+fn decide(what: &What, name: &str, pid: i32, running: bool) -> Decision {
+    let is_meant = what.name.as_deref().is_none_or(|wanted| wanted == name)
+        && what.pid.is_none_or(|wanted| wanted == pid);
+    match (is_meant, running, what.all) {
         (false, _, _) | (true, true, false) => Decision::Leave,
         (true, false, _) => Decision::Remove,
         (true, true, true) => Decision::End,
@@ -84,7 +88,8 @@ fn decide(what: &What, name: &str, running: bool) -> Decision {
 /// # Errors
 /// Where the records cannot be read. What fails for a single thing is in [`Removed::problems`].
 pub fn clean(what: &What) -> Result<Vec<Removed>, Error> {
-    let has_work = state::list()?.iter().any(|lab| decide(what, &lab.name, lab.running) != Decision::Leave);
+    let decision = |lab: &Found| decide(what, &lab.name, labs::pid_of(lab), lab.running);
+    let has_work = state::list()?.iter().any(|lab| decision(lab) != Decision::Leave);
     if !has_work {
         return Ok(Vec::new());
     }
@@ -93,7 +98,7 @@ pub fn clean(what: &What) -> Result<Vec<Removed>, Error> {
     // Someone else may have started a lab over the leftovers, or be doing so: look again, locked.
     let _lock = if here { Some(Lock::take()?) } else { None };
     for lab in state::list()? {
-        match (decide(what, &lab.name, lab.running), lab.place) {
+        match (decision(&lab), lab.place) {
             (Decision::Leave, _) => {}
             (Decision::Remove, Place::Here(state)) => removed.push(remove(&state)),
             (Decision::End, Place::Here(state)) => removed.push(end(&state)),
@@ -265,7 +270,7 @@ mod tests {
 
     #[test]
     fn the_dead_go_and_the_living_only_when_all_are_meant() {
-        let what = |name: Option<&str>, all| What { name: name.map(str::to_owned), all };
+        let what = |name: Option<&str>, all| What { name: name.map(str::to_owned), pid: None, all };
         let cases = [
             (what(None, false), false, Decision::Remove),
             (what(None, false), true, Decision::Leave),
@@ -277,7 +282,9 @@ mod tests {
             (what(Some("other"), true), false, Decision::Leave),
         ];
         for (what, running, decision) in cases {
-            assert_eq!(decide(&what, "lab", running), decision, "{what:?}, running: {running}");
+            assert_eq!(decide(&what, "lab", 7, running), decision, "{what:?}, running: {running}");
+            let other = What { pid: Some(8), ..what };
+            assert_eq!(decide(&other, "lab", 7, running), Decision::Leave, "of another process");
         }
     }
 }

@@ -116,7 +116,8 @@ pub(crate) fn choose(mut labs: Vec<Found>, which: Which<'_>) -> Result<Place, Er
     }
 }
 
-fn pid_of(lab: &Found) -> i32 {
+/// The process to be signalled.
+pub(crate) fn pid_of(lab: &Found) -> i32 {
     match &lab.place {
         Place::Here(state) => state.owner.pid,
         Place::Private(pointer) => pointer.supervisor.pid,

@@ -214,7 +214,7 @@ fn die(lab: Lab) {
 }
 
 fn clean_one(name: &str) -> nsrouter_lab::Removed {
-    let mut removed = clean(&What { name: Some(name.to_owned()), all: false }).unwrap();
+    let mut removed = clean(&What { name: Some(name.to_owned()), pid: None, all: false }).unwrap();
     assert_eq!(removed.len(), 1);
     removed.remove(0)
 }
