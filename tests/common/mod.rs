@@ -246,6 +246,11 @@ impl Lab {
         self.mode != "kernel"
     }
 
+    /// What carries our own router's frames, as the mode says; `auto` where it does not.
+    pub fn backend(&self) -> &str {
+        self.mode.split(':').nth(1).unwrap_or("auto")
+    }
+
     /// Runs a program in a node.
     pub fn exec(&self, node: &str, command: &[&str]) -> Output {
         Command::new(nsrouter()).args(["exec", node, "--"]).args(command).output().expect("exec starts")

@@ -4,7 +4,6 @@
 use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
 
 use crate::Scene;
-use crate::common::wait_for;
 use crate::packet::{self, DF, IPV4, Ip4, MF, eth, pattern, pseudo4, tcp};
 use crate::stage::Stage;
 use crate::stations::Where::T1;
@@ -16,13 +15,7 @@ const IN_TWO: &str = "received 1, consumed 1, originated 2, sent 2";
 
 /// Both ends of the second link, as an administrator would.
 pub fn prepare(stage: &Stage<'_>) {
-    let lab = stage.lab();
-    lab.succeed("router", &["ip", "link", "set", "eth-t2", "mtu", "1300"]);
-    wait_for("the router sees the new MTU", || {
-        // In kernel mode the kernel knows at once, and `status` tells what the lab was built with.
-        let now = lab.status()["engine"]["ports"][1]["mtu"].as_u64();
-        (!lab.is_userspace() || now == Some(1300)).then_some(())
-    });
+    stage.narrow(1300);
 }
 
 /// Sends a super-frame of TCP segments; the checksum is pending.

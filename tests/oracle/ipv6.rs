@@ -3,7 +3,6 @@
 use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
 
 use crate::Scene;
-use crate::common::wait_for;
 use crate::packet::{
     self, A6, BROADCAST, FRAGMENT, ICMPV6, IPV6, Ip6, Mac, NO_NEXT, UDP, eth, group_mac, pattern, pseudo6,
     tcp,
@@ -21,12 +20,7 @@ const NO_ROUTE: &str = "received 1, no_route 1, originated 1, sent 1";
 
 /// Both ends of the second link.
 pub fn prepare(stage: &Stage<'_>) {
-    let lab = stage.lab();
-    lab.succeed("router", &["ip", "link", "set", "eth-t2", "mtu", "1400"]);
-    wait_for("the router sees the new MTU", || {
-        let now = lab.status()["engine"]["ports"][1]["mtu"].as_u64();
-        (!lab.is_userspace() || now == Some(1400)).then_some(())
-    });
+    stage.narrow(1400);
 }
 
 const DOCUMENTATION: A6 = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];

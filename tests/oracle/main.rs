@@ -2,9 +2,14 @@
 //! compared, frame by frame: addresses, TTL, ICMP type, code, MTU and quoted bytes, fragments, options.
 //!
 //! A scene is a function that sends frames ([`stage::Stage`]); scenes of one subject share a lab a mode. Each scene is a
-//! trial of its own, which compares the two modes and asserts that the userspace router's counters moved exactly as
-//! the scene says, and that the law of counters holds. Differences that are meant are in [`differences`], once, with
-//! the reason; one that is listed and does not differ fails, so the list stays true.
+//! trial of its own for each way that our own router can be run, which compares it with the kernel and asserts that the
+//! userspace router's counters moved exactly as the scene says, and that the law of counters holds. Differences that are
+//! meant are in [`differences`], once, with the reason and what our router shows instead; one that is listed and does not
+//! differ fails, so the list stays true.
+//!
+//! Our router is run over every backend, and with two workers, whose flows may overtake each other: then what was seen is
+//! compared without its order. `NSROUTER_ORACLE_MODES` chooses among [`MODES`], with commas between, or `all`; without it
+//! [`DEFAULT_MODES`] are played. All of it: `NSROUTER_ORACLE_MODES=all cargo test --test oracle`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![allow(unreachable_pub, reason = "a test program has no face")]
 
@@ -58,12 +63,23 @@ struct Subject {
     options: &'static [&'static str],
     /// How our own router is started, beside that.
     settings: &'static [&'static str],
+    /// How its lab is made over tap, beside that, where `prepare` cannot change an interface of the router's.
+    tap_options: &'static [&'static str],
     /// What is done to the lab first.
     prepare: fn(&Stage<'_>),
     scenes: &'static [Scene],
-    /// What came of it in each mode, once it was played.
-    played: &'static OnceLock<[Played; 2]>,
+    /// What came of it in the kernel, once it was played.
+    kernel: &'static OnceLock<Played>,
+    /// The same of our own router, by [`MODES`].
+    ours: &'static [OnceLock<Played>; MODES.len()],
 }
+
+/// The ways that our own router is run: backend, and workers where it is not one.
+const MODES: [&str; 6] = ["packet", "tap", "xdp", "packet:2", "tap:2", "xdp:2"];
+/// Those that are played unless others are asked for.
+const DEFAULT_MODES: &str = "packet,tap,xdp,xdp:2";
+/// The environment variable that asks for others.
+const MODES_VARIABLE: &str = "NSROUTER_ORACLE_MODES";
 
 /// A scene's outcome in one mode.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -81,14 +97,19 @@ struct Played {
 }
 
 macro_rules! subjects {
-    ($($name:literal $module:ident $options:expr, $settings:expr, $prepare:expr;)*) => {
+    ($($name:literal $module:ident $options:expr, $settings:expr, $tap:expr, $prepare:expr;)*) => {
         const SUBJECTS: &[Subject] = &[$(Subject {
             name: $name,
             options: $options,
             settings: $settings,
+            tap_options: $tap,
             prepare: $prepare,
             scenes: $module::SCENES,
-            played: { static PLAYED: OnceLock<[Played; 2]> = OnceLock::new(); &PLAYED },
+            kernel: { static PLAYED: OnceLock<Played> = OnceLock::new(); &PLAYED },
+            ours: {
+                static PLAYED: [OnceLock<Played>; MODES.len()] = [const { OnceLock::new() }; MODES.len()];
+                &PLAYED
+            },
         }),*];
         const CASES: &[Case] = &[HOST_S_VIEW, SEGMENTATION, $(Case {
             name: $name,
@@ -101,26 +122,33 @@ macro_rules! subjects {
 
 const PROGRAMS: &[&str] = &["ip"];
 
+/// The path of a topology that scenes are played in.
+macro_rules! data {
+    ($file:literal) => {
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/oracle/", $file)
+    };
+}
+
 subjects! {
-    "ipv4" ipv4 &[], &[], |_| ();
-    "ipv4_errors" ipv4_errors &[], &[], |_| ();
-    "ipv4_options" ipv4_options &[], &[], |_| ();
-    "ipv4_fragments" ipv4_fragments &[], &[], ipv4_fragments::prepare;
-    "ipv4_local" ipv4_local &[], &[], |_| ();
-    "ipv6" ipv6 &[], &[], ipv6::prepare;
-    "ipv6_local" ipv6_local &[], &[], |_| ();
-    "arp" arp &[], &[], |_| ();
-    "nd" nd &[], &[], |_| ();
-    "routes" routes routes::OPTIONS, &[], |_| ();
-    "ip_route" ip_route &[], &[], |_| ();
-    "ip_addr" ip_addr &[], &[], |_| ();
-    "settings" settings &[], settings::OPTIONS, settings::prepare;
+    "ipv4" ipv4 &[], &[], &[], |_| ();
+    "ipv4_errors" ipv4_errors &[], &[], &[], |_| ();
+    "ipv4_options" ipv4_options &[], &[], &[], |_| ();
+    "ipv4_fragments" ipv4_fragments &[], &[], &["--topology", data!("mtu-1300.toml")], ipv4_fragments::prepare;
+    "ipv4_local" ipv4_local &[], &[], &[], |_| ();
+    "ipv6" ipv6 &[], &[], &["--topology", data!("mtu-1400.toml")], ipv6::prepare;
+    "ipv6_local" ipv6_local &[], &[], &[], |_| ();
+    "arp" arp &[], &[], &[], |_| ();
+    "nd" nd &[], &[], &[], |_| ();
+    "routes" routes routes::OPTIONS, &[], &[], |_| ();
+    "ip_route" ip_route &[], &[], &[], |_| ();
+    "ip_addr" ip_addr &[], &[], &[], |_| ();
+    "settings" settings &[], settings::OPTIONS, &[], settings::prepare;
 }
 
 /// The other way round: what a Linux host makes of the router's answers.
 const HOST_S_VIEW: Case = Case {
     name: "hosts_find_the_router_reachable",
-    modes: common::BOTH,
+    modes: common::BACKENDS,
     programs: &["ip", "ping"],
     body: reachable,
 };
@@ -160,6 +188,9 @@ fn play(lab: &Lab, name: &str) {
     let mut stage = Stage::new(lab);
     (subject.prepare)(&stage);
     for (n, scene) in (stations::FIRST..stations::SILENT).zip(subject.scenes) {
+        if !is_played(lab.mode.split_once(':').map_or("", |(_, ours)| ours), subject, scene) {
+            continue;
+        }
         stage.n = n;
         (scene.act)(&mut stage);
         let (seen, counters) = stage.end(scene.moved);
@@ -170,7 +201,8 @@ fn play(lab: &Lab, name: &str) {
 
 fn play_in(mode: &str, subject: &Subject) -> Played {
     let settings = if mode == "kernel" { &[] } else { subject.settings };
-    let options = [subject.options, settings].concat();
+    let over_tap = if mode.contains(":tap") { subject.tap_options } else { &[] };
+    let options = [subject.options, settings, over_tap].concat();
     let output = common::case_output(mode, &format!("{mode}::{}", subject.name), &options);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let outcomes = text
@@ -186,52 +218,107 @@ fn indented(lines: &[String]) -> String {
     if lines.is_empty() { "    nothing\n".to_owned() } else { format!("    {}\n", lines.join("\n    ")) }
 }
 
-/// Compares what both modes made of a scene.
-fn compare(subject: &Subject, scene: &Scene) {
-    let played = subject.played.get_or_init(|| ["kernel", "userspace"].map(|mode| play_in(mode, subject)));
-    let [kernel, userspace] = [0, 1].map(|mode| {
-        let played = &played[mode];
-        played.outcomes.get(scene.name).unwrap_or_else(|| panic!("it ended early: {}", played.transcript))
-    });
+/// Whether a scene can be played in a mode: `BACKEND` or `BACKEND:WORKERS`.
+fn is_played(mode: &str, subject: &Subject, scene: &Scene) -> bool {
+    let (backend, has_workers) = mode.split_once(':').map_or((mode, false), |(backend, _)| (backend, true));
+    let depends_on_order =
+        || differences::NOT_WITH_WORKERS.contains(&format!("{}::{}", subject.name, scene.name).as_str());
+    let mut lists =
+        differences::NOT_PLAYED.iter().filter(|list| list.backend == backend && list.subject == subject.name);
+    let is_listed = lists.any(|list| list.scenes.contains(&scene.name));
+    !(is_listed || has_workers && depends_on_order())
+}
+
+/// What was made of a scene.
+fn outcome<'p>(played: &'p Played, scene: &Scene) -> &'p Outcome {
+    played.outcomes.get(scene.name).unwrap_or_else(|| panic!("it ended early: {}", played.transcript))
+}
+
+/// Compares what the kernel and our own router, run in the way of that number, made of a scene.
+fn compare(subject: &Subject, scene: &Scene, number: usize) {
+    let mode = MODES[number];
+    let kernel = subject.kernel.get_or_init(|| play_in("kernel", subject));
+    let ours = subject.ours[number].get_or_init(|| play_in(&format!("userspace:{mode}"), subject));
+    let [kernel, ours] = [kernel, ours].map(|played| outcome(played, scene));
     let both = format!(
-        "the kernel let be seen\n{}userspace let be seen\n{}",
+        "the kernel let be seen\n{}userspace over {mode} let be seen\n{}",
         indented(&kernel.seen),
-        indented(&userspace.seen)
+        indented(&ours.seen)
     );
     let full_name = format!("{}::{}", subject.name, scene.name);
-    let listed = differences::ALL.iter().find(|difference| difference.scene == full_name);
-    match listed {
-        None => assert!(kernel.seen == userspace.seen, "{both}"),
+    let has_workers = mode.contains(':');
+    let same = |ours: &[String], theirs: &[String]| {
+        let [mut ours, mut theirs] = [ours, theirs].map(<[String]>::to_vec);
+        if has_workers {
+            // Flows may overtake each other.
+            ours.sort_unstable();
+            theirs.sort_unstable();
+        }
+        ours == theirs
+    };
+    match differences::ALL.iter().find(|difference| difference.scene == full_name) {
+        None => assert!(same(&ours.seen, &kernel.seen), "{both}"),
         Some(listed) => {
-            assert!(kernel.seen != userspace.seen, "listed as a difference ({}), but: {both}", listed.reason);
+            let meant: Vec<String> = listed.ours.iter().map(|line| (*line).to_owned()).collect();
+            assert!(kernel.seen != meant, "listed as a difference ({}), but: {both}", listed.reason);
+            assert!(
+                same(&ours.seen, &meant),
+                "another difference than the one listed ({})\n{}but {both}",
+                listed.reason,
+                indented(&meant)
+            );
         }
     }
-    if let Err(error) = &userspace.counters {
+    if let Err(error) = &ours.counters {
         panic!("{error}\nexpected: {}\n{both}", scene.moved);
     }
 }
 
+/// The numbers of the modes that are to be played.
+///
+/// # Panics
+/// When one is asked for that there is not.
+fn wanted_modes() -> Vec<usize> {
+    let wanted = std::env::var(MODES_VARIABLE).unwrap_or_else(|_| DEFAULT_MODES.to_owned());
+    if wanted == "all" {
+        return (0..MODES.len()).collect();
+    }
+    let number = |name: &str| {
+        let found = MODES.iter().position(|mode| *mode == name);
+        found.unwrap_or_else(|| panic!("{MODES_VARIABLE}: `{name}` is none of {}", MODES.join(", ")))
+    };
+    wanted.split(',').map(number).collect()
+}
+
 fn main() -> ExitCode {
     let mut trials = Vec::new();
+    let modes = wanted_modes();
     for subject in SUBJECTS {
         for scene in subject.scenes {
-            let name = format!("{}::{}", subject.name, scene.name);
-            trials.push(common::trial(name, PROGRAMS, move || compare(subject, scene)));
+            let can = |number: &usize| is_played(MODES[*number], subject, scene);
+            for number in modes.iter().copied().filter(can) {
+                let name = format!("{}::{}::{}", MODES[number], subject.name, scene.name);
+                trials.push(common::trial(name, PROGRAMS, move || compare(subject, scene, number)));
+            }
         }
     }
     trials.push(Trial::test("listed_differences_name_scenes", || {
-        for difference in differences::ALL {
-            let exists = SUBJECTS.iter().any(|subject| {
-                let scenes = subject.scenes.iter();
-                scenes
-                    .map(|scene| format!("{}::{}", subject.name, scene.name))
-                    .any(|name| name == difference.scene)
-            });
-            if !exists {
-                return Err(format!("no scene {}", difference.scene).into());
-            }
-        }
-        Ok(())
+        let scenes = || {
+            SUBJECTS.iter().flat_map(|subject| {
+                subject.scenes.iter().map(|scene| format!("{}::{}", subject.name, scene.name))
+            })
+        };
+        let listed = differences::ALL.iter().map(|difference| difference.scene.to_owned());
+        let in_order = differences::NOT_WITH_WORKERS.iter().map(|name| (*name).to_owned());
+        let left_out = differences::NOT_PLAYED
+            .iter()
+            .flat_map(|list| list.scenes.iter().map(|scene| format!("{}::{scene}", list.subject)));
+        let missing: Vec<String> = listed
+            .chain(in_order)
+            .chain(left_out)
+            .filter(|name| !scenes().any(|scene| scene == *name))
+            .collect();
+        if missing.is_empty() { Ok(()) } else { Err(format!("no scenes: {missing:?}").into()) }
     }));
     trials.push(common::trial(SEGMENTATION.name.to_owned(), PROGRAMS, || {
         let case = format!("kernel::{}", SEGMENTATION.name);
