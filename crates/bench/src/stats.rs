@@ -177,7 +177,8 @@ mod tests {
                 held += u32::from(ci95[0] <= truth && truth <= ci95[1]);
             }
             let share = f64::from(held) / 120.0;
-            assert!((0.88..=1.0).contains(&share), "{name}: {share} of the intervals hold the median");
+            // The seed decides, so this is no chance: one that holds it always is too wide.
+            assert!((0.88..=0.99).contains(&share), "{name}: {share} of the intervals hold the median");
         }
     }
 
