@@ -168,6 +168,8 @@ fn bench(traffic: &str) {
     assert!(report["environment"]["target"].is_string(), "{version}");
     assert_eq!(report["failures"], serde_json::json!([]), "{}", describe(&output));
     let results = report["results"].as_array().unwrap();
+    let said = report["environment"]["traffic"].as_str().unwrap();
+    assert!(traffic != "iperf" || said.contains("iperf 2"), "{said}");
     for scenario in scenarios.split(',') {
         let metrics: &[&str] = match scenario {
             "udp-64" => &["forwarded", "delivered", "offered", "loss", "router_loss", "cpu_per_mpkt"],

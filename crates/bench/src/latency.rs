@@ -61,7 +61,7 @@ fn evaluate(
         Some(Sample::new(&format!("latency_{name}"), "s", quantile(&round_trips, *q)?))
     };
     let mut samples: Vec<Sample> = QUANTILES.iter().filter(|(_, q)| is_told(*q)).filter_map(of).collect();
-    samples.push(Sample::new("round_trips", "1", round_trips.len() as f64));
+    samples.push(Sample::new("round_trips", "round trip", round_trips.len() as f64));
     samples.push(Sample::new("loss", "1", 1.0 - f64::from(answered) / f64::from(sent)));
     let mut histogram = Histogram::default();
     round_trips.iter().for_each(|seconds| histogram.record(*seconds));

@@ -201,8 +201,8 @@ fn ratios(plan: &Plan, results: &[ResultRow]) -> Vec<RatioRow> {
     let pairs =
         |row: &ResultRow| row.rounds.iter().copied().zip(row.samples.iter().copied()).collect::<Vec<_>>();
     let mut ratios = Vec::new();
-    // A share of a share says nothing: loss stands beside what was delivered.
-    for row in results.iter().filter(|row| row.unit != "1") {
+    // A share of a share says nothing: loss stands beside what was delivered. Nor does how often was asked.
+    for row in results.iter().filter(|row| row.unit != "1" && row.metric != "round_trips") {
         let references = plan.modes.iter().find(|mode| mode.to_string() == row.mode).map(Mode::references);
         for to in references.unwrap_or_default().iter().map(ToString::to_string) {
             let is_it = |k: &&ResultRow| k.mode == to && k.scenario == row.scenario && k.metric == row.metric;

@@ -238,5 +238,7 @@ mod tests {
         assert_eq!(with_interval(&estimate, "s/GB"), "12.3 ms/GB [10.0, 20.0]");
         let estimate = Estimate { median: 1.5, ci95: [1.0, 2.0] };
         assert_eq!(with_interval(&estimate, "s/Mpkt"), "1.50 s/Mpkt [1.00, 2.00]");
+        let estimate = Estimate { median: 4812.0, ci95: [4790.0, 4850.0] };
+        assert_eq!(with_interval(&estimate, "round trip"), "4812 [4790, 4850]");
     }
 }

@@ -115,12 +115,18 @@ struct Sum {
     packets: Option<u64>,
 }
 
+/// The report in what a client printed. Some releases print warnings before it (iperf 3.7 and later, on standard output).
+fn report_in(text: &str) -> Result<Report, serde_json::Error> {
+    let start = if text.starts_with('{') { 0 } else { text.find("\n{").map_or(0, |at| at + 1) };
+    Report::deserialize(&mut serde_json::Deserializer::from_str(&text[start..]))
+}
+
 /// Reads a client's report.
 ///
 /// Throughput is what the receiver got. Of UDP, what was delivered is counted in bytes, because 3.12 counts as lost also what
 /// was lost while warming up.
 fn parse(text: &str, options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error> {
-    let report: Report = serde_json::from_str(text)?;
+    let report = report_in(text)?;
     // It exits with 0 in this case too.
     if let Some(error) = report.error {
         return Err(Iperf3Error::Client(error));
@@ -205,6 +211,18 @@ mod tests {
         assert_eq!(values(&one), [("throughput", 17_471_432_687.0), ("retransmits", 6509.0)]);
         let four = read(include_str!("../../tests/data/tcp-4.json"), tcp(4, Direction::Forward), 0).unwrap();
         assert_eq!(values(&four), [("throughput", 30_887_372_945.0), ("retransmits", 10136.0)]);
+    }
+
+    #[test]
+    fn warnings_around_the_report_are_skipped() {
+        let report = include_str!("../../tests/data/tcp-1.json");
+        let warning = "warning: UDP block size 1472 exceeds TCP MSS 1448, {may} result in fragmentation\n";
+        let load = tcp(1, Direction::Forward);
+        let plain = read(report, load, 0).unwrap();
+        for text in [format!("{warning}{report}"), format!("{warning}\n{warning}{report}\n{warning}")] {
+            assert_eq!(values(&read(&text, load, 0).unwrap()), values(&plain));
+        }
+        assert!(matches!(read(warning, load, 0), Err(Iperf3Error::Json(_))));
     }
 
     #[test]
