@@ -10,7 +10,7 @@ use nsrouter_engine::userspace::{Config, Halves, OpenPort, Spin, Userspace};
 use nsrouter_engine::{MacAddr, NeighConfig, Port, PortId, Settings};
 use nsrouter_rings::memory::{self, MemoryRx, Stored, Wire};
 use nsrouter_rings::port::{Burst, Capabilities, Receive, Received};
-use nsrouter_wire::offload::Offload;
+use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
 
 const ROUTER: [[u8; 6]; 2] = [[2, 1, 2, 3, 4, 1], [2, 1, 2, 3, 4, 2]];
 const HOST: [[u8; 6]; 2] = [[2, 9, 9, 9, 9, 1], [2, 9, 9, 9, 9, 2]];
@@ -206,6 +206,65 @@ fn what_does_not_fit_on_the_way_out_is_a_counted_drop() {
     assert_eq!(status.drops.get("tx_full"), Some(&96), "{status:#?}");
     assert_eq!(status.ports[1].tx_dropped, 96);
     assert_eq!(status.ports[1].tx_frames, 1 + 4, "the ARP reply, and what fitted");
+}
+
+/// TCP in VXLAN from the first network to the second, in segments of `segment_bytes`.
+fn tcp_in_vxlan(bytes: usize, segment_bytes: u16) -> Stored {
+    let mut inner = vec![8, 0, 0, 0, 0, 0, 7, 0];
+    etherparse::PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv4([192, 168, 77, 1], [192, 168, 77, 2], 64)
+        .tcp(1, 2, 3, 4)
+        .write(&mut inner, &vec![7; bytes])
+        .unwrap();
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2(HOST[0], ROUTER[0])
+        .ipv4([10, 0, 1, 1], [10, 0, 2, 1], 64)
+        .udp(5, 4789)
+        .write(&mut frame, &inner)
+        .unwrap();
+    let start = u16::try_from(frame.len() - bytes - 20).unwrap();
+    let offload = Offload {
+        checksum: Some(PendingChecksum { start, offset: 16 }),
+        gso: Gso::Tcp4 { ecn: false },
+        segment_bytes,
+        header_bytes: 0,
+    };
+    Stored { bytes: frame, offload }
+}
+
+/// A port is given what its virtio-net header can say, and the rest is done before: segments of tunnelled packets, and
+/// SCTP's checksum.
+#[test]
+fn what_no_port_can_do_is_done_in_software() {
+    let (engine, [left, right]) = engine(5000);
+    right.put(arp(1, 1));
+    assert_eq!(poll("an answer", || right.take()).bytes[21], 2);
+    // More segments than a burst has frames.
+    left.put(tcp_in_vxlan(60_000, 500));
+    for number in 0..120u16 {
+        let segment = next_frame(&right);
+        assert_eq!((segment.bytes.len(), segment.offload), (14 + 28 + 22 + 40 + 500, Offload::default()));
+        assert_eq!(segment.bytes[18..20], number.to_be_bytes(), "identification");
+    }
+    let mut sctp = packet(1, 64, 0);
+    sctp.bytes[23] = 132;
+    sctp.bytes.truncate(34);
+    sctp.bytes.extend([0x13, 0x88, 0x13, 0x89, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 4]);
+    sctp.bytes[16..18].copy_from_slice(&[0, 36]);
+    nsrouter_wire::ipv4::fill_checksum(&mut sctp.bytes[14..34]);
+    sctp.offload.checksum = Some(PendingChecksum { start: 34, offset: 8 });
+    left.put(sctp);
+    let done = next_frame(&right);
+    assert_eq!(done.offload, Offload::default());
+    assert_ne!(done.bytes[42..46], [0; 4], "all four bytes of a CRC32c");
+    // Segments of a few bytes would be tens of thousands.
+    left.put(tcp_in_vxlan(60_000, 1));
+    left.put(packet(1, 64, 9));
+    assert_eq!(next_frame(&right).bytes[42..44], [0, 9], "what came after it is next");
+    let status = stop(engine);
+    assert_eq!(status.drops.get("too_many_segments"), Some(&1), "{status:#?}");
+    assert_eq!(status.totals.dropped, 1, "{status:#?}");
+    assert_eq!((status.totals.originated, status.totals.consumed), (120, 1), "{status:#?}");
 }
 
 #[test]

@@ -461,7 +461,7 @@ pub(crate) fn check_ipv4(frame: &mut Frame<'_>) -> Result<(), DropReason> {
     //    link layer delivered.
     //    A GSO packet longer than the field can say (BIG TCP) says zero (Linux `skb_ip_totlen`).
     let total_bytes = match header.total_bytes() {
-        0 if matches!(frame.offload.gso, Gso::Tcp4 { .. }) => packet.len(),
+        0 if matches!(frame.offload.gso, Gso::Tcp4 { .. } | Gso::Tcp6 { .. }) => packet.len(),
         bytes => bytes,
     };
     if total_bytes < header_bytes || total_bytes > packet.len() {

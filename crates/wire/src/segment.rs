@@ -10,7 +10,7 @@ use crate::eth;
 use crate::frame::Frame;
 use crate::ipv4::{self, protocol};
 use crate::ipv6;
-use crate::offload::{Gso, Offload};
+use crate::offload::{Gso, Offload, PendingChecksum};
 use crate::tunnel::{self, Tunnel};
 
 /// Why a GSO packet cannot be segmented.
@@ -90,9 +90,15 @@ pub struct Segments<'a> {
     jumbo_bytes: usize,
     kind: L4,
     is_v6: bool,
+    /// Payload bytes of each segment.
     segment_bytes: usize,
+    /// Payload bytes of what the receiver is to see as one: less than `segment_bytes` where the segments are GSO packets.
+    gso_bytes: usize,
     next: usize,
 }
+
+/// The largest length that an IP header says, in bytes.
+const MAX_PACKET_BYTES: usize = 65_535;
 
 impl<'a> Segments<'a> {
     /// Looks at the headers of a GSO packet once. `l3` is where its IP header begins: 14 on a link port, 0 on the host
@@ -117,7 +123,58 @@ impl<'a> Segments<'a> {
             return Err(SegmentError::Headers);
         }
         let jumbo_bytes = if is_jumbo { ipv6::JUMBO_HEADER_BYTES } else { 0 };
-        Ok(Segments { data, tunnel, l3, l4, headers: end, jumbo_bytes, kind, is_v6, segment_bytes, next: 0 })
+        let gso_bytes = segment_bytes;
+        let headers = end;
+        Ok(Segments {
+            data,
+            tunnel,
+            l3,
+            l4,
+            headers,
+            jumbo_bytes,
+            kind,
+            is_v6,
+            segment_bytes,
+            gso_bytes,
+            next: 0,
+        })
+    }
+
+    /// Cuts a GSO packet of more than 64 KiB not into what the receiver is to see, but into GSO packets that say their
+    /// length in their IP header: each as many whole segments as fit. [`Segments::next_offload`] says what is pending of
+    /// them. `None` for a packet in a tunnel.
+    #[must_use]
+    pub fn into_gso_packets(self) -> Option<Self> {
+        let room = MAX_PACKET_BYTES.checked_sub(self.headers - self.jumbo_bytes - self.l3)?;
+        let whole = room / self.gso_bytes * self.gso_bytes;
+        (self.tunnel.is_empty() && whole > 0).then_some(Segments { segment_bytes: whole, ..self })
+    }
+
+    /// What is left to do to the next segment, given the whole packet's offload: nothing, but for the GSO packets of
+    /// [`Segments::into_gso_packets`].
+    pub fn next_offload(&self, whole: Offload) -> Offload {
+        if !self.makes_gso_packets() {
+            return Offload::default();
+        }
+        let bytes = |value: usize| saturated(value - self.jumbo_bytes);
+        let checksum = PendingChecksum { start: bytes(self.l4), offset: self.checksum_offset() };
+        let plain = Offload { checksum: Some(checksum), ..Offload::default() };
+        if self.payload().len() <= self.gso_bytes {
+            return plain;
+        }
+        let header_bytes = bytes(self.headers);
+        Offload { gso: whole.gso, segment_bytes: whole.segment_bytes, header_bytes, ..plain }
+    }
+
+    fn makes_gso_packets(&self) -> bool {
+        self.segment_bytes != self.gso_bytes
+    }
+
+    fn checksum_offset(&self) -> u16 {
+        match self.kind {
+            L4::Tcp => 16,
+            L4::Udp => 6,
+        }
     }
 
     /// How many segments there are; a GSO packet without payload is one.
@@ -145,7 +202,7 @@ impl<'a> Segments<'a> {
         let (headers, rest) = segment.split_at_mut(len - payload.len());
         rest.copy_from_slice(payload);
         self.write_headers(headers);
-        let number = saturated(self.next);
+        let number = saturated(self.next * (self.segment_bytes / self.gso_bytes));
         let l4 = self.l4 - self.jumbo_bytes;
         if self.is_v6 {
             ipv6::write_length(&mut segment[self.l3..]);
@@ -190,17 +247,22 @@ impl<'a> Segments<'a> {
     }
 
     fn write_checksum(&self, segment: &mut [u8], l4: usize) {
-        let (at, number) = match self.kind {
-            L4::Tcp => (16, protocol::TCP),
-            L4::Udp => (6, protocol::UDP),
+        let at = usize::from(self.checksum_offset());
+        let number = match self.kind {
+            L4::Tcp => protocol::TCP,
+            L4::Udp => protocol::UDP,
         };
         let bytes = saturated(segment.len() - l4);
         let Some(pseudo) = tunnel::pseudo_header(&segment[self.l3..], number, bytes) else { return };
         let message = &mut segment[l4..];
         message[at..at + 2].fill(0);
-        let sum = match pseudo.bytes(message).finish() {
-            0 if self.kind == L4::Udp => 0xffff,
-            sum => sum,
+        let sum = if self.makes_gso_packets() {
+            pseudo.fold()
+        } else {
+            match pseudo.bytes(message).finish() {
+                0 if self.kind == L4::Udp => 0xffff,
+                sum => sum,
+            }
         };
         message[at..at + 2].copy_from_slice(&sum.to_be_bytes());
     }
@@ -301,6 +363,16 @@ pub fn is_tunnelled(data: &[u8], l3: usize, offload: &Offload) -> bool {
     bytes.is_none_or(|bytes| usize::from(pending.start) != l3 + bytes)
 }
 
+/// Whether a packet says its length in the jumbo payload option of IPv6 (RFC 2675), as Linux has it with GSO packets of more
+/// than 64 KiB. Linux does not take such a packet back whole: on its way out by a packet socket `ipv6_gso_segment` takes the
+/// option off and leaves the length zero, which no receiver understands.
+#[inline]
+pub fn is_jumbogram(data: &[u8], l3: usize) -> bool {
+    data.len() > l3 + MAX_PACKET_BYTES
+        && data[l3] >> 4 == 6
+        && ipv6::jumbo_payload_bytes(&data[l3..]).is_some()
+}
+
 /// The largest IP packet that a frame becomes on the wire, in bytes: a segment's for a GSO packet, with all that is around
 /// it in a tunnel, else its own.
 ///
@@ -328,7 +400,6 @@ pub const LINK_L3: usize = eth::HEADER_BYTES;
 mod tests {
     use super::*;
     use crate::frame::PortId;
-    use crate::offload::PendingChecksum;
     use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
 
     fn offload(gso: Gso, segment_bytes: u16) -> Offload {

@@ -4,6 +4,7 @@
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use nsrouter_wire::frame::{Frame, PortId};
+use nsrouter_wire::ipv6;
 use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
 use nsrouter_wire::segment::{
     LINK_L3, SegmentError, Segments, complete_checksum, header_bytes, is_tunnelled, packet_bytes,
@@ -319,6 +320,71 @@ fn what_cannot_be_told_apart_or_repeated_is_refused() {
     let (frame, mut offload) = super_packet(&tunnel, &[1; 3000], 1000);
     offload.checksum = Some(PendingChecksum { start: 80, offset: 16 });
     assert!(refused(&frame, offload));
+}
+
+/// An IPv6 GSO packet of more than 64 KiB says its length in a jumbo payload option (Linux `struct hop_jumbo_hdr`), which
+/// its segments do without; an IPv4 one says zero.
+#[test]
+fn segments_of_a_big_tcp_packet_are_ordinary_ones() {
+    let payload = payload(150_000);
+    for layers in [[Ip6(false), Tcp], [Ip4(0xfffe, vec![]), Tcp]] {
+        let is_v6 = matches!(layers[0], Ip6(_));
+        let (mut frame, mut offload) = super_packet(&layers, &payload, 1428);
+        let largest = frame.len() - LINK_L3 - payload.len() + 1428;
+        if is_v6 {
+            let bytes = u32::try_from(frame.len() - LINK_L3 - 40 + 8).unwrap();
+            let jumbo = [[6, 0, 194, 4], bytes.to_be_bytes()].concat();
+            frame[LINK_L3 + 4..LINK_L3 + 7].fill(0);
+            let at = LINK_L3 + 40;
+            frame.splice(at..at, jumbo);
+            offload.checksum = Some(PendingChecksum { start: 62, offset: 16 });
+            assert_eq!(ipv6::packet_bytes(&frame[LINK_L3..]), Some(frame.len() - LINK_L3));
+            assert_eq!(
+                ipv6::packet_bytes(&frame[LINK_L3..LINK_L3 + 40]),
+                Some(40),
+                "the option is not there"
+            );
+        } else {
+            frame[LINK_L3 + 2..LINK_L3 + 4].fill(0);
+        }
+        assert!(!is_tunnelled(&frame, LINK_L3, &offload));
+        assert_eq!(packet_bytes(&frame, LINK_L3, &offload), Some(largest));
+        let mut segments = Segments::new(&frame, LINK_L3, offload).unwrap();
+        assert_eq!(segments.count(), 106);
+        for (number, bytes) in payload.chunks(1428).enumerate() {
+            let offset = u32::try_from(number * 1428).unwrap();
+            let part = Part { number: number as u16, offset, is_last: number == 105 };
+            let mut segment = vec![0xaa; segments.next_len().unwrap()];
+            segments.write_next(&mut segment).unwrap();
+            assert_eq!(&segment[LINK_L3..], build(&layers, bytes, part), "segment {number}");
+        }
+        assert_eq!(segments.next_len(), None);
+        cut_into_gso_packets(&frame, offload, &layers, &payload);
+    }
+}
+
+/// The same packet as GSO packets that say their length, and those in their turn as the segments that the whole becomes.
+fn cut_into_gso_packets(frame: &[u8], offload: Offload, layers: &[Layer], payload: &[u8]) {
+    let mut packets = Segments::new(frame, LINK_L3, offload).unwrap().into_gso_packets().unwrap();
+    let (mut number, mut lengths) = (0, Vec::new());
+    while let Some(len) = packets.next_len() {
+        let left = packets.next_offload(offload);
+        let mut packet = vec![0xaa; len];
+        packets.write_next(&mut packet).unwrap();
+        lengths.push(len);
+        let mut segments = Segments::new(&packet, LINK_L3, left).unwrap();
+        while let Some(len) = segments.next_len() {
+            let mut segment = vec![0xaa; len];
+            segments.write_next(&mut segment).unwrap();
+            let bytes = payload.chunks(1428).nth(number).unwrap();
+            let offset = u32::try_from(number * 1428).unwrap();
+            let part = Part { number: number as u16, offset, is_last: number == 105 };
+            assert_eq!(&segment[LINK_L3..], build(layers, bytes, part), "segment {number}");
+            number += 1;
+        }
+    }
+    assert_eq!((number, lengths.len()), (106, 3));
+    assert!(lengths.iter().all(|len| len - LINK_L3 <= 65_535), "{lengths:?}");
 }
 
 /// SCTP's checksum is a CRC32c, wherever it is; the golden value is that of RFC 9260's algorithm as Linux has it.

@@ -8,7 +8,9 @@ use nsrouter_rings::port::{BURST_FRAMES, Burst, Capabilities, Sent, Transmit};
 use nsrouter_router::{Counters, DropReason};
 use nsrouter_wire::frame::{Frame, PortId};
 use nsrouter_wire::offload::{Gso, Offload};
-use nsrouter_wire::segment::{LINK_L3, SCTP_CHECKSUM_OFFSET, Segments, complete_checksum, is_tunnelled};
+use nsrouter_wire::segment::{
+    LINK_L3, SCTP_CHECKSUM_OFFSET, Segments, complete_checksum, is_jumbogram, is_tunnelled,
+};
 
 /// The transmit halves of all ports.
 pub(crate) struct Egress {
@@ -117,14 +119,24 @@ fn account(port: PortId, sent: Sent, counters: &mut Counters) {
 #[inline]
 fn is_covered(frame: &Frame<'_>, l3: usize, capabilities: Capabilities) -> bool {
     let Offload { checksum, gso, .. } = frame.offload;
-    let gso = match gso {
-        Gso::None => {
-            return checksum.is_none_or(|it| capabilities.checksum && it.offset != SCTP_CHECKSUM_OFFSET);
+    match gso {
+        Gso::None => checksum.is_none_or(|it| capabilities.checksum && it.offset != SCTP_CHECKSUM_OFFSET),
+        Gso::Tcp4 { .. } | Gso::Tcp6 { .. } | Gso::Udp => {
+            cuts(gso, checksum.is_some(), capabilities)
+                && !is_tunnelled(frame.data(), l3, &frame.offload)
+                && !is_jumbogram(frame.data(), l3)
         }
+    }
+}
+
+/// Whether a port with these capabilities cuts GSO packets of this kind.
+fn cuts(gso: Gso, has_checksum: bool, capabilities: Capabilities) -> bool {
+    let cuts = match gso {
+        Gso::None => true,
         Gso::Tcp4 { .. } | Gso::Tcp6 { .. } => capabilities.tso,
         Gso::Udp => capabilities.uso,
     };
-    gso && (checksum.is_none() || capabilities.checksum) && !is_tunnelled(frame.data(), l3, &frame.offload)
+    cuts && (capabilities.checksum || !has_checksum)
 }
 
 /// Completes a frame's checksum, and sends it.
@@ -159,6 +171,12 @@ fn send_segments(
     let Ok(mut segments) = Segments::new(frame.data(), l3, frame.offload) else {
         return counters.unsent(port, DropReason::BadOffload, 1, bytes);
     };
+    // A port that cuts GSO packets is given smaller ones, and the less is to be done here.
+    if cuts(frame.offload.gso, true, transmit.capabilities())
+        && let Some(packets) = segments.clone().into_gso_packets()
+    {
+        segments = packets;
+    }
     if segments.count() > MAX_SEGMENTS {
         return counters.unsent(port, DropReason::TooManySegments, 1, bytes);
     }
@@ -171,10 +189,11 @@ fn send_segments(
             && let Some((buffer, left)) = rest.split_at_mut_checked(HEADROOM_BYTES + len)
         {
             rest = left;
+            let offload = segments.next_offload(frame.offload);
             if segments.write_next(&mut buffer[HEADROOM_BYTES..]).is_none() {
                 break;
             }
-            batch.extend(Frame::new(buffer, HEADROOM_BYTES, len, frame.ingress, Offload::default()));
+            batch.extend(Frame::new(buffer, HEADROOM_BYTES, len, frame.ingress, offload));
             counters.originated += 1;
             counters.count_tx(port, len);
         }

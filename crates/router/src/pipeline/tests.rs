@@ -383,3 +383,106 @@ fn a_stale_neighbour_is_reported_once() {
     }
     assert_eq!(bench.out.events, [Event::InUse(next_hop)]);
 }
+
+/// TCP in VXLAN from t1 to t2 over this family, `bytes` of payload, and its offload.
+fn tcp_in_vxlan(is_v6: bool, bytes: usize, segment_bytes: u16) -> (Vec<u8>, Offload) {
+    let mut inner = vec![8, 0, 0, 0, 0, 0, 7, 0];
+    etherparse::PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv4([192, 168, 77, 1], [192, 168, 77, 2], 64)
+        .tcp(1, 2, 3, 4)
+        .write(&mut inner, &vec![7; bytes])
+        .unwrap();
+    let mut frame = Vec::new();
+    if is_v6 {
+        from_t1().ipv6(octets6("fd00:251::1"), octets6("fd00:252::1"), 64)
+    } else {
+        from_t1().ipv4([10, 10, 251, 1], [10, 10, 252, 1], 64)
+    }
+    .udp(5, 4789)
+    .write(&mut frame, &inner)
+    .unwrap();
+    let start = u16::try_from(frame.len() - bytes - 20).unwrap();
+    let checksum = Some(PendingChecksum { start, offset: 16 });
+    (frame, Offload { checksum, gso: Gso::Tcp4 { ecn: false }, segment_bytes, header_bytes: 0 })
+}
+
+#[test]
+fn a_tunnelled_gso_packet_is_judged_by_its_segments_with_all_that_is_around_them() {
+    // The outer headers, VXLAN, Ethernet, IPv4 and TCP: what is left of 1500 bytes.
+    for (is_v6, room) in [(false, 1500 - 28 - 22 - 40), (true, 1500 - 48 - 22 - 40)] {
+        let mut bench = Bench::lab();
+        let (mut frame, offload) = tcp_in_vxlan(is_v6, 20_000, room);
+        if !is_v6 {
+            frame[20] |= 0x40;
+            fix4(&mut frame);
+        }
+        let done = bench.push_offloaded(P1, &frame, offload);
+        assert_eq!((done.verdict, done.offload), (Verdict::Send(P2), offload), "nothing is too big");
+        assert!(bench.out.sent.is_empty(), "and nobody is told so");
+        let done = bench.push_offloaded(P1, &frame, Offload { segment_bytes: room + 1, ..offload });
+        assert_eq!(done.verdict, Verdict::Drop(DropReason::TooBig));
+        let error = bench.take_one().1;
+        if is_v6 {
+            assert_eq!((error[54], &error[58..62]), (2, &[0, 0, 5, 220][..]), "the link's own MTU");
+        } else {
+            assert_eq!((&error[34..36], &error[40..42]), (&[3, 4][..], &[5, 220][..]));
+        }
+        // What is inside cannot be found, so nobody can say how large a segment is.
+        let checksum = Some(PendingChecksum { start: 90, offset: 16 });
+        let done = bench.push_offloaded(P1, &frame, Offload { checksum, ..offload });
+        assert_eq!(done.verdict, Verdict::Drop(DropReason::BadOffload));
+        assert!(bench.out.sent.is_empty());
+    }
+}
+
+#[test]
+fn the_segments_of_a_tunnelled_gso_packet_are_fragmented_where_they_may_be() {
+    let mut bench = Bench::lab();
+    let (frame, offload) = tcp_in_vxlan(false, 4000, 1411);
+    assert_eq!(bench.push_offloaded(P1, &frame, offload).verdict, Verdict::Consumed);
+    let sent = std::mem::take(&mut bench.out.sent);
+    // Two segments of two fragments each, and a short one.
+    assert_eq!(sent.len(), 5);
+    for (index, (_, fragment)) in sent.iter().enumerate() {
+        let header = nsrouter_wire::ipv4::Header::parse(&fragment[14..]).unwrap();
+        assert!(header.total_bytes() <= 1500);
+        assert_eq!(header.more_fragments(), index == 0 || index == 2);
+        assert_eq!(usize::from(header.identification()), index / 2);
+    }
+}
+
+#[test]
+fn gso_packets_of_more_than_64_kib_are_forwarded_whole() {
+    let payload = vec![7; 150_000];
+    let mut frame = Vec::new();
+    from_t1().ipv4([10, 10, 251, 1], [10, 10, 252, 1], 64).tcp(1, 2, 3, 4).write(&mut frame, &[]).unwrap();
+    frame[16..18].fill(0);
+    fix4(&mut frame);
+    frame.extend(&payload);
+    let offload = |start, gso| Offload {
+        checksum: Some(PendingChecksum { start, offset: 16 }),
+        gso,
+        segment_bytes: 1440,
+        header_bytes: 0,
+    };
+    let mut bench = Bench::lab();
+    let tcp4 = offload(34, Gso::Tcp4 { ecn: false });
+    let done = bench.push_offloaded(P1, &frame, tcp4);
+    assert_eq!((done.verdict, done.bytes.len(), done.offload), (Verdict::Send(P2), frame.len(), tcp4));
+    let plain = Offload::default();
+    let done = bench.push_offloaded(P1, &frame, plain);
+    assert_eq!(done.verdict, Verdict::Drop(DropReason::Ip4TotalLength), "no other packet says zero");
+
+    let mut frame = Vec::new();
+    let (source, destination) = (octets6("fd00:251::1"), octets6("fd00:252::1"));
+    from_t1().ipv6(source, destination, 64).tcp(1, 2, 3, 4).write(&mut frame, &[]).unwrap();
+    frame[18..21].fill(0);
+    let jumbo = [&[6, 0, 194, 4][..], &(8 + 20 + 150_000u32).to_be_bytes()].concat();
+    frame.splice(54..54, jumbo);
+    frame.extend(&payload);
+    let tcp6 = offload(62, Gso::Tcp6 { ecn: false });
+    let done = bench.push_offloaded(P1, &frame, tcp6);
+    assert_eq!((done.verdict, done.bytes.len(), done.offload), (Verdict::Send(P2), frame.len(), tcp6));
+    let done = bench.push_offloaded(P1, &frame[..frame.len() - 1], tcp6);
+    assert_eq!(done.verdict, Verdict::Drop(DropReason::Ip6PayloadLength));
+}
