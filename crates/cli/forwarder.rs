@@ -128,9 +128,7 @@ fn start_userspace(
                 transmits: (0..threads.workers).map(|_| Box::new(transmit.clone()) as _).collect(),
             })
         }
-        Err(error) => Err(format!(
-            "/dev/net/tun cannot be opened ({error}), so programs in the router have no way into the network"
-        )),
+        Err(error) => Err(format!("{error}; so programs in the router have no way into the network")),
     };
     let node = lab.node(router)?;
     let (mut settings, mut neighbours) = (Settings::default(), NeighConfig::default());

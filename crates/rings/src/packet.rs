@@ -2,7 +2,7 @@
 //! frame lies in.
 //!
 //! A frame that fits into its slot is read and rewritten in place. A larger one (a TCP super-frame of up to
-//! 64 KiB) is marked `TP_STATUS_COPY` in ring order while its whole skb waits on the socket's receive queue;
+//! 512 KiB) is marked `TP_STATUS_COPY` in ring order while its whole skb waits on the socket's receive queue;
 //! it is fetched with `recvmmsg` into one of a few hot buffers. So small packets cost no system call on the
 //! way in, large ones do not spread over a huge ring, and the order is kept. Every COPY slot takes exactly
 //! one message from the queue, or the two would slip against each other.
@@ -102,9 +102,10 @@ const SLOT_HEADER_BYTES: usize = libc::TPACKET2_HDRLEN;
 const HOT_BUFFERS: usize = 8;
 /// Headroom of a hot buffer, the virtio-net header included.
 const HOT_HEADROOM_BYTES: usize = 192;
-/// The largest GSO frame by default (GSO_LEGACY_MAX_SIZE) with its Ethernet and VLAN headers. A larger one
-/// (BIG TCP, off by default) is counted as truncated.
-const HOT_FRAME_BYTES: usize = 65_536 + 18;
+/// The largest GSO packet that a link can be set to (GSO_MAX_SIZE in include/linux/netdevice.h) with its Ethernet and VLAN
+/// headers. Most are no larger than 64 KiB (GSO_LEGACY_MAX_SIZE), and the memory beyond that is the kernel's until a frame is
+/// written there (BIG TCP).
+const HOT_FRAME_BYTES: usize = 8 * 65_535 + 18;
 
 /// Opens a port on interface `ifindex`, in the network namespace of the calling thread.
 ///
@@ -196,7 +197,7 @@ fn open_receive(port: PortId, settings: Settings) -> Result<PacketRx, OpenError>
         .map_err(|source| OpenError::Ring { slots: as_u32(slots), source })?;
     let ring = SlotRing::map(descriptor, SLOT_BYTES, slots).map_err(OpenError::Map)?;
     let hot = (0..HOT_BUFFERS).map(|_| vec![0; HOT_HEADROOM_BYTES + HOT_FRAME_BYTES].into()).collect();
-    Ok(PacketRx { port, ring, hot, fd })
+    Ok(PacketRx { port, ring, hot, owed: 0, fd })
 }
 
 /// Binds the receive half to its interface: from now on frames arrive.
@@ -221,6 +222,8 @@ pub struct PacketRx {
     // Before `fd`: the mapping goes first.
     ring: SlotRing,
     hot: Vec<Box<[u8]>>,
+    /// Messages of slots that were given back which are still on the receive queue, before those of the next slots.
+    owed: usize,
     fd: OwnedFd,
 }
 
@@ -232,6 +235,20 @@ impl PacketRx {
     pub fn receive_buffer_bytes(&self) -> io::Result<usize> {
         let bytes: libc::c_int = socket::get_option(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 0)?;
         Ok(usize::try_from(bytes).unwrap_or(0))
+    }
+}
+
+impl PacketRx {
+    /// Takes the messages off the queue whose slots are gone, or the next slots would be given them.
+    fn discard_owed(&mut self) -> io::Result<()> {
+        while self.owed > 0 {
+            let mut arrived = [Arrived::default(); HOT_BUFFERS];
+            let count = self.owed.min(HOT_BUFFERS);
+            let (done, outcome) = fetch_copies(self.fd.as_fd(), &mut self.hot, &mut arrived[..count]);
+            self.owed -= done;
+            outcome?;
+        }
+        Ok(())
     }
 }
 
@@ -293,6 +310,7 @@ impl Receive for PacketRx {
         let mut descriptors: ArrayVec<Descriptor<'r>, BURST_FRAMES> = ArrayVec::new();
         let mut copies = 0;
         let limit = max.min(burst.remaining_capacity());
+        self.discard_owed()?;
         let mut loan = self.ring.lend();
         while descriptors.len() < limit && copies < HOT_BUFFERS {
             let Some(slot) = loan.next() else { break };
@@ -302,7 +320,9 @@ impl Receive for PacketRx {
         }
         let mut arrived = [Arrived::default(); HOT_BUFFERS];
         if copies > 0 {
-            fetch_copies(self.fd.as_fd(), &mut self.hot, &mut arrived[..copies]);
+            // What could not be had now stays empty, and its frame counts as truncated.
+            let (done, _) = fetch_copies(self.fd.as_fd(), &mut self.hot, &mut arrived[..copies]);
+            self.owed = copies - done;
         }
         let mut copied = self.hot.iter_mut().zip(arrived);
         for descriptor in descriptors {
@@ -315,6 +335,10 @@ impl Receive for PacketRx {
                             && message.bytes.checked_sub(VNET_HEADER_BYTES) == Some(wire_bytes) =>
                     {
                         (&mut hot[..], HOT_HEADROOM_BYTES, wire_bytes)
+                    }
+                    Some(_) if wire_bytes > HOT_FRAME_BYTES => {
+                        received.too_big_frames += 1;
+                        continue;
                     }
                     _ => {
                         received.truncated_frames += 1;
@@ -369,9 +393,13 @@ impl Receive for PacketRx {
     }
 }
 
-/// Takes the messages that belong to the COPY slots off the receive queue, one a slot. What could not be had
-/// stays empty, and its frame counts as truncated.
-fn fetch_copies(fd: BorrowedFd<'_>, hot: &mut [Box<[u8]>], arrived: &mut [Arrived]) {
+/// Takes the messages that belong to the COPY slots off the receive queue, one a slot. Returns how many were had, and what
+/// kept the others on the queue; where nothing did, the queue is empty.
+fn fetch_copies(
+    fd: BorrowedFd<'_>,
+    hot: &mut [Box<[u8]>],
+    arrived: &mut [Arrived],
+) -> (usize, io::Result<()>) {
     let mut done = 0;
     while done < arrived.len() {
         let buffers =
@@ -384,9 +412,12 @@ fn fetch_copies(fd: BorrowedFd<'_>, hot: &mut [Box<[u8]>], arrived: &mut [Arrive
                 if error.kind() == io::ErrorKind::Interrupted
                     || Refusal::from_error(&error) == Refusal::Down => {}
             // Nothing is left on the queue, so what comes next belongs to the next slot again.
-            Ok(_) | Err(_) => return,
+            Ok(_) => return (arrived.len(), Ok(())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (arrived.len(), Ok(())),
+            Err(error) => return (done, Err(error)),
         }
     }
+    (done, Ok(()))
 }
 
 /// The transmit half of a packet port.

@@ -16,9 +16,11 @@ pub type Burst<'r> = ArrayVec<Frame<'r>, BURST_FRAMES>;
 /// What `recv` found beside the frames that it lends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Received {
-    /// Frames that arrived with a part of them lost for want of buffer space. They are not lent: the caller
-    /// counts them as received, and dropped as truncated.
+    /// Frames that arrived with a part of them lost, as the kernel's queue for them was full. They are not lent: the
+    /// caller counts them as received, and dropped as truncated.
     pub truncated_frames: u64,
+    /// Frames larger than this ring's buffers. Counted likewise.
+    pub too_big_frames: u64,
     /// Frames whose offload metadata has no meaning to us (an unknown GSO type). Counted likewise.
     pub unsupported_frames: u64,
 }
@@ -64,13 +66,13 @@ pub struct Capabilities {
 /// Why a port did not take a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A queue on the way out is full (EAGAIN, ENOBUFS).
+    /// A queue on the way out is full (EAGAIN; ENOBUFS, which is the queue of the interface or of its peer).
     Full,
     /// Larger than the interface allows (EMSGSIZE).
     TooBig,
     /// The interface is down or gone (ENETDOWN, ENXIO, ENODEV).
     Down,
-    /// Anything else the system call said.
+    /// Anything else the system call said; ENOMEM also when the kernel could not cut a GSO packet (`__dev_queue_xmit`).
     Error,
 }
 
@@ -108,7 +110,7 @@ impl Refusal {
     /// The refusal that an errno of a send call stands for.
     pub fn from_error(error: &io::Error) -> Refusal {
         match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Refusal::Full,
+            Some(libc::EAGAIN | libc::ENOBUFS) => Refusal::Full,
             Some(libc::EMSGSIZE) => Refusal::TooBig,
             Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => Refusal::Down,
             _ => Refusal::Error,

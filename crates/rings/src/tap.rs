@@ -29,7 +29,8 @@ const SEND_BUFFER_BYTES: libc::c_int = 8 << 20;
 /// Before the frame: the virtio-net header, and room to prepend into.
 const HEADROOM_BYTES: usize = 126 + VNET_HEADER_BYTES;
 /// The largest GSO frame by default (GSO_LEGACY_MAX_SIZE) with its Ethernet and VLAN headers.
-const FRAME_BYTES: usize = 65_536 + 18;
+/// A byte more, so that a buffer that is filled to its end tells of a larger frame.
+const FRAME_BYTES: usize = 65_536 + 18 + 1;
 /// A burst ends when it has brought this much: a few super-frames stay in the second-level cache, and the many small
 /// frames of a full burst are far from it.
 const BURST_BYTES: usize = 192 << 10;
@@ -37,7 +38,7 @@ const BURST_BYTES: usize = 192 << 10;
 /// The largest MTU of a TAP interface: `MAX_MTU` less the Ethernet header (tun_net_initialize(), drivers/net/tun.c).
 pub const MAX_MTU: u32 = 65_535 - 14;
 
-/// Opening a TAP port failed; one variant a step.
+/// Opening a TAP port, or the host port, failed; one variant a step.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -45,7 +46,7 @@ pub enum OpenError {
     #[error("cannot open /dev/net/tun: {0}")]
     Open(#[source] io::Error),
     /// `TUNSETIFF`.
-    #[error("cannot make the TAP device {name} (it takes CAP_NET_ADMIN in its namespace): {source}")]
+    #[error("cannot make the device {name} (it takes CAP_NET_ADMIN in its namespace): {source}")]
     Create {
         /// The interface's name.
         name: String,
@@ -53,7 +54,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// One of the ioctls that set it up.
-    #[error("the kernel refuses {request} on a TAP device: {source}")]
+    #[error("the kernel refuses {request} on a TUN or TAP device: {source}")]
     Option {
         /// The ioctl's name.
         request: &'static str,
@@ -79,7 +80,8 @@ pub fn open(name: &str, port: PortId, queues: usize) -> Result<Vec<(TapRx, TapTx
     let told = Arc::new(AtomicU64::new(0));
     let mut halves = Vec::new();
     for _ in 0..queues.max(1) {
-        let (device, uso) = open_queue(name, queues > 1)?;
+        let several = if queues > 1 { libc::IFF_MULTI_QUEUE } else { 0 };
+        let (device, uso) = open_device(name, libc::IFF_TAP | several)?;
         // An open file of /proc/.../net shows the namespace in which it was opened, from wherever it is read.
         let counters = File::open("/proc/thread-self/net/dev").map_err(OpenError::Counters)?;
         let buffers = (0..BURST_FRAMES).map(|_| vec![0; HEADROOM_BYTES + FRAME_BYTES].into()).collect();
@@ -91,11 +93,12 @@ pub fn open(name: &str, port: PortId, queues: usize) -> Result<Vec<(TapRx, TapTx
     Ok(halves)
 }
 
-/// Makes the device, or another queue of it; and whether it cuts UDP super-frames.
+/// Makes a device of this kind (`IFF_TUN` or `IFF_TAP`), or another queue of it, whose frames have a virtio-net header
+/// before them both ways; and whether it takes UDP GSO packets.
 ///
-/// A device that may have several queues has 256 (`MAX_TAP_QUEUES`), whose queueing disciplines take 25 MB of the kernel's
-/// memory and 40 ms to make, so it is one that may not, where one will do.
-fn open_queue(name: &str, several: bool) -> Result<(File, bool), OpenError> {
+/// A device that may have several queues (`IFF_MULTI_QUEUE`) has 256 (`MAX_TAP_QUEUES`), whose queueing disciplines take
+/// 25 MB of the kernel's memory and 40 ms to make, so it is one that may not, where one will do.
+pub(crate) fn open_device(name: &str, kind: libc::c_int) -> Result<(File, bool), OpenError> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -103,8 +106,7 @@ fn open_queue(name: &str, several: bool) -> Result<(File, bool), OpenError> {
         .open("/dev/net/tun")
         .map_err(OpenError::Open)?;
     let fd = OwnedFd::from(file);
-    let several = if several { libc::IFF_MULTI_QUEUE } else { 0 };
-    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | several;
+    let flags = kind | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     tun::create(&fd, name, flags).map_err(|source| OpenError::Create { name: name.to_owned(), source })?;
     let option = |request| move |source| OpenError::Option { request, source };
     let header_bytes = libc::c_int::try_from(VNET_HEADER_BYTES).unwrap_or(0);
@@ -202,13 +204,14 @@ impl Receive for TapRx {
             };
             self.losses.read_frame();
             bytes += len;
-            let offload = buffer[start..HEADROOM_BYTES].try_into().ok().and_then(vnet::parse);
-            match (len.checked_sub(VNET_HEADER_BYTES), offload) {
-                (Some(len), Some(offload)) => {
-                    burst.extend(Frame::new(buffer, HEADROOM_BYTES, len, self.port, offload));
-                }
-                (None, _) => received.truncated_frames += 1,
-                (_, None) => received.unsupported_frames += 1,
+            // A longer frame is cut off at the buffer's end, and nothing tells of it but this.
+            if len == buffer.len() - start {
+                received.too_big_frames += 1;
+                continue;
+            }
+            match frame_in(buffer, HEADROOM_BYTES, len, self.port) {
+                Some(frame) => burst.push(frame),
+                None => received.unsupported_frames += 1,
             }
         }
         Ok(received)
@@ -239,22 +242,48 @@ impl Drop for TapRx {
     }
 }
 
-impl TapTx {
-    fn write(&self, frame: &mut Frame<'_>) -> io::Result<usize> {
-        let header = vnet::emit(&frame.offload);
-        let (buffer, head, len) = frame.buffer_mut();
-        match head.checked_sub(VNET_HEADER_BYTES) {
-            // One piece is cheaper than two.
-            Some(start) => {
-                buffer[start..head].copy_from_slice(&header);
-                (&*self.device).write(&buffer[start..head + len])
+/// The frame that a read of `len` bytes put at `head` of a buffer, its virtio-net header before it; `None` when that
+/// header is not there, or asks for what this router does not know.
+pub(crate) fn frame_in(buffer: &mut [u8], head: usize, len: usize, port: PortId) -> Option<Frame<'_>> {
+    let bytes = len.checked_sub(VNET_HEADER_BYTES)?;
+    let offload = vnet::parse(buffer.get(head.checked_sub(VNET_HEADER_BYTES)?..head)?.try_into().ok()?)?;
+    Frame::new(buffer, head, bytes, port, offload)
+}
+
+/// Writes a frame with its virtio-net header, without waiting.
+fn write(mut device: &File, frame: &mut Frame<'_>) -> io::Result<usize> {
+    let header = vnet::emit(&frame.offload);
+    let (buffer, head, len) = frame.buffer_mut();
+    match head.checked_sub(VNET_HEADER_BYTES) {
+        // One piece is cheaper than two.
+        Some(start) => {
+            buffer[start..head].copy_from_slice(&header);
+            device.write(&buffer[start..head + len])
+        }
+        None => device.write_vectored(&[IoSlice::new(&header), IoSlice::new(&buffer[head..head + len])]),
+    }
+}
+
+/// Writes the frames of a burst to a TUN or TAP device, one by one.
+pub(crate) fn write_each(device: &File, frames: &mut [Frame<'_>]) -> Sent {
+    let mut sent = Sent::default();
+    for frame in frames {
+        let outcome = loop {
+            match write(device, frame) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome,
             }
-            None => {
-                let pieces = [IoSlice::new(&header), IoSlice::new(&buffer[head..head + len])];
-                (&*self.device).write_vectored(&pieces)
+        };
+        match outcome {
+            Ok(_) => sent.frames += 1,
+            // The host has taken its interface down (tun_get_user).
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EIO | libc::EBADFD)) => {
+                sent.refuse(Refusal::Down, frame.len());
             }
+            Err(error) => sent.refuse(Refusal::from_error(&error), frame.len()),
         }
     }
+    sent
 }
 
 impl Transmit for TapTx {
@@ -263,24 +292,7 @@ impl Transmit for TapTx {
     }
 
     fn send(&mut self, frames: &mut [Frame<'_>]) -> Sent {
-        let mut sent = Sent::default();
-        for frame in frames {
-            let outcome = loop {
-                match self.write(frame) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    outcome => break outcome,
-                }
-            };
-            match outcome {
-                Ok(_) => sent.frames += 1,
-                // The host has taken its interface down (tun_get_user).
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EIO | libc::EBADFD)) => {
-                    sent.refuse(Refusal::Down, frame.len());
-                }
-                Err(error) => sent.refuse(Refusal::from_error(&error), frame.len()),
-            }
-        }
-        sent
+        write_each(&self.device, frames)
     }
 }
 

@@ -1,58 +1,66 @@
 //! The host port: a TUN device whose other end is the router's own kernel, so that programs in the router's
 //! namespace talk through the router like everybody else.
 //!
-//! A plain TUN without a virtio-net header: frames that leave by it must be complete and no larger than its MTU.
+//! As with a TAP device each packet has a virtio-net header before it, so what TCP sends to and from the router's programs
+//! passes as GSO packets, and nobody cuts them.
 
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use nsrouter_wire::frame::{Frame, PortId};
-use nsrouter_wire::offload::Offload;
-use tun_tap::{Iface, Mode};
 
-use crate::port::{Burst, Capabilities, Receive, Received, Refusal, Sent, Transmit};
-use crate::sys::tun::borrow;
+use crate::port::{Burst, Capabilities, Receive, Received, Sent, Transmit};
+use crate::tap::{OpenError, frame_in, open_device, write_each};
+use crate::vnet::VNET_HEADER_BYTES;
 
 /// Packets taken in one go. The host port is for pings and control traffic; bulk is not its purpose.
 const BUFFERS: usize = 16;
-/// Headroom for the Ethernet header that a packet gets when it leaves by a link.
+/// Before the packet: its virtio-net header, in whose place comes the Ethernet header of a packet that leaves by a link,
+/// and the virtio-net header for that.
 const HEADROOM_BYTES: usize = 64;
-/// The largest packet that a TUN device can hand over.
-const PACKET_BYTES: usize = 65_535;
+/// The largest GSO packet by default (GSO_LEGACY_MAX_SIZE), which a TUN device does not go beyond, and a byte more, so that
+/// a buffer that is filled to its end tells of a larger one.
+const PACKET_BYTES: usize = 65_536 + 1;
 
 /// Opens a TUN device of this name in the network namespace of the calling thread.
 ///
 /// # Errors
-/// What opening /dev/net/tun or naming the device said: `ENOENT` or `EACCES` where the user may not open it.
-pub fn open(name: &str) -> io::Result<(TunRx, TunTx)> {
-    let device = Arc::new(Iface::without_packet_info(name, Mode::Tun)?);
-    device.set_non_blocking()?;
+/// [`OpenError`], one variant a step; most often /dev/net/tun is not there or the user may not open it.
+pub fn open(name: &str) -> Result<(TunRx, TunTx), OpenError> {
+    let (device, uso) = open_device(name, libc::IFF_TUN)?;
+    let device = Arc::new(device);
     let buffers = (0..BUFFERS).map(|_| vec![0; HEADROOM_BYTES + PACKET_BYTES].into()).collect();
-    Ok((TunRx { device: Arc::clone(&device), buffers }, TunTx { device }))
+    Ok((TunRx { device: Arc::clone(&device), buffers }, TunTx { device, uso }))
 }
 
 /// The receive half: what programs in the router's namespace send.
 #[derive(Debug)]
 pub struct TunRx {
-    device: Arc<Iface>,
+    device: Arc<File>,
     buffers: Vec<Box<[u8]>>,
 }
 
 /// The transmit half: what is for programs in the router's namespace. Its clones write to the same device.
 #[derive(Clone, Debug)]
 pub struct TunTx {
-    device: Arc<Iface>,
+    device: Arc<File>,
+    uso: bool,
 }
 
 impl Receive for TunRx {
     fn recv<'r>(&'r mut self, max: usize, burst: &mut Burst<'r>) -> io::Result<Received> {
+        let mut received = Received::default();
         let limit = max.min(burst.remaining_capacity());
         for buffer in self.buffers.iter_mut().take(limit) {
-            match self.device.recv(&mut buffer[HEADROOM_BYTES..]) {
-                Ok(len) => {
-                    burst.extend(Frame::new(buffer, HEADROOM_BYTES, len, PortId::HOST, Offload::default()))
-                }
+            let start = HEADROOM_BYTES - VNET_HEADER_BYTES;
+            match (&*self.device).read(&mut buffer[start..]) {
+                Ok(len) if len == buffer.len() - start => received.too_big_frames += 1,
+                Ok(len) => match frame_in(buffer, HEADROOM_BYTES, len, PortId::HOST) {
+                    Some(frame) => burst.push(frame),
+                    None => received.unsupported_frames += 1,
+                },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => break,
                 // What was read before the error is in the burst; the error will be there next time.
@@ -60,11 +68,11 @@ impl Receive for TunRx {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Received::default())
+        Ok(received)
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
-        borrow(&self.device, self.device.as_raw_fd())
+        self.device.as_fd()
     }
 
     fn looks_are_free(&self) -> bool {
@@ -83,20 +91,10 @@ impl Receive for TunRx {
 
 impl Transmit for TunTx {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { checksum: false, tso: false, uso: false }
+        Capabilities { checksum: true, tso: true, uso: self.uso }
     }
 
     fn send(&mut self, frames: &mut [Frame<'_>]) -> Sent {
-        let mut sent = Sent::default();
-        for frame in frames {
-            match self.device.send(frame.data()) {
-                Ok(_) => sent.frames += 1,
-                Err(error) if error.raw_os_error() == Some(libc::EIO) => {
-                    sent.refuse(Refusal::Down, frame.len())
-                }
-                Err(error) => sent.refuse(Refusal::from_error(&error), frame.len()),
-            }
-        }
-        sent
+        write_each(&self.device, frames)
     }
 }

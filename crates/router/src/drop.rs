@@ -118,9 +118,10 @@ drop_reasons! {
     HoldOverflow "hold_overflow" "Too many frames waited for a MAC address; the oldest went." Silent;
     HoldExpired "hold_expired" "The frame waited for a MAC address for too long." Silent;
     NeighbourLimit "neighbour_limit" "Too many unknown neighbours were wanted at once, and this one was not asked for." Silent;
-    RxTruncated "rx_truncated" "The receive buffer was full and the kernel kept only the start of the frame." Silent;
+    RxTruncated "rx_truncated" "The port's receive queue was full, and of the frame only the beginning was kept." Silent;
+    RxTooBig "rx_too_big" "The frame is larger than the port's receive buffers." Silent;
     RxUnsupported "rx_unsupported" "The frame needs a kind of segmentation that this router does not know." Silent;
-    TxFull "tx_full" "The transmit ring was full." Silent;
+    TxFull "tx_full" "The queue by which the frame was to leave was full." Silent;
     TxError "tx_error" "The kernel refused the frame." Silent;
     TxTooBig "tx_too_big" "The frame is larger than the port can send." Silent;
     WorkerStopped "worker_stopped" "The worker stopped while it held the frame." Silent;

@@ -356,15 +356,16 @@ impl Path {
         match inlet.ring.recv(BURST_FRAMES, &mut burst) {
             Ok(received) => {
                 inlet.failures = 0;
-                let refused = received.truncated_frames + received.unsupported_frames;
-                if refused > 0 {
+                // Their bytes are lost, so they count for none.
+                let refused = [
+                    (received.truncated_frames, DropReason::RxTruncated),
+                    (received.too_big_frames, DropReason::RxTooBig),
+                    (received.unsupported_frames, DropReason::RxUnsupported),
+                ];
+                if refused.iter().any(|(frames, _)| *frames > 0) {
                     let counters = self.router.counters_mut();
-                    // Their bytes are lost, so they count for none.
-                    for _ in 0..received.truncated_frames {
-                        counters.received_dropped(inlet.port, 0, DropReason::RxTruncated);
-                    }
-                    for _ in 0..received.unsupported_frames {
-                        counters.received_dropped(inlet.port, 0, DropReason::RxUnsupported);
+                    for (frames, reason) in refused {
+                        (0..frames).for_each(|_| counters.received_dropped(inlet.port, 0, reason));
                     }
                 } else if burst.is_empty() {
                     return false;

@@ -22,8 +22,8 @@ fn empty_message() -> mmsghdr {
     unsafe { std::mem::zeroed() }
 }
 
-fn io_vector(base: *const u8, bytes: usize) -> iovec {
-    iovec { iov_base: base.cast_mut().cast(), iov_len: bytes }
+fn io_vector(base: *mut u8, bytes: usize) -> iovec {
+    iovec { iov_base: base.cast(), iov_len: bytes }
 }
 
 /// Receives one message into each of `buffers` without waiting; returns how many came.
@@ -36,7 +36,7 @@ pub(crate) fn receive_each<'b>(
     let mut messages: [mmsghdr; BURST_FRAMES] = std::array::from_fn(|_| empty_message());
     let mut count = 0;
     for buffer in buffers.take(arrived.len().min(BURST_FRAMES)) {
-        vectors[count] = io_vector(buffer.as_ptr(), buffer.len());
+        vectors[count] = io_vector(buffer.as_mut_ptr(), buffer.len());
         messages[count].msg_hdr.msg_iov = &raw mut vectors[count];
         messages[count].msg_hdr.msg_iovlen = 1;
         count += 1;
@@ -74,7 +74,11 @@ pub(crate) fn send_each<'f>(
     let mut messages: [mmsghdr; BURST_FRAMES] = std::array::from_fn(|_| empty_message());
     let mut count = 0;
     for (header, data) in frames.take(BURST_FRAMES) {
-        vectors[count] = [io_vector(header.as_ptr(), header.len()), io_vector(data.as_ptr(), data.len())];
+        // The type of a vector serves both ways; a send does not write.
+        vectors[count] = [
+            io_vector(header.as_ptr().cast_mut(), header.len()),
+            io_vector(data.as_ptr().cast_mut(), data.len()),
+        ];
         messages[count].msg_hdr.msg_iov = vectors[count].as_mut_ptr();
         messages[count].msg_hdr.msg_iovlen = 2;
         count += 1;

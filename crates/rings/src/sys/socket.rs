@@ -64,7 +64,11 @@ pub(crate) fn get_option<T: OptionValue>(
     let rc = unsafe {
         libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast::<c_void>(), &raw mut length)
     };
-    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+    if rc < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // A kernel that knows a shorter structure leaves the rest of it as it was.
+    if length == length_of::<T>() { Ok(value) } else { Err(io::Error::from_raw_os_error(libc::EINVAL)) }
 }
 
 /// Takes the error that lies on a socket off it, if there is one (`SO_ERROR`).

@@ -1,13 +1,7 @@
-//! What the TUN code needs of the system beside the `tun-tap` crate.
+//! The ioctls of TUN and TAP devices (drivers/net/tun.c).
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-
-/// Borrows a descriptor for as long as its owner is borrowed.
-pub(crate) fn borrow<T>(_owner: &T, fd: RawFd) -> BorrowedFd<'_> {
-    // SAFETY: the caller passes the descriptor that `_owner` owns and keeps open for its whole life.
-    unsafe { BorrowedFd::borrow_raw(fd) }
-}
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// `TUNSETIFF`: makes a device of this name, or of the kernel's choice where it is empty; the device goes away with the
 /// descriptor. With `IFF_MULTI_QUEUE` a device that exists gets another queue.

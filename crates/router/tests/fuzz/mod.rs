@@ -18,11 +18,12 @@ use case::Case;
 use lab::Lab;
 
 /// Reasons that only the engine gives, which the router never does.
-const OF_THE_ENGINE: [DropReason; 10] = [
+const OF_THE_ENGINE: [DropReason; 11] = [
     DropReason::HoldOverflow,
     DropReason::HoldExpired,
     DropReason::NeighbourLimit,
     DropReason::RxTruncated,
+    DropReason::RxTooBig,
     DropReason::RxUnsupported,
     DropReason::TooManySegments,
     DropReason::TxFull,
