@@ -3,8 +3,12 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use etherparse::PacketBuilder;
 use libtest_mimic::Trial;
 use nix::sys::socket::{setsockopt, sockopt};
+use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
+use rtnetlink::sys::{Socket, SocketAddr as NetlinkAddr};
 
 use crate::common::{BACKENDS, Case, Lab, wait_for};
 
@@ -31,6 +35,37 @@ pub(crate) const CASES: &[Case] = &[
         modes: TWO_ENDED,
         programs: &["ip", "iperf3"],
         body: segments_too_large,
+    },
+    Case {
+        name: "tiny_segments_for_the_router_hold_up_nobody",
+        modes: BACKENDS,
+        programs: &["ping"],
+        body: tiny_segments,
+    },
+    Case {
+        name: "big_tcp_over_ipv4",
+        modes: &["kernel", "userspace"],
+        programs: &["ip", "iperf3"],
+        body: |lab| big_tcp(lab, "10.10.252.1", &LINKS),
+    },
+    // The kernel's own forwarding takes an IPv6 jumbogram for too big where the next link is a veth.
+    Case {
+        name: "big_tcp_over_ipv6",
+        modes: &["userspace"],
+        programs: &["ip", "iperf3"],
+        body: |lab| big_tcp(lab, "fd00:252::1", &LINKS),
+    },
+    Case {
+        name: "big_tcp_to_a_link_that_takes_less",
+        modes: &["kernel", "userspace"],
+        programs: &["ip", "iperf3"],
+        body: |lab| big_tcp(lab, "10.10.252.1", &LINKS[..3]),
+    },
+    Case {
+        name: "big_tcp_to_the_router_itself",
+        modes: &["kernel", "userspace"],
+        programs: &["ip", "iperf3"],
+        body: big_tcp_to_the_router,
     },
 ];
 
@@ -159,4 +194,111 @@ fn segments_too_large(lab: &Lab) {
     }
     let misunderstood: Vec<&str> = MISUNDERSTOOD.iter().copied().filter(|name| *name != "too_big").collect();
     assert_eq!(drops(lab, &misunderstood), 0, "{}", lab.dump());
+}
+
+/// TCP segments of a byte each, tens of thousands in a frame, for the router's own address: whoever shares the router with
+/// their sender is forwarded in the meantime.
+fn tiny_segments(lab: &Lab) {
+    lab.succeed("t1", &["ping", "-q", "-c", "1", "-W", "5", "10.10.252.1"]);
+    let mac = |node: &str, interface: &str| {
+        let text = lab.succeed(node, &["cat", &format!("/sys/class/net/{interface}/address")]);
+        let octets: Vec<u8> = text.trim().split(':').map(|it| u8::from_str_radix(it, 16).unwrap()).collect();
+        <[u8; 6]>::try_from(octets).unwrap()
+    };
+    let neighbour = lab.succeed("t1", &["ip", "neigh", "show", "10.10.251.2"]);
+    let router: Vec<u8> = neighbour
+        .split_whitespace()
+        .skip_while(|word| *word != "lladdr")
+        .nth(1)
+        .unwrap()
+        .split(':')
+        .map(|it| u8::from_str_radix(it, 16).unwrap())
+        .collect();
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(mac("t1", "t1-eth0"), router.try_into().unwrap())
+        .ipv4([10, 10, 251, 1], [10, 10, 251, 2], 64)
+        .tcp(1000, 80, 1, 512)
+        .ack(1)
+        .write(&mut frame, &[7; 60_000])
+        .unwrap();
+    let offload = Offload {
+        checksum: Some(PendingChecksum { start: 34, offset: 16 }),
+        gso: Gso::Tcp4 { ecn: false },
+        segment_bytes: 1,
+        header_bytes: 54,
+    };
+    let mut tap = lab.tap("t1", "t1-eth0");
+    let pings = std::thread::scope(|scope| {
+        let pings = scope.spawn(|| lab.succeed("t2", &["ping", "-i", "0.01", "-c", "150", "10.10.251.1"]));
+        for _ in 0..20 {
+            tap.send_offloaded(&frame, offload);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        pings.join().unwrap()
+    });
+    // rtt min/avg/max/mdev = 0.036/0.060/0.311/0.041 ms
+    let longest: f64 = pings.rsplit('/').nth(1).unwrap().parse().unwrap();
+    assert!(longest < 150.0, "{pings}\n{}", lab.dump());
+    assert!(pings.contains(" 0% packet loss"), "{pings}\n{}", lab.dump());
+}
+
+/// The links of the built-in lab from t1 to t2, end by end.
+const LINKS: [(&str, &str); 4] =
+    [("t1", "t1-eth0"), ("router", "eth-t1"), ("t2", "t2-eth0"), ("router", "eth-t2")];
+
+/// Frames of this many bytes are larger than what TCP sends without BIG TCP.
+const BIG_FRAME_BYTES: usize = 65_536 + 18;
+
+/// Has a link send and receive GSO packets of up to 190,000 bytes, of both families: ip(8) sets the limits of IPv4 from
+/// release 6.3 on only.
+fn allow_big_frames(lab: &Lab, node: &str, interface: &str) {
+    const RTM_NEWLINK: u16 = 16;
+    const REQUEST_ACK: u16 = 1 | 4;
+    /// IFLA_GSO_MAX_SIZE, IFLA_GRO_MAX_SIZE, IFLA_GSO_IPV4_MAX_SIZE, IFLA_GRO_IPV4_MAX_SIZE (linux/if_link.h).
+    const LIMITS: [u16; 4] = [41, 58, 63, 64];
+    let index = lab.succeed(node, &["cat", &format!("/sys/class/net/{interface}/ifindex")]);
+    let index: i32 = index.trim().parse().unwrap();
+    // struct ifinfomsg: family, padding, type, index, flags, change.
+    let mut body = [[0; 4], index.to_ne_bytes(), [0; 4], [0; 4]].concat();
+    for limit in LIMITS {
+        body.extend([8u16.to_ne_bytes(), limit.to_ne_bytes()].concat());
+        body.extend(190_000u32.to_ne_bytes());
+    }
+    let mut request = Vec::from(u32::try_from(16 + body.len()).unwrap().to_ne_bytes());
+    request.extend([RTM_NEWLINK.to_ne_bytes(), REQUEST_ACK.to_ne_bytes()].concat());
+    request.extend([0; 8]);
+    request.extend(body);
+    let answer = lab
+        .namespace(node)
+        .run(|| {
+            let mut socket = Socket::new(NETLINK_ROUTE).unwrap();
+            socket.bind_auto().unwrap();
+            socket.send_to(&request, &NetlinkAddr::new(0, 0), 0).unwrap();
+            socket.recv_from_full().unwrap().0
+        })
+        .unwrap();
+    let code = i32::from_ne_bytes(answer[16..20].try_into().unwrap());
+    assert_eq!(code, 0, "{node} {interface}: {}", std::io::Error::from_raw_os_error(-code));
+}
+
+fn big_tcp(lab: &Lab, to: &str, links: &[(&str, &str)]) {
+    links.iter().for_each(|(node, interface)| allow_big_frames(lab, node, interface));
+    let mut tap = lab.tap("router", "eth-t1");
+    let mbits = tcp_mbits(lab, to);
+    let largest = tap.take().iter().map(|(frame, _)| frame.len()).max().unwrap();
+    assert!(largest > BIG_FRAME_BYTES, "the largest frame that t1 sent has {largest} bytes");
+    assert!(mbits > 100.0, "{mbits} Mbit/s\n{}", lab.dump());
+    assert_eq!(drops(lab, &[MISUNDERSTOOD, &["rx_too_big"]].concat()), 0, "{}", lab.dump());
+}
+
+fn big_tcp_to_the_router(lab: &Lab) {
+    LINKS[..2].iter().for_each(|(node, interface)| allow_big_frames(lab, node, interface));
+    for to in ["10.10.251.2", "fd00:251::2"] {
+        let _server = lab.iperf3_server("router");
+        let report = lab.succeed("t1", &["timeout", "20", "iperf3", "-J", "-c", to, "-n", "24M"]);
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let mbits = report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap() / 1e6;
+        assert!(mbits > 100.0, "to {to}: {mbits} Mbit/s\n{}", lab.dump());
+    }
+    assert_eq!(drops(lab, &[MISUNDERSTOOD, &["rx_too_big"]].concat()), 0, "{}", lab.dump());
 }
