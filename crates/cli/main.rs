@@ -17,6 +17,7 @@ mod failure;
 mod fit;
 mod forwarder;
 mod greeting;
+mod log;
 mod ls;
 mod man;
 mod misspelt;
@@ -28,6 +29,7 @@ mod runtime;
 mod settings;
 mod shell;
 mod status;
+mod terminal;
 mod version;
 mod which;
 
@@ -124,7 +126,8 @@ fn after_help() -> String {
 }
 
 fn main() -> ExitCode {
-    // Before anything else, and in particular before any thread: the parts that this program plays for itself.
+    log::start();
+    // Before anything else that counts, and in particular before any thread: the parts that this program plays for itself.
     let outcome = match nsrouter_lab::enter::first() {
         Ok(Some(code)) => Ok(ExitCode::from(code)),
         Ok(None) => match Cli::try_parse() {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::task::Poll;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -31,7 +31,7 @@ use crate::greeting::greeting;
 use crate::output::{Lasting, errln, out, outln};
 use crate::report::{self, LabReport};
 use crate::settings::{self, Setting};
-use crate::{clean, cpus, runtime, status, which};
+use crate::{clean, cpus, runtime, status, terminal, which};
 
 /// Who forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -100,6 +100,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NICE", allow_negative_numbers = true,
           value_parser = clap::value_parser!(i32).range(-20..=19))]
     nice: Option<i32>,
+    /// Print nothing but errors.
+    #[arg(long, short, conflicts_with = "json")]
+    quiet: bool,
     /// Print the final counters as JSON.
     #[arg(short, long)]
     json: bool,
@@ -198,7 +201,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
         link_queues: if choice.backend == Backend::Xdp { u32::try_from(threads.workers)? } else { 1 },
         stop: Stop::default(),
     };
-    let quiet = args.json || args.detach || !args.command.is_empty();
+    let quiet = args.quiet || args.json || args.detach || !args.command.is_empty();
     let lasting = Lasting::default();
     let topology = match &args.topology {
         None => Topology::default_lab(),
@@ -259,7 +262,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     let last = engine.stop()?;
     if args.json {
         lasting.note(outln!("{}", serde_json::to_string_pretty(&lab_report(&lab, &last))?));
-    } else if args.command.is_empty() {
+    } else if args.command.is_empty() && !args.quiet {
         lasting.note(out!("\n{}\n{}", report::ports(&last), report::account(&last)));
     }
     take_down(lab);
@@ -434,9 +437,17 @@ async fn watch(engine: &Engines, screen: Option<&Lasting>) {
     while !engine.has_ended() {
         ticks.tick().await;
         let Some(screen) = screen.filter(|_| since.elapsed() >= period) else { continue };
+        if terminal && !terminal::is_in_foreground() {
+            continue;
+        }
         let now = engine.status().unwrap_or_default();
         let line = report::rates(&before, &now, since.elapsed().as_secs_f64());
-        screen.note(if terminal { out!("\r\x1b[K{line}") } else { outln!("{line}") });
+        screen.note(if terminal {
+            let fitting = terminal::width().map_or(line.clone(), |width| terminal::clipped(&line, width - 1));
+            out!("\r\x1b[K{fitting}")
+        } else {
+            outln!("{} {line}", humantime::format_rfc3339_seconds(SystemTime::now()))
+        });
         before = now;
         since = Instant::now();
     }

@@ -1,9 +1,12 @@
 //! What a person sees: output that breaks off, narrow terminals, jobs in the background, check and status.
 
 use std::fs::File;
+use std::io::Read;
 use std::process::{Command, Output, Stdio};
+use std::thread;
 
 use libtest_mimic::Trial;
+use nix::pty::{Winsize, openpty};
 
 use crate::common::{Case, Lab, describe, lab_name, nsrouter, trial};
 
@@ -21,6 +24,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_lab_outlives_its_output".to_owned(), &["grep", "sh"], lab_without_output),
         trial("bench_without_output_ends_as_it_would".to_owned(), &[], bench_without_output),
         trial("too_few_descriptors_are_a_sentence".to_owned(), &["sh"], too_few_descriptors),
+        trial("warnings_are_seen".to_owned(), &["unshare"], warnings_are_seen),
+        trial(
+            "a_job_in_the_background_leaves_the_terminal_alone".to_owned(),
+            &["unshare", "setsid", "bash"],
+            background,
+        ),
     ]
 }
 
@@ -127,4 +136,84 @@ fn too_few_descriptors() {
         assert!(said.starts_with("nsrouter: ") && said.contains("Too many open files"), "{limit}: {said}");
         assert!(matches!(output.status.code(), Some(1 | 3)), "{limit}: {}", describe(&output));
     }
+}
+
+/// A shell script for a network, mounts and a /run of its own.
+fn sandboxed(script: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "--propagation", "private", "bash", "-c"]);
+    command.arg(format!("mount -t tmpfs none /run && ip link set lo up && {script}"));
+    command.env("N", nsrouter()).stdin(Stdio::null());
+    command
+}
+
+/// What cannot be read is told of, as much as RUST_LOG wants, and without a word where it wants nothing.
+fn warnings_are_seen() {
+    let said = |level: Option<&str>| {
+        let script = "mkdir -p /run/nsrouter/bad && echo x >/run/nsrouter/bad/state.json && $N status";
+        let mut command = sandboxed(script);
+        command.env_remove("RUST_LOG");
+        level.inspect(|level| {
+            command.env("RUST_LOG", level);
+        });
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", describe(&output));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for level in [None, Some("warn"), Some("nsrouter_lab=debug")] {
+        let said = said(level);
+        assert!(said.contains(" WARN ") && said.contains("/run/nsrouter/bad"), "{level:?}: {said}");
+        assert!(!said.contains('\x1b'), "{said:?}");
+    }
+    assert!(!said(Some("error")).contains("WARN"));
+    assert!(said(Some("nonsense=loud")).contains("RUST_LOG is not understood"));
+}
+
+/// What a command writes to a terminal of so many columns, which is its own.
+fn on_terminal(columns: u16, mut command: Command) -> String {
+    let size = Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let pty = openpty(&size, None).unwrap();
+    let mut wrapper = Command::new("setsid");
+    wrapper.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+    wrapper.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    wrapper.env_remove("COLUMNS").env_remove("NO_COLOR");
+    let end = || pty.slave.try_clone().unwrap();
+    let mut child = wrapper.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+    // Both keep ends of the terminal open, which would have no end then.
+    drop((wrapper, pty.slave));
+    command.stdin(Stdio::null());
+    let mut master = File::from(pty.master);
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    // EIO is how a terminal says that nobody has it open any more.
+    while let Ok(len @ 1..) = master.read(&mut buffer) {
+        text.extend_from_slice(&buffer[..len]);
+    }
+    child.wait().unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+/// The line of rates is for a lab in the foreground: private or not, and `--quiet` never has it.
+fn background() {
+    let runs = [
+        ("--private", "set -m; CMD & wait", false),
+        ("", "set -m; CMD & wait", false),
+        ("--private", "CMD", true),
+        ("", "CMD", true),
+        ("--private --quiet", "CMD", false),
+    ];
+    thread::scope(|scope| {
+        for (options, script, is_drawn) in runs {
+            scope.spawn(move || {
+                let name = lab_name();
+                let lab = format!("$N --mode kernel --name {name} --for 2500ms {options}");
+                let text = on_terminal(80, sandboxed(&script.replace("CMD", &lab)));
+                assert_eq!(text.contains("packets/s"), is_drawn, "{options:?} {script}: {text}");
+                assert_eq!(text.contains("Ctrl-C"), !options.contains("quiet"), "{text}");
+                for line in text.split(['\r', '\n']).filter(|line| line.contains("packets/s")) {
+                    assert!(line.trim_start_matches("\x1b[K").len() < 80, "{line:?}");
+                }
+            });
+        }
+    });
 }
