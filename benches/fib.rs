@@ -188,7 +188,7 @@ fn route(prefix: IpNet, gateway: usize) -> Route {
         }
     };
     let hop = Hop { port: Some(PortId(1)), via: Some(via), weight: 1 };
-    Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric: 0 }
+    Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric: 0, mtu: None }
 }
 
 /// Bulk load, and changes one by one with a snapshot after each, as the control plane makes them.

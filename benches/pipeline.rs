@@ -58,7 +58,7 @@ fn tables(prefixes: impl Iterator<Item = IpNet>) -> Tables {
     for prefix in prefixes {
         let via = if prefix.addr().is_ipv4() { "10.10.252.1" } else { "fd00:252::1" };
         let hop = Hop { port: None, via: Some(via.parse().unwrap()), weight: 1 };
-        let route = Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric: 0 };
+        let route = Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric: 0, mtu: None };
         table.insert(Origin::Configured, Placement::Last, &route).unwrap();
     }
     let mut neighbours = Neighbours::new(NeighConfig::default());

@@ -160,7 +160,7 @@ fn routes(lab: &Lab, router: &str) -> Vec<Route> {
         .map(|route| {
             let via: IpAddr = route.via;
             let hop = Hop { port: None, via: Some(via), weight: 1 };
-            Route { prefix: route.to, kind: RouteKind::Unicast(vec![hop]), metric: 0 }
+            Route { prefix: route.to, kind: RouteKind::Unicast(vec![hop]), metric: 0, mtu: None }
         })
         .collect()
 }

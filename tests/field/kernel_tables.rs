@@ -101,6 +101,7 @@ fn overrun(lab: &Lab) {
     let (add, del) = (file("add"), file("del"));
     let routes = || lab.status()["engine"]["routes"].as_u64().unwrap();
     lab.succeed("t2", &["ip", "addr", "add", "20.7.7.1/32", "dev", "lo"]);
+    lab.succeed("t2", &["ip", "addr", "add", "20.255.0.1/32", "dev", "lo"]);
     let before = routes();
     for (changes, after) in [([&add, &del].as_slice(), 0), (&[&add, &del, &add], ROUTES)] {
         // The process that runs this test is the engine's.
@@ -108,6 +109,10 @@ fn overrun(lab: &Lab) {
         let done: Vec<_> = changes.iter().map(|file| lab.exec("router", &["ip", "-batch", file])).collect();
         kill(getppid(), Signal::SIGCONT).unwrap();
         done.iter().for_each(|output| assert!(output.status.success(), "{}", describe(output)));
+        // What comes after the changes is known when they are.
+        router(lab, "route add 20.255.0.0/24 via 10.10.252.1");
+        wait_until_it_answers(lab, "20.255.0.1");
+        router(lab, "route del 20.255.0.0/24");
         let wanted = before + after as u64;
         wait_for("the router has the kernel's routes", || (routes() == wanted).then_some(()));
         assert_eq!(answers(lab, "20.7.7.1"), after > 0);

@@ -100,7 +100,7 @@ impl Router {
                 self.schedule.next[index].due_ns = u64::MAX;
                 continue;
             };
-            if tables.port_is_up(port) {
+            if tables.port(port).is_some_and(|port| port.up && port.has_ipv6) {
                 self.advertise(now, tables, advertise, ALL_NODES, out);
             }
             let interval_ms = u64::from(advertise.interval_ms);
@@ -154,7 +154,7 @@ impl Router {
             destination,
         };
         let next_hop = NextHop { port: port.id, addr: IpAddr::V6(destination) };
-        let exit = Exit::Link { port, next_hop, prefix_len: 64 };
+        let exit = Exit::Link { port, next_hop, prefix_len: 64, mtu: port.mtu };
         self.originate(exit, ipv6::HEADER_BYTES + payload, Offload::default(), tables, out, |buffer| {
             let (ip, body) = buffer.split_at_mut(ipv6::HEADER_BYTES);
             if let Some(ip) = ip.first_chunk_mut() {

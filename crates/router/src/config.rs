@@ -13,7 +13,8 @@ pub struct PortConfig {
     pub name: String,
     /// The port's own MAC address.
     pub mac: MacAddr,
-    /// Largest IP packet in bytes, link-layer header excluded.
+    /// Largest IP packet in bytes, link-layer header excluded. Under 1280 the port is without IPv6, as a Linux
+    /// interface (RFC 8200 section 5; `addrconf_notify`, net/ipv6/addrconf.c).
     pub mtu: u32,
     /// The port's addresses with their subnets. A link-local address is derived from `mac` when none is given.
     pub addresses: Vec<IpNet>,
@@ -54,6 +55,8 @@ pub struct Route {
     pub kind: RouteKind,
     /// Preference: lower is better.
     pub metric: u32,
+    /// Largest packet that may go by it, in bytes, where that is less than what its link takes (`ip route ... mtu`).
+    pub mtu: Option<u32>,
 }
 
 /// Which fields choose among several next hops (Linux `fib_multipath_hash_policy`).

@@ -88,6 +88,7 @@ drop_reasons! {
     Ip6Short "ip6_short" "The frame is too short for an IPv6 header." Silent;
     Ip6Version "ip6_version" "The IP version is not 6." Silent;
     Ip6PayloadLength "ip6_payload_length" "The IPv6 payload length is beyond the frame." Silent;
+    Ip6Off "ip6_off" "The port is without IPv6, because its MTU is under 1280." Silent;
     Ip6Extension "ip6_extension" "The IPv6 extension headers do not fit into the packet." Silent;
     BeyondScope "beyond_scope" "A link-local source may not leave its link." BeyondScope;
     LinkLocalDestination "link_local_destination" "A link-local destination, and no link that it could be on." Silent;

@@ -18,23 +18,25 @@ use crate::types::{NextHop, Originate, Verdict};
 /// Where the pieces go.
 struct Way<'a> {
     port: &'a Port,
+    /// Bytes that a piece may have.
+    mtu: usize,
     next_hop: NextHop,
     mac: Option<MacAddr>,
 }
 
 impl Router {
-    /// Replaces a packet, its TTL and options already rewritten, by its fragments.
+    /// Replaces a packet, its TTL and options already rewritten, by its fragments of at most `mtu` bytes each.
     #[cold]
     pub(crate) fn fragment4(
         &mut self,
         frame: &mut Frame<'_>,
         context: &Context<'_>,
-        port: &Port,
+        (port, mtu): (&Port, usize),
         next_hop: NextHop,
         out: &mut impl Originate,
     ) -> Verdict {
         let mac = output::resolve(context.tables, next_hop, out);
-        let way = Way { port, next_hop, mac };
+        let way = Way { port, mtu, next_hop, mac };
         let done = if frame.offload.gso == Gso::None {
             let header = ipv4::Header::parse(&frame.data()[L3..]);
             let l4 = L3 + header.map_or(0, |header| header.header_bytes());
@@ -72,7 +74,7 @@ impl Router {
         let Some(header) = ipv4::Header::parse(packet) else { return false };
         let (header_bytes, flags_offset) = (header.header_bytes(), header.flags_offset());
         let Some((whole_header, payload)) = packet.split_at_checked(header_bytes) else { return false };
-        let room = way.port.mtu.saturating_sub(header_bytes) & !7;
+        let room = way.mtu.saturating_sub(header_bytes) & !7;
         if room == 0 {
             return false;
         }
@@ -83,7 +85,7 @@ impl Router {
         while at < payload.len() || at == 0 {
             // The last piece need not be a multiple of eight bytes, so it may be a little longer than the others.
             let left = payload.len() - at;
-            let bytes = if left + header_bytes <= way.port.mtu { left } else { room };
+            let bytes = if left + header_bytes <= way.mtu { left } else { room };
             let is_last = at + bytes == payload.len();
             // Units of eight bytes; a packet of 64 KiB has at most 8192 of them.
             let offset = (flags_offset & OFFSET_MASK) + u16::try_from(at / 8).unwrap_or(0);

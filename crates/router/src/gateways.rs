@@ -84,7 +84,10 @@ pub(crate) fn resolve(ports: &[Port], routes: &impl Lookup, kind: &RouteKind) ->
     let mut usable = Vec::with_capacity(hops.len());
     for Hop { port, via, weight } in hops.iter().copied() {
         match (port.and_then(|id| ports.get(id.index())), via) {
-            (Some(port), via) => usable.extend(port.up.then_some(GroupHop { port: port.id, via, weight })),
+            (Some(port), via) => {
+                let is_up = via.map_or(port.up, |via| port.is_up_for(via));
+                usable.extend(is_up.then_some(GroupHop { port: port.id, via, weight }));
+            }
             (None, Some(via)) => {
                 let direct = connected_to(ports, via);
                 resolution.recursive |= direct.is_none();
@@ -110,9 +113,12 @@ pub(crate) fn resolve(ports: &[Port], routes: &impl Lookup, kind: &RouteKind) ->
 fn connected_to(ports: &[Port], via: IpAddr) -> Option<Place> {
     let covers = |port: &Port| match via {
         IpAddr::V4(via) => port.v4.iter().filter(|net| net.contains(&via)).map(Ipv4Net::prefix_len).max(),
-        IpAddr::V6(via) => port.v6.iter().filter(|net| net.contains(&via)).map(Ipv6Net::prefix_len).max(),
+        IpAddr::V6(via) => {
+            let subnets = port.v6.iter().chain(&port.v6_off);
+            subnets.filter(|net| net.contains(&via)).map(Ipv6Net::prefix_len).max()
+        }
     };
-    let on_link = ports.iter().filter_map(|port| Some((port.up, covers(port)?, port.id)));
+    let on_link = ports.iter().filter_map(|port| Some((port.is_up_for(via), covers(port)?, port.id)));
     // A link that is up before any that is down, then the narrowest subnet.
     on_link
         .max_by_key(|(up, length, _)| (*up, *length))
@@ -127,7 +133,7 @@ fn recurse(ports: &[Port], routes: &impl Lookup, via: IpAddr, depth: usize) -> P
         let RouteKind::Unicast(hops) = kind else { return answer };
         for hop in hops {
             let found = match (hop.port.and_then(|id| ports.get(id.index())), hop.via) {
-                (Some(port), _) if !port.up => Place::Down,
+                (Some(port), next) if !port.is_up_for(next.unwrap_or(via)) => Place::Down,
                 (Some(port), next) => Place::Link(port.id, next.unwrap_or(via)),
                 (None, Some(next)) if next != via => {
                     connected_to(ports, next).unwrap_or_else(|| recurse(ports, routes, next, depth))

@@ -48,15 +48,16 @@ impl Router {
         let Some((port, next_hop)) = self.choose(frame, tables, target, destination) else {
             return Verdict::Drop(DropReason::PortDown);
         };
+        let mtu = target.mtu(port);
         let Some(packet_bytes) = segment::packet_bytes(frame.data(), L3, &frame.offload) else {
             return Verdict::Drop(DropReason::BadOffload);
         };
-        if packet_bytes > port.mtu {
+        if packet_bytes > mtu {
             let header = ipv4::Header::parse(&frame.data()[L3..]);
             if destination.is_ipv4() && header.is_some_and(|header| !header.dont_fragment()) {
-                return self.fragment4(frame, &context, port, next_hop, out);
+                return self.fragment4(frame, &context, (port, mtu), next_hop, out);
             }
-            let mtu = u32::try_from(port.mtu).unwrap_or(0);
+            let mtu = u32::try_from(mtu).unwrap_or(0);
             return self.refuse(frame, &context, DropReason::TooBig, mtu, out);
         }
         self.send_on(frame, port, next_hop, tables, out)

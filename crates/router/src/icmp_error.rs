@@ -145,7 +145,7 @@ impl Router {
         let Some(echoed) = options::echo(packet, context, source) else { return };
         let header_bytes = ipv4::HEADER_BYTES + echoed.bytes().len();
         let most = match exit {
-            Exit::Link { port, .. } => MAX_ERROR4_BYTES.min(port.mtu),
+            Exit::Link { mtu, .. } => MAX_ERROR4_BYTES.min(mtu),
             Exit::Host => MAX_ERROR4_BYTES,
         };
         let room = most.saturating_sub(header_bytes + icmp::HEADER_BYTES);
@@ -283,10 +283,7 @@ fn source4(header: &ipv4::Header<'_>, exit: Exit<'_>, tables: &Tables) -> Option
     }
     match exit {
         Exit::Host => Some(header.source()),
-        Exit::Link { port, next_hop, .. } => match next_hop.addr {
-            IpAddr::V4(addr) => source::v4(tables, port.id, addr),
-            IpAddr::V6(_) => None,
-        },
+        Exit::Link { next_hop, .. } => source::v4_towards(tables, next_hop),
     }
 }
 

@@ -331,7 +331,7 @@ impl Router {
             destination,
         };
         let next_hop = NextHop { port: port.id, addr: IpAddr::V6(destination) };
-        let exit = Exit::Link { port, next_hop, prefix_len: 64 };
+        let exit = Exit::Link { port, next_hop, prefix_len: 64, mtu: port.mtu };
         self.originate(exit, ipv6::HEADER_BYTES + payload, Offload::default(), tables, out, |buffer| {
             let (ip, rest) = buffer.split_at_mut(ipv6::HEADER_BYTES);
             if let Some(ip) = ip.first_chunk_mut() {

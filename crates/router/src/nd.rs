@@ -133,7 +133,7 @@ impl Router {
             if to_group && context.tables.neighbours().get(next_hop).is_none() {
                 return Verdict::Drop(DropReason::NdMalformed);
             }
-            let exit = Exit::Link { port: ingress, next_hop, prefix_len: 64 };
+            let exit = Exit::Link { port: ingress, next_hop, prefix_len: 64, mtu: ingress.mtu };
             let (target, destination) = (message.target, message.source);
             let sent = self.originate(
                 exit,
@@ -165,7 +165,7 @@ impl Router {
     ) -> Verdict {
         let flags = nd::FLAG_ROUTER | if source == target { nd::FLAG_OVERRIDE } else { 0 };
         let next_hop = NextHop { port: ingress.id, addr: IpAddr::V6(ALL_NODES) };
-        let exit = Exit::Link { port: ingress, next_hop, prefix_len: 64 };
+        let exit = Exit::Link { port: ingress, next_hop, prefix_len: 64, mtu: ingress.mtu };
         let bytes = ipv6::HEADER_BYTES + nd::NEIGHBOUR_WITH_MAC_BYTES;
         let sent = self.originate(exit, bytes, Offload::default(), context.tables, out, |packet| {
             write_advertisement(packet, (source, ALL_NODES), flags, target, ingress.mac);

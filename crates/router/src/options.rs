@@ -226,13 +226,6 @@ fn next_entry(option: &mut [u8], bytes: usize) -> Option<&mut [u8]> {
     option.get_mut(first..first + bytes)
 }
 
-fn own_towards(tables: &Tables, next_hop: NextHop) -> Option<Ipv4Addr> {
-    match next_hop.addr {
-        IpAddr::V4(addr) => source::v4(tables, next_hop.port, addr),
-        IpAddr::V6(_) => None,
-    }
-}
-
 /// The address of ours that the sender of a packet knows us by (Linux `fib_compute_spec_dst`).
 fn address_of_arrival(context: &Context<'_>, sender: Ipv4Addr, destination: Ipv4Addr) -> Option<Ipv4Addr> {
     let tables = context.tables;
@@ -240,7 +233,7 @@ fn address_of_arrival(context: &Context<'_>, sender: Ipv4Addr, destination: Ipv4
         return Some(destination);
     }
     let back = match output::exit(tables, IpAddr::V4(sender), context.ingress, None) {
-        Some(Exit::Link { next_hop, .. }) => own_towards(tables, next_hop),
+        Some(Exit::Link { next_hop, .. }) => source::v4_towards(tables, next_hop),
         Some(Exit::Host) | None => None,
     };
     back.or_else(|| source::v4(tables, context.ingress, sender))
@@ -284,7 +277,7 @@ pub(crate) fn depart(frame: &mut Frame<'_>, context: &Context<'_>, next_hop: Nex
     let header = &mut packet[..header_bytes];
     if let Some(at) = context.options.record_route.filter(|_| context.options.recorded) {
         let option = option_at(header, at);
-        let address = own_towards(context.tables, next_hop).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let address = source::v4_towards(context.tables, next_hop).unwrap_or(Ipv4Addr::UNSPECIFIED);
         let behind = usize::from(option[2]) - 1;
         option[behind - 4..behind].copy_from_slice(&address.octets());
     }

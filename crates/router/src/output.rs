@@ -28,14 +28,17 @@ pub(crate) enum Exit<'a> {
         next_hop: NextHop,
         /// Length of the route's prefix (IPv6 only).
         prefix_len: u8,
+        /// Largest packet that may go there, in bytes.
+        mtu: usize,
     },
 }
 
-/// The `EtherType` of packets to an address.
-pub(crate) fn ether_type(address: IpAddr) -> u16 {
-    match address {
-        IpAddr::V4(_) => eth::TYPE_IPV4,
-        IpAddr::V6(_) => eth::TYPE_IPV6,
+/// The `EtherType` of an IP packet: its next hop may be of the other family (RFC 8950).
+#[inline]
+fn ether_type(packet: &[u8]) -> u16 {
+    match packet.first() {
+        Some(octet) if octet >> 4 == 6 => eth::TYPE_IPV6,
+        Some(_) | None => eth::TYPE_IPV4,
     }
 }
 
@@ -82,7 +85,7 @@ impl Router {
         tables: &Tables,
         out: &mut impl Originate,
     ) -> Verdict {
-        let ether_type = ether_type(next_hop.addr);
+        let ether_type = ether_type(&frame.data()[L3..]);
         match resolve(tables, next_hop, out) {
             Some(mac) => {
                 rewrite::address(frame, port, mac, ether_type);
@@ -106,15 +109,15 @@ impl Router {
         out: &mut impl Originate,
     ) -> Verdict {
         let about = Some(&frame.data()[L3..]);
-        let (port, next_hop) = match exit(context.tables, destination, context.ingress, about) {
-            Some(Exit::Link { port, next_hop, .. }) => (port, next_hop),
+        let (port, next_hop, mtu) = match exit(context.tables, destination, context.ingress, about) {
+            Some(Exit::Link { port, next_hop, mtu, .. }) => (port, next_hop, mtu),
             // The host talks to its own addresses by itself.
             Some(Exit::Host) => return Verdict::Drop(DropReason::MartianSource),
             None => return Verdict::Drop(DropReason::NoRoute),
         };
-        if frame.len() - L3 > port.mtu {
+        if frame.len() - L3 > mtu {
             return match destination {
-                IpAddr::V4(_) => self.fragment4(frame, context, port, next_hop, out),
+                IpAddr::V4(_) => self.fragment4(frame, context, (port, mtu), next_hop, out),
                 IpAddr::V6(_) => Verdict::Drop(DropReason::TooBig),
             };
         }
@@ -148,8 +151,9 @@ impl Router {
         };
         let Some(buffer) = out.buffer(L3 + bytes) else { return self.no_buffer() };
         let destination = mac.unwrap_or(MacAddr::ZERO);
-        eth::write(buffer, destination, port.mac, ether_type(next_hop.addr));
         write(&mut buffer[L3..]);
+        let ether_type = ether_type(&buffer[L3..]);
+        eth::write(buffer, destination, port.mac, ether_type);
         let question = mac.is_none().then(|| unresolved(&buffer[L3..], next_hop, tables));
         self.counters.originated += 1;
         if let Some(question) = question {
@@ -198,6 +202,7 @@ pub(crate) fn unresolved(packet: &[u8], next_hop: NextHop, tables: &Tables) -> E
             .filter(|source| tables.is_own4(*source))
             .map(IpAddr::V4),
         IpAddr::V6(_) => ipv6::Header::parse(packet)
+            .filter(|header| header.version() == 6)
             .map(|header| header.source())
             .filter(|source| tables.port(next_hop.port).is_some_and(|port| port.has6(*source)))
             .map(IpAddr::V6),
@@ -230,7 +235,7 @@ pub(crate) fn exit<'t>(
     if on_link {
         let port = tables.port(link)?;
         let next_hop = NextHop { port: link, addr: destination };
-        return Some(Exit::Link { port, next_hop, prefix_len: 64 });
+        return Some(Exit::Link { port, next_hop, prefix_len: 64, mtu: port.mtu });
     }
     let target = match destination {
         IpAddr::V4(address) => tables.route4(address),
@@ -250,5 +255,6 @@ pub(crate) fn exit<'t>(
         }
     };
     let next_hop = NextHop { port: id, addr };
-    Some(Exit::Link { port: tables.port(id)?, next_hop, prefix_len: target.prefix_len })
+    let port = tables.port(id)?;
+    Some(Exit::Link { port, next_hop, prefix_len: target.prefix_len, mtu: target.mtu(port) })
 }

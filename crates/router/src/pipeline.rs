@@ -21,7 +21,7 @@ use crate::limit::Limits;
 use crate::mld::Listener;
 use crate::options::{self, Options};
 use crate::rewrite::{self, L3};
-use crate::tables::{Port, Tables, Target, Way};
+use crate::tables::{NO_MTU, Port, Tables, Target, Way};
 use crate::types::{Config, NextHop, Originate, Time, Verdict};
 
 /// One worker's router: its counters and identifications, and the limits that it shares. Tables and time are passed in.
@@ -93,7 +93,7 @@ impl Router {
     pub fn release(&mut self, frame: &mut Frame<'_>, next_hop: NextHop, tables: &Tables) -> Verdict {
         self.counters.held -= 1;
         let verdict = match tables.neighbours().get(next_hop) {
-            Some(known) if tables.port_is_up(next_hop.port) && frame.len() >= L3 => {
+            Some(known) if tables.is_up_for(next_hop) && frame.len() >= L3 => {
                 frame.data_mut()[..6].copy_from_slice(&known.mac.0);
                 Verdict::Send(next_hop.port)
             }
@@ -219,7 +219,8 @@ impl Router {
         };
         match ether_type {
             eth::TYPE_IPV4 => self.ipv4(frame, &context, out),
-            eth::TYPE_IPV6 => self.ipv6(frame, &context, port, out),
+            eth::TYPE_IPV6 if port.has_ipv6 => self.ipv6(frame, &context, port, out),
+            eth::TYPE_IPV6 => Verdict::Drop(DropReason::Ip6Off),
             eth::TYPE_ARP => self.arp(frame, &context, port, out),
             _ => Verdict::Drop(DropReason::EthType),
         }
@@ -312,12 +313,13 @@ impl Router {
             return Verdict::Drop(DropReason::MartianSource);
         }
         // Section 5.2.6: larger than the link takes, as whole packet or as each segment of a super-frame.
+        let mtu = target.mtu(port);
         let Some(packet_bytes) = segment::packet_bytes(frame.data(), L3, &frame.offload) else {
             return Verdict::Drop(DropReason::BadOffload);
         };
-        let is_big = packet_bytes > port.mtu;
+        let is_big = packet_bytes > mtu;
         if is_big && dont_fragment {
-            let mtu = u32::try_from(port.mtu).unwrap_or(0);
+            let mtu = u32::try_from(mtu).unwrap_or(0);
             return self.refuse(frame, context, DropReason::TooBig, mtu, out);
         }
         rewrite::decrement_ttl(frame);
@@ -329,7 +331,7 @@ impl Router {
             options::depart(frame, context, next_hop);
         }
         if is_big {
-            return self.fragment4(frame, context, port, next_hop, out);
+            return self.fragment4(frame, context, (port, mtu), next_hop, out);
         }
         self.send_on(frame, port, next_hop, tables, out)
     }
@@ -388,7 +390,7 @@ impl Router {
         let same_link;
         let target = if destination.is_unicast_link_local() {
             // RFC 4291 section 2.5.6: not to other links. Within its own Linux sends it on, with a redirect.
-            same_link = Target { way: Way::OnLink(ingress.id), prefix_len: 64 };
+            same_link = Target { way: Way::OnLink(ingress.id), prefix_len: 64, mtu: NO_MTU };
             &same_link
         } else {
             self.counters.lookups += 1;
@@ -420,11 +422,12 @@ impl Router {
             return self.refuse(frame, context, DropReason::BeyondScope, 0, out);
         }
         // RFC 8200 section 5: routers do not fragment.
+        let mtu = target.mtu(port);
         let Some(packet_bytes) = segment::packet_bytes(frame.data(), L3, &frame.offload) else {
             return Verdict::Drop(DropReason::BadOffload);
         };
-        if packet_bytes > port.mtu {
-            let mtu = u32::try_from(port.mtu).unwrap_or(0);
+        if packet_bytes > mtu {
+            let mtu = u32::try_from(mtu).unwrap_or(0);
             return self.refuse(frame, context, DropReason::TooBig, mtu, out);
         }
         rewrite::decrement_hop_limit(frame);

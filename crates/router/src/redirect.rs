@@ -95,7 +95,7 @@ impl Router {
             destination: sender,
         };
         let back = NextHop { port: port.id, addr: IpAddr::V6(sender) };
-        let exit = Exit::Link { port, next_hop: back, prefix_len: 64 };
+        let exit = Exit::Link { port, next_hop: back, prefix_len: 64, mtu: port.mtu };
         let sent =
             self.originate(exit, ipv6::HEADER_BYTES + payload, Offload::default(), tables, out, |buffer| {
                 let (ip, body) = buffer.split_at_mut(ipv6::HEADER_BYTES);

@@ -15,8 +15,8 @@ use crate::connected;
 use crate::declared::{Declared, Entry, Origin, Placement};
 use crate::fib::{Retired, Rib};
 use crate::gateways::{self, Resolution};
-use crate::tables::{Port, Tables, check_ports, ports};
-use crate::targets::{Target, Targets, Way};
+use crate::tables::{MIN_IPV6_MTU_BYTES, MIN_MTU_BYTES, Port, Tables, check_number, check_ports, ports};
+use crate::targets::{NO_MTU, Target, Targets, Way};
 
 /// Targets that no prefix uses any more are forgotten when there are this many, and more than those in use.
 const MOST_DEAD: usize = 1 << 16;
@@ -28,8 +28,18 @@ const LARGE_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 struct Kind {
     kind: RouteKind,
+    /// The largest packet that these routes let pass.
+    mtu: u16,
     routes: usize,
     resolution: Resolution,
+}
+
+/// What a route does, and the largest packet that it lets pass. Linux, too, takes no IPv6 route's MTU for less than the least
+/// (`ip6_forward`).
+fn treatment(route: &Route) -> (RouteKind, u16) {
+    let least = if route.prefix.addr().is_ipv6() { MIN_IPV6_MTU_BYTES } else { MIN_MTU_BYTES };
+    let mtu = route.mtu.map_or(NO_MTU, |mtu| u16::try_from(mtu.max(least)).unwrap_or(NO_MTU));
+    (route.kind.clone(), mtu)
 }
 
 /// Ports and routes, and the forwarding table that follows from them. One writer, the control plane, owns it.
@@ -40,7 +50,7 @@ pub struct RouteTable {
     settings: Arc<Settings>,
     declared: Declared,
     kinds: Vec<Kind>,
-    kind_numbers: HashMap<RouteKind, u32>,
+    kind_numbers: HashMap<(RouteKind, u16), u32>,
     unused_kinds: Vec<u32>,
     /// Kinds with a gateway that is not on a link of ours, so that other routes decide where it is.
     recursive: HashSet<u32>,
@@ -81,6 +91,7 @@ impl RouteTable {
             generation: Arc::default(),
             waiting: VecDeque::new(),
         };
+        check_ports(configs)?;
         table.set_ports(configs)?;
         Ok(table)
     }
@@ -101,13 +112,15 @@ impl RouteTable {
     }
 
     /// The ports as they are now. Routes by a port that went down give way to others; those by one that came up are
-    /// used again. To be published with [`RouteTable::tables`].
+    /// used again; one whose MTU is too small for IPv6 has none. To be published with [`RouteTable::tables`].
+    ///
+    /// What has happened to a link is taken as it is, whatever a configuration would be refused for: no port keeps the others
+    /// from following theirs.
     ///
     /// # Errors
-    /// [`TablesError`] names the port that does not fit; nothing is changed then. With [`TablesError::Full`] the change is
-    /// made in part.
+    /// [`TablesError::TooManyPorts`]; nothing is changed then. With [`TablesError::Full`] the change is made in part.
     pub fn set_ports(&mut self, configs: &[PortConfig]) -> Result<(), TablesError> {
-        check_ports(configs)?;
+        check_number(configs)?;
         self.ports = ports(configs);
         self.own4 = self.ports.iter().flat_map(|port| port.v4.iter().map(Ipv4Net::addr)).collect();
         let before = std::mem::replace(&mut self.connected, connected::ways(&self.ports));
@@ -161,7 +174,7 @@ impl RouteTable {
     /// [`TablesError::Full`] when what takes its place does not fit.
     pub fn remove(&mut self, origin: Origin, route: &Route) -> Result<bool, TablesError> {
         let prefix = route.prefix.trunc();
-        let Some(kind) = self.kind_numbers.get(&route.kind).copied() else { return Ok(false) };
+        let Some(kind) = self.kind_numbers.get(&treatment(route)).copied() else { return Ok(false) };
         if !self.declared.remove(prefix, Entry { metric: route.metric, kind, origin }) {
             return Ok(false);
         }
@@ -190,7 +203,7 @@ impl RouteTable {
         let keep: HashSet<(IpNet, Entry)> = routes
             .iter()
             .filter_map(|route| {
-                let kind = *self.kind_numbers.get(&route.kind)?;
+                let kind = *self.kind_numbers.get(&treatment(route))?;
                 Some((route.prefix.trunc(), Entry { metric: route.metric, kind, origin }))
             })
             .collect();
@@ -269,7 +282,7 @@ impl RouteTable {
         if self.recursive.is_empty() {
             return Ok(());
         }
-        let number = self.kind_numbers.get(&route.kind);
+        let number = self.kind_numbers.get(&treatment(route));
         match number.and_then(|number| self.kind(*number)?.resolution.unreachable) {
             Some(via) => Err(TablesError::GatewayUnreachable { prefix: route.prefix, via }),
             None => Ok(()),
@@ -278,7 +291,8 @@ impl RouteTable {
 
     /// The number of the route's kind, with one more route to it.
     fn intern(&mut self, route: &Route) -> Result<u32, TablesError> {
-        if let Some(number) = self.kind_numbers.get(&route.kind).copied() {
+        let treatment = treatment(route);
+        if let Some(number) = self.kind_numbers.get(&treatment).copied() {
             if let Some(kind) = self.kind_mut(number) {
                 kind.routes += 1;
             }
@@ -287,7 +301,7 @@ impl RouteTable {
         gateways::check(&self.ports, route)?;
         let resolution = gateways::resolve(&self.ports, self, &route.kind);
         let is_recursive = resolution.recursive;
-        let kind = Kind { kind: route.kind.clone(), routes: 1, resolution };
+        let kind = Kind { kind: route.kind.clone(), mtu: treatment.1, routes: 1, resolution };
         let number = match self.unused_kinds.pop() {
             Some(number) => {
                 if let Some(unused) = self.kind_mut(number) {
@@ -305,7 +319,7 @@ impl RouteTable {
         if is_recursive {
             self.recursive.insert(number);
         }
-        self.kind_numbers.insert(route.kind.clone(), number);
+        self.kind_numbers.insert(treatment, number);
         Ok(number)
     }
 
@@ -314,8 +328,8 @@ impl RouteTable {
         let Some(kind) = self.kind_mut(number) else { return };
         kind.routes -= 1;
         if kind.routes == 0 {
-            let kind = kind.kind.clone();
-            self.kind_numbers.remove(&kind);
+            let treatment = (kind.kind.clone(), kind.mtu);
+            self.kind_numbers.remove(&treatment);
             self.recursive.remove(&number);
             self.unused_kinds.push(number);
         }
@@ -373,15 +387,18 @@ impl RouteTable {
     /// Makes the forwarding table say about this prefix what ports and declared routes say: our own subnets first, then of
     /// the routes that can be used now the one with the lowest metric, of equals the first.
     fn refresh(&mut self, prefix: IpNet) -> Result<(), TablesError> {
-        let usable = |entry: &Entry| self.kind(entry.kind)?.resolution.way.clone();
+        let usable = |entry: &Entry| {
+            let kind = self.kind(entry.kind)?;
+            Some((kind.resolution.way.clone()?, kind.mtu))
+        };
         let way = match self.connected.get(&prefix) {
-            Some(way) => Some(way.clone()),
+            Some(way) => Some((way.clone(), NO_MTU)),
             None => self.declared.at(prefix).iter().find_map(usable),
         };
         let had = match way {
-            Some(way) => {
+            Some((way, mtu)) => {
                 let full = |_| TablesError::Full { prefix };
-                let number = self.target(prefix, way)?;
+                let number = self.target(prefix, way, mtu)?;
                 let had = self.rib.insert(prefix, number).map_err(full)?;
                 if had == Some(number) {
                     return Ok(());
@@ -406,9 +423,9 @@ impl RouteTable {
     }
 
     /// The number of a target, which is there for readers before anything can lead to it.
-    fn target(&mut self, prefix: IpNet, way: Way) -> Result<u32, TablesError> {
+    fn target(&mut self, prefix: IpNet, way: Way, mtu: u16) -> Result<u32, TablesError> {
         let prefix_len = if prefix.addr().is_ipv6() { prefix.prefix_len() } else { 0 };
-        let target = Target { way, prefix_len };
+        let target = Target { way, prefix_len, mtu };
         if let Some(number) = self.target_numbers.get(&target) {
             return Ok(*number);
         }
@@ -433,7 +450,7 @@ impl RouteTable {
             let target = usize::try_from(number).ok().and_then(|number| targets.get(number));
             let Some(target) = target else { continue };
             // What had room before has room now.
-            if let Ok(number) = self.target(prefix, target.way.clone())
+            if let Ok(number) = self.target(prefix, target.way.clone(), target.mtu)
                 && self.rib.insert(prefix, number).is_ok()
             {
                 self.use_target(number);

@@ -1,11 +1,12 @@
 //! Which of our addresses a packet of our own carries, as Linux chooses it.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use nsrouter_wire::frame::PortId;
 
 use crate::tables::Tables;
+use crate::types::NextHop;
 
 /// The source for a packet that leaves by `port` towards `next_hop` (the gateway, or the destination): the address
 /// of the port whose subnet holds the next hop, else its first, else any other port's (Linux `inet_select_addr`).
@@ -14,6 +15,14 @@ pub(crate) fn v4(tables: &Tables, port: PortId, next_hop: Ipv4Addr) -> Option<Ip
     let fits = own.v4.iter().find(|net| net.contains(&next_hop));
     let any = || tables.ports().iter().flat_map(|port| &port.v4).next();
     fits.or_else(|| own.v4.first()).or_else(any).map(Ipv4Net::addr)
+}
+
+/// The same for a next hop of either family: by an IPv6 one (RFC 8950) it is the port's first address.
+pub(crate) fn v4_towards(tables: &Tables, next_hop: NextHop) -> Option<Ipv4Addr> {
+    match next_hop.addr {
+        IpAddr::V4(addr) => v4(tables, next_hop.port, addr),
+        IpAddr::V6(_) => v4(tables, next_hop.port, Ipv4Addr::UNSPECIFIED),
+    }
 }
 
 /// The source for a packet that leaves by `port` to `destination`: right scope first, then an address of that port,

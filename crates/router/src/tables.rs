@@ -16,7 +16,15 @@ use crate::fib::Fib;
 use crate::neigh::NeighbourMap;
 use crate::routes::RouteTable;
 use crate::targets::Targets;
-pub(crate) use crate::targets::{Target, Way};
+pub(crate) use crate::targets::{NO_MTU, Target, Way};
+use crate::types::NextHop;
+
+/// The least MTU that IPv4 works with (RFC 791 section 3.2).
+pub(crate) const MIN_MTU_BYTES: u32 = 68;
+/// The least MTU that IPv6 works with (RFC 8200 section 5).
+pub(crate) const MIN_IPV6_MTU_BYTES: u32 = 1280;
+/// No IP packet is larger.
+const MAX_MTU_BYTES: u32 = 65_535;
 
 /// Frames whose look-ups are collected at once: a burst.
 const WARMED: usize = 64;
@@ -28,9 +36,13 @@ pub(crate) struct Port {
     pub(crate) mac: MacAddr,
     pub(crate) mtu: usize,
     pub(crate) up: bool,
+    /// The MTU is large enough for IPv6.
+    pub(crate) has_ipv6: bool,
     pub(crate) v4: Vec<Ipv4Net>,
-    /// Without the link-local address.
+    /// Without the link-local address; none where the port is without IPv6.
     pub(crate) v6: Vec<Ipv6Net>,
+    /// Subnets that come back when the MTU is large enough for IPv6 again.
+    pub(crate) v6_off: Vec<Ipv6Net>,
     pub(crate) link_local: Ipv6Addr,
     /// The groups that we have joined, without all nodes (ff02::1); in order, each once.
     pub(crate) groups6: Box<[Ipv6Addr]>,
@@ -42,14 +54,17 @@ const SITE_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 2);
 
 impl Port {
     fn new(id: PortId, config: &PortConfig) -> Port {
+        // What is outside of IP's bounds would be a link that no packet of a length field's range can fill.
+        let mtu = config.mtu.clamp(MIN_MTU_BYTES, MAX_MTU_BYTES);
         let mut port = Port {
             id,
             mac: config.mac,
-            // Checked to be at most 65535 before; a usize holds it.
-            mtu: usize::try_from(config.mtu).unwrap_or(0),
+            mtu: usize::try_from(mtu).unwrap_or(0),
             up: config.up,
+            has_ipv6: mtu >= MIN_IPV6_MTU_BYTES,
             v4: Vec::new(),
             v6: Vec::new(),
+            v6_off: Vec::new(),
             link_local: link_local(config.mac),
             groups6: Box::default(),
         };
@@ -57,7 +72,8 @@ impl Port {
             match address {
                 IpNet::V4(net) => port.v4.push(*net),
                 IpNet::V6(net) if net.addr().is_unicast_link_local() => port.link_local = net.addr(),
-                IpNet::V6(net) => port.v6.push(*net),
+                IpNet::V6(net) if port.has_ipv6 => port.v6.push(*net),
+                IpNet::V6(net) => port.v6_off.push(*net),
             }
         }
         port.groups6 = port.groups();
@@ -67,6 +83,9 @@ impl Port {
     /// All routers, and the solicited-node groups of our addresses, those for every router of a subnet among them (RFC 4291
     /// section 2.8).
     fn groups(&self) -> Box<[Ipv6Addr]> {
+        if !self.has_ipv6 {
+            return Box::default();
+        }
         let anycast = self.v6.iter().filter(|net| net.prefix_len() < 127).map(Ipv6Net::network);
         let addresses = self.v6.iter().map(Ipv6Net::addr).chain(anycast);
         // Linux `addrconf_join_anycast` joins for fe80::/64 as for any subnet.
@@ -78,9 +97,14 @@ impl Port {
         groups.into()
     }
 
+    /// Whether the port carries packets of the address's family now.
+    pub(crate) fn is_up_for(&self, addr: IpAddr) -> bool {
+        self.up && (addr.is_ipv4() || self.has_ipv6)
+    }
+
     /// Whether the IPv6 address is one of this port's own, the link-local one included.
     pub(crate) fn has6(&self, address: Ipv6Addr) -> bool {
-        address == self.link_local || self.v6.iter().any(|net| net.addr() == address)
+        self.has_ipv6 && address == self.link_local || self.v6.iter().any(|net| net.addr() == address)
     }
 
     /// Whether the address is the subnet-router anycast address of one of the port's subnets (RFC 4291 section 2.6.1).
@@ -94,7 +118,7 @@ impl Port {
     }
 }
 
-static NO_ROUTE: Target = Target { way: Way::Reject(DropReason::NoRoute), prefix_len: 0 };
+static NO_ROUTE: Target = Target { way: Way::Reject(DropReason::NoRoute), prefix_len: 0, mtu: NO_MTU };
 
 /// The snapshot. Cloning is cheap: everything behind it is shared.
 #[derive(Clone, Debug)]
@@ -136,6 +160,11 @@ impl Tables {
     /// Whether the port is there and its link is up.
     pub fn port_is_up(&self, port: PortId) -> bool {
         self.port(port).is_some_and(|port| port.up)
+    }
+
+    /// Whether the next hop's port is up and carries packets of its family.
+    pub(crate) fn is_up_for(&self, next_hop: NextHop) -> bool {
+        self.port(next_hop.port).is_some_and(|port| port.is_up_for(next_hop.addr))
     }
 
     /// The port's MTU in bytes, 0 for a port that is not there.
@@ -239,14 +268,18 @@ pub(crate) fn ports(configs: &[PortConfig]) -> Arc<[Port]> {
     (0..).zip(configs).map(|(id, config)| Port::new(PortId(id), config)).collect()
 }
 
+/// Whether there are numbers for so many ports.
+pub(crate) fn check_number(ports: &[PortConfig]) -> Result<(), TablesError> {
+    if ports.len() < usize::from(u16::MAX) { Ok(()) } else { Err(TablesError::TooManyPorts(ports.len())) }
+}
+
+/// Whether the ports are ones that a router can be configured with.
 pub(crate) fn check_ports(ports: &[PortConfig]) -> Result<(), TablesError> {
-    if ports.len() >= usize::from(u16::MAX) {
-        return Err(TablesError::TooManyPorts(ports.len()));
-    }
+    check_number(ports)?;
     for port in ports {
         let has_v6 = port.addresses.iter().any(|address| matches!(address, IpNet::V6(_)));
-        let least = if has_v6 { 1280 } else { 68 };
-        if !(least..=65_535).contains(&port.mtu) {
+        let least = if has_v6 { MIN_IPV6_MTU_BYTES } else { MIN_MTU_BYTES };
+        if !(least..=MAX_MTU_BYTES).contains(&port.mtu) {
             return Err(TablesError::Mtu { name: port.name.clone(), mtu: port.mtu });
         }
     }

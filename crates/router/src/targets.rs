@@ -7,6 +7,7 @@ use nsrouter_wire::frame::PortId;
 
 use crate::drop::DropReason;
 use crate::multipath::HopGroup;
+use crate::tables::Port;
 
 /// Where packets to a prefix go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +32,20 @@ pub(crate) struct Target {
     pub(crate) way: Way,
     /// Length of the route's prefix: Linux's `ICMPv6` rate limit depends on it. Always 0 for IPv4.
     pub(crate) prefix_len: u8,
+    /// Largest packet that the route lets pass; [`NO_MTU`] where that is its link's affair alone.
+    pub(crate) mtu: u16,
+}
+
+/// No packet is larger.
+pub(crate) const NO_MTU: u16 = u16::MAX;
+
+impl Target {
+    /// The largest packet that may leave by `port` on this way, in bytes: a route's own MTU is kept to, as in Linux
+    /// (`ip_dst_mtu_maybe_forward`, `ip6_dst_mtu_maybe_forward`).
+    #[inline]
+    pub(crate) fn mtu(&self, port: &Port) -> usize {
+        port.mtu.min(usize::from(self.mtu))
+    }
 }
 
 /// Slots in the first part of [`Targets`]; each further part doubles their number.
@@ -91,7 +106,8 @@ mod tests {
     #[test]
     fn parts_are_added_and_numbers_stay() {
         let targets = Targets::default();
-        let target = |number: usize| Target { way: Way::OnLink(PortId(number as u16)), prefix_len: 0 };
+        let target =
+            |number: usize| Target { way: Way::OnLink(PortId(number as u16)), prefix_len: 0, mtu: NO_MTU };
         for number in 0..10_000 {
             assert_eq!(targets.get(number), None);
             targets.set(number, target(number));

@@ -57,7 +57,7 @@ fn tables() -> Tables {
         ("40.0.0.0/8", RouteKind::Prohibit),
     ];
     for (prefix, kind) in routes {
-        let route = Route { prefix: prefix.parse().unwrap(), kind, metric: 0 };
+        let route = Route { prefix: prefix.parse().unwrap(), kind, metric: 0, mtu: None };
         table.insert(Origin::Configured, Placement::Last, &route).unwrap();
     }
     let mut neighbours = Neighbours::new(NeighConfig::default());

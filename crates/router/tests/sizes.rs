@@ -30,7 +30,7 @@ fn table() -> RouteTable {
 
 fn insert(table: &mut RouteTable, prefix: IpNet) {
     let hop = Hop { port: Some(PortId(0)), via: Some([10, 0, 0, 2].into()), weight: 1 };
-    let route = Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric: 0 };
+    let route = Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric: 0, mtu: None };
     table.insert(Origin::Learned, Placement::Last, &route).unwrap();
 }
 

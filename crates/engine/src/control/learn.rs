@@ -11,7 +11,7 @@ use nsrouter_wire::frame::PortId;
 use rtnetlink::packet_core::NlasIterator;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteType, RouteVia,
 };
 
 /// The table of a host's own addresses (`RT_TABLE_LOCAL`).
@@ -118,6 +118,8 @@ pub(crate) struct Learned {
     /// The kernel's table, and the type of service that the route is for: where they are not 254 and 0, the route has
     /// nothing to do with those that our router takes over.
     pub(super) place: (u32, u8),
+    /// The largest packet that it lets pass, in bytes (`RTAX_MTU`).
+    pub(super) mtu: Option<u32>,
     /// What it does; `None` when it is not taken over.
     pub(super) kind: Option<RouteKind>,
     /// What is not taken over of it, and why.
@@ -129,7 +131,7 @@ pub(crate) struct Learned {
 impl Learned {
     /// The route, as far as it is taken over.
     pub(super) fn route(&self) -> Option<Route> {
-        Some(Route { prefix: self.prefix, kind: self.kind.clone()?, metric: self.metric })
+        Some(Route { prefix: self.prefix, kind: self.kind.clone()?, metric: self.metric, mtu: self.mtu })
     }
 
     /// Whether it is one of those that our router takes over, or could be in place of one.
@@ -218,7 +220,7 @@ pub(super) fn look(message: &RouteMessage, interfaces: &Interfaces, objects: &Ne
         _ => return Look::Nothing,
     };
     let (mut table, mut metric, mut lifetime_ns) = (u32::from(header.table), 0, None);
-    let (mut hops, mut object, mut source) = (Vec::new(), None, None);
+    let (mut hops, mut object, mut source, mut mtu) = (Vec::new(), None, None, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(to) => match address(to) {
@@ -241,6 +243,12 @@ pub(super) fn look(message: &RouteMessage, interfaces: &Interfaces, objects: &Ne
                 weight: u16::from(hop.hops) + 1,
                 is_encapsulated: is_encapsulated(&hop.attributes),
             })),
+            RouteAttribute::Metrics(metrics) => {
+                mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) => Some(*mtu),
+                    _ => None,
+                });
+            }
             RouteAttribute::NhId(id) => object = Some(*id),
             RouteAttribute::CacheInfo(info) if info.expires != 0 => {
                 let ticks = u64::try_from(info.expires.cast_signed()).unwrap_or(0);
@@ -282,9 +290,7 @@ pub(super) fn look(message: &RouteMessage, interfaces: &Interfaces, objects: &Ne
         for hop in &hops {
             let found = match (hop.via, prefix) {
                 _ if hop.is_encapsulated => Err("the router does not encapsulate"),
-                (Some(IpAddr::V6(_)), IpNet::V4(_)) | (Some(IpAddr::V4(_)), IpNet::V6(_)) => {
-                    Err("its next hop is of the other address family")
-                }
+                (Some(IpAddr::V4(_)), IpNet::V6(_)) => Err("its next hop is of the other address family"),
                 (via, _) => interfaces.hop(hop.ifindex, via, hop.weight),
             };
             match found {
@@ -334,5 +340,5 @@ pub(super) fn look(message: &RouteMessage, interfaces: &Interfaces, objects: &Ne
         }
         format!("{words} {why}")
     });
-    Look::Route(Learned { prefix, metric, place: (table, tos), kind, lacks, lifetime_ns })
+    Look::Route(Learned { prefix, metric, place: (table, tos), mtu, kind, lacks, lifetime_ns })
 }

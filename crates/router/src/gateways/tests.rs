@@ -5,7 +5,7 @@ use crate::*;
 
 fn via(prefix: &str, gateway: &str, metric: u32) -> Route {
     let hop = Hop { port: None, via: Some(addr(gateway)), weight: 1 };
-    Route { prefix: prefix.parse().unwrap(), kind: RouteKind::Unicast(vec![hop]), metric }
+    Route { prefix: prefix.parse().unwrap(), kind: RouteKind::Unicast(vec![hop]), metric, mtu: None }
 }
 
 /// The next hop of a packet to `destination`, whose neighbours are not known.
@@ -66,7 +66,7 @@ fn the_lowest_metric_that_can_be_used_wins() {
 fn a_next_hop_behind_a_link_that_is_down_leaves_its_flows_to_the_others() {
     let hop = |port, gateway: &str| Hop { port: Some(port), via: Some(addr(gateway)), weight: 1 };
     let kind = RouteKind::Unicast(vec![hop(P1, "10.10.251.8"), hop(P2, "10.10.252.8")]);
-    let routes = [Route { prefix: "10.1.0.0/16".parse().unwrap(), kind, metric: 0 }];
+    let routes = [Route { prefix: "10.1.0.0/16".parse().unwrap(), kind, metric: 0, mtu: None }];
     let settings = Settings { redirects: false, ..Settings::default() };
     let mut both = Bench::new(&routes, settings.clone());
     let mut ports = lab_ports();
@@ -89,7 +89,7 @@ fn a_next_hop_behind_a_link_that_is_down_leaves_its_flows_to_the_others() {
 fn a_port_without_gateway_has_its_destinations_on_the_link() {
     let on_link = RouteKind::Unicast(vec![Hop { port: Some(P2), via: None, weight: 1 }]);
     let routes = [
-        Route { prefix: "10.1.0.0/16".parse().unwrap(), kind: on_link, metric: 0 },
+        Route { prefix: "10.1.0.0/16".parse().unwrap(), kind: on_link, metric: 0, mtu: None },
         // A gateway that is there on the link.
         via("10.2.0.0/16", "10.1.0.9", 0),
     ];

@@ -73,7 +73,7 @@ fn the_way_back_decides_source_and_port() {
     // The sender is beyond t2, though its packet came in from t1.
     let hop = Hop { port: Some(P2), via: Some(addr("10.10.252.1")), weight: 1 };
     let prefix = "198.51.100.0/24".parse().unwrap();
-    let routes = [Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric: 0 }];
+    let routes = [Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric: 0, mtu: None }];
     let mut bench = Bench::new(&routes, Settings::default());
     bench.expect_drop(P1, &udp4_to([198, 51, 100, 1], NOWHERE, 64, b""), DropReason::NoRoute);
     let (port, error) = bench.take_one();
@@ -155,7 +155,7 @@ fn an_error_takes_the_way_of_its_flow_among_several() {
     let hop = |port, via| Hop { port: Some(port), via: Some(addr(via)), weight: 1 };
     let hops = vec![hop(P1, "10.10.251.1"), hop(P2, "10.10.252.1")];
     let prefix = "198.51.100.0/24".parse().unwrap();
-    let routes = [Route { prefix, kind: RouteKind::Unicast(hops), metric: 0 }];
+    let routes = [Route { prefix, kind: RouteKind::Unicast(hops), metric: 0, mtu: None }];
     let mut bench = Bench::new(&routes, Settings { icmp_total_per_s: 0, ..Settings::default() });
     let mut ports = [0; 2];
     for n in 1..=50 {

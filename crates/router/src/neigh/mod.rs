@@ -96,7 +96,8 @@ const MS: u64 = 1_000_000;
 pub struct Neighbours {
     config: NeighConfig,
     table: Table,
-    ports_up: Vec<bool>,
+    /// Which ports are up, and which of them for IPv6.
+    ports_up: Vec<(bool, bool)>,
     random: u64,
 }
 
@@ -203,7 +204,7 @@ impl Neighbours {
     ) {
         match self.table.get(next_hop).map(|entry| entry.state) {
             None => {
-                if !tables.port_is_up(next_hop.port) {
+                if !tables.is_up_for(next_hop) {
                     return actions.push(Action::Failed(next_hop, DropReason::PortDown));
                 }
                 if !self.table.make_room(next_hop, State::Incomplete, actions) {
@@ -367,24 +368,31 @@ impl Neighbours {
         self.table.set_timer(next_hop, now_ns + self.config.retransmit_ms * MS);
     }
 
+    /// Forgets the neighbours behind a link that lost its carrier (`neigh_carrier_down`, net/core/neighbour.c): who is there
+    /// when it comes back is asked for anew, and who is asked for until then does not answer.
+    pub fn carrier_lost(&mut self, port: PortId, actions: &mut Vec<Action>) {
+        self.forget_all(|next_hop| next_hop.port == port, actions);
+    }
+
     /// Forgets the neighbours behind a link that went down: nothing waits for them any more.
     fn follow_links(&mut self, tables: &Tables, actions: &mut Vec<Action>) {
-        let up: Vec<bool> = tables.ports().iter().map(|port| port.up).collect();
+        let up: Vec<_> = tables.ports().iter().map(|port| (port.up, port.has_ipv6)).collect();
         if up == self.ports_up {
             return;
         }
-        let gone: Vec<NextHop> = self
-            .table
-            .iter()
-            .filter(|(key, entry)| !tables.port_is_up(key.port) && entry.state != State::Permanent)
-            .map(|(key, _)| key)
-            .collect();
+        self.forget_all(|next_hop| !tables.is_up_for(next_hop), actions);
+        self.ports_up = up;
+    }
+
+    /// Forgets the neighbours that `which` is true of, but those set by hand.
+    fn forget_all(&mut self, which: impl Fn(NextHop) -> bool, actions: &mut Vec<Action>) {
+        let is_gone = |(key, entry): &(NextHop, &Entry)| which(*key) && entry.state != State::Permanent;
+        let gone: Vec<NextHop> = self.table.iter().filter(is_gone).map(|(key, _)| key).collect();
         for next_hop in gone {
             if self.table.remove(next_hop).is_some_and(|entry| entry.state == State::Incomplete) {
                 actions.push(Action::Failed(next_hop, DropReason::PortDown));
             }
         }
-        self.ports_up = up;
     }
 }
 
@@ -392,7 +400,7 @@ impl Neighbours {
 fn is_on_link(tables: &Tables, next_hop: NextHop) -> bool {
     let target = match next_hop.addr {
         IpAddr::V4(addr) => tables.route4(addr),
-        IpAddr::V6(addr) if addr.is_unicast_link_local() => return tables.port_is_up(next_hop.port),
+        IpAddr::V6(addr) if addr.is_unicast_link_local() => return tables.is_up_for(next_hop),
         IpAddr::V6(addr) => tables.route6(addr),
     };
     match &target.way {

@@ -7,11 +7,11 @@ use crate::*;
 
 fn via(prefix: &str, port: PortId, gateway: Option<&str>) -> Route {
     let hop = Hop { port: Some(port), via: gateway.map(addr), weight: 1 };
-    Route { prefix: prefix.parse().unwrap(), kind: RouteKind::Unicast(vec![hop]), metric: 0 }
+    Route { prefix: prefix.parse().unwrap(), kind: RouteKind::Unicast(vec![hop]), metric: 0, mtu: None }
 }
 
 fn route(prefix: &str, kind: RouteKind) -> Route {
-    Route { prefix: prefix.parse().unwrap(), kind, metric: 0 }
+    Route { prefix: prefix.parse().unwrap(), kind, metric: 0, mtu: None }
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn via(prefix: &str, gateway: &str) -> Route {
 
 fn via_at(prefix: IpNet, gateway: &str, metric: u32) -> Route {
     let hop = Hop { port: None, via: Some(gateway.parse().unwrap()), weight: 1 };
-    Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric }
+    Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric, mtu: None }
 }
 
 fn table() -> RouteTable {
@@ -144,7 +144,7 @@ fn targets_that_nothing_leads_to_are_forgotten() {
     for gateway in 0..150_000u32 {
         let to = Ipv4Addr::from(0x0b00_0000 + gateway);
         let hop = Hop { port: Some(PortId(0)), via: Some(to.into()), weight: 1 };
-        let route = Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric: 0 };
+        let route = Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric: 0, mtu: None };
         table.insert(Origin::Learned, Placement::Replace, &route).unwrap();
         tables = table.tables();
         assert_eq!(tables.route4([192, 0, 2, 1].into()).way, Way::Via(PortId(0), to.into()));
@@ -190,7 +190,7 @@ fn route() -> impl Strategy<Value = Route> {
                 RouteKind::Unicast(vec![Hop { port: None, via: Some(via), weight: 1 }])
             }
         };
-        Route { prefix, kind, metric }
+        Route { prefix, kind, metric, mtu: None }
     })
 }
 
@@ -208,7 +208,11 @@ fn from_scratch(ports: &[PortConfig], table: &RouteTable) -> Tables {
     let mut fresh = RouteTable::new(ports, Settings::default()).unwrap();
     for (prefix, entry) in table.declared.iter() {
         let kind = table.kind(entry.kind).unwrap().kind.clone();
-        let _ = fresh.insert(Origin::Learned, Placement::Last, &Route { prefix, kind, metric: entry.metric });
+        let _ = fresh.insert(
+            Origin::Learned,
+            Placement::Last,
+            &Route { prefix, kind, metric: entry.metric, mtu: None },
+        );
     }
     fresh.tables()
 }

@@ -177,7 +177,7 @@ fn port(index: usize, mtu: u32, up: bool) -> PortConfig {
 }
 
 fn route(prefix: &str, kind: RouteKind) -> Option<Route> {
-    Some(Route { prefix: prefix.parse().ok()?, kind, metric: 0 })
+    Some(Route { prefix: prefix.parse().ok()?, kind, metric: 0, mtu: None })
 }
 
 fn hop(port: u16, via: &str) -> Hop {

@@ -24,6 +24,7 @@ fn learned(prefix: &str) -> Learned {
         prefix: prefix.parse().unwrap(),
         metric: 0,
         place: MAIN,
+        mtu: None,
         kind: Some(RouteKind::Unicast(vec![hop])),
         lacks: None,
         lifetime_ns: None,
