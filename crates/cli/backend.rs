@@ -5,6 +5,7 @@ use std::io;
 
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
+use nsrouter_engine::control::links::FarLink;
 use nsrouter_engine::userspace::{Halves, OpenPort};
 use nsrouter_engine::{MacAddr, Port, PortId};
 use nsrouter_lab::{NodeNs, PortInfo, TapEnd, Topology};
@@ -121,12 +122,15 @@ fn settle(wanted: Backend, tries: &Tries) -> Result<Choice, Cannot> {
     }
 }
 
+/// The router's end of a TAP link: its queues, and what watches the host's interface.
+type TapEnds = (Vec<(TapRx, TapTx)>, FarLink);
+
 /// The router's ends of TAP links, opened while the lab is built.
 pub(crate) struct Taps {
     /// Queues of each, one a worker.
     queues: usize,
     /// By router and port.
-    ends: HashMap<(String, String), Vec<(TapRx, TapTx)>>,
+    ends: HashMap<(String, String), TapEnds>,
 }
 
 impl Taps {
@@ -143,7 +147,8 @@ impl Taps {
             .and_then(|number| u16::try_from(number).ok())
             .ok_or(io::ErrorKind::NotFound)?;
         let halves = tap::open(end.ifname, PortId(number), self.queues).map_err(io::Error::other)?;
-        self.ends.insert((end.router.to_owned(), end.port.to_owned()), halves);
+        let far_link = FarLink::watch(end.ifname)?;
+        self.ends.insert((end.router.to_owned(), end.port.to_owned()), (halves, far_link));
         Ok(())
     }
 }
@@ -180,11 +185,13 @@ pub(crate) fn open_ports(
                     port: port(info),
                     halves: queues.into_iter().map(halves).collect(),
                     guard,
+                    far_link: None,
                 });
             }
             let ends = taps.ends.remove(&(router.to_owned(), info.ifname.clone()));
-            let ends = ends.ok_or_else(|| anyhow!("port {} has no TAP device", info.ifname))?;
-            Ok(OpenPort { port: port(info), halves: ends.into_iter().map(halves).collect(), guard: None })
+            let (ends, far_link) = ends.ok_or_else(|| anyhow!("port {} has no TAP device", info.ifname))?;
+            let halves = ends.into_iter().map(halves).collect();
+            Ok(OpenPort { port: port(info), halves, guard: None, far_link: Some(far_link) })
         })
         .collect()
 }
@@ -201,8 +208,10 @@ fn open_xdp(infos: &[PortInfo], workers: usize) -> anyhow::Result<Vec<OpenPort>>
     };
     let interfaces: Vec<xdp::Interface> = infos.iter().zip(0..).map(interface).collect();
     // What the router owns is redirected before the kernel sees it, so there is nothing to guard.
-    let mut ports: Vec<OpenPort> =
-        infos.iter().map(|info| OpenPort { port: port(info), halves: Vec::new(), guard: None }).collect();
+    let mut ports: Vec<OpenPort> = infos
+        .iter()
+        .map(|info| OpenPort { port: port(info), halves: Vec::new(), guard: None, far_link: None })
+        .collect();
     for queue in xdp::open(&interfaces, u32::try_from(workers)?, xdp::Settings::default())? {
         for (port, ends) in ports.iter_mut().zip(queue) {
             port.halves.push(halves(ends));

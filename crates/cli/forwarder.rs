@@ -7,7 +7,7 @@ use nsrouter_engine::kernel::Kernel;
 use nsrouter_engine::status::Status;
 use nsrouter_engine::userspace::{Config, OpenHost, Spin, Userspace};
 use nsrouter_engine::{Engine, Hop, NeighConfig, Route, RouteKind, Settings};
-use nsrouter_lab::{HOST_PORT, Lab, Node, Stop};
+use nsrouter_lab::{HOST_PORT, Lab, Node, PortInfo, Stop};
 use nsrouter_rings::tun;
 
 use crate::backend::{self, Backend, Taps};
@@ -118,7 +118,7 @@ fn start_userspace(
     let ports = ports?;
     let host = match device {
         Ok((receive, transmit)) => {
-            let mtu = infos.iter().map(|info| info.mtu).min().unwrap_or(1500);
+            let mtu = host_mtu(&infos);
             let info = lab.add_host_port(router, mtu)?;
             Ok(OpenHost {
                 name: info.ifname,
@@ -150,6 +150,14 @@ fn start_userspace(
     let engine =
         node.ns.run(|| Userspace::start(config)).context("cannot enter the router's namespace")??;
     Ok(Engine::Userspace(Box::new(engine)))
+}
+
+/// The host port's MTU: what every port takes, but for ports whose MTU is too small for IPv6, which the router's own programs
+/// would lose on all. What is too large for such a port is fragmented, or its sender is told.
+fn host_mtu(ports: &[PortInfo]) -> u32 {
+    const LEAST_FOR_IPV6: u32 = 1280;
+    let mtus = || ports.iter().map(|info| info.mtu);
+    mtus().filter(|mtu| *mtu >= LEAST_FOR_IPV6).min().or_else(|| mtus().min()).unwrap_or(1500)
 }
 
 /// The router's static routes, as the topology declares them.

@@ -41,7 +41,47 @@ pub(crate) const CASES: &[Case] = &[
         programs: &["ip"],
         body: lacking,
     },
+    Case {
+        name: "an_mtu_too_small_for_ipv6_is_taken_while_the_router_runs",
+        modes: INTERFACES,
+        programs: &["ip", "ping"],
+        body: low_mtu,
+    },
+    Case { name: "a_route_s_own_mtu_is_kept_to", modes: BOTH, programs: &["ip", "ping"], body: route_mtu },
+    Case {
+        name: "an_ipv4_route_leads_to_an_ipv6_next_hop",
+        modes: BOTH,
+        programs: &["ip", "ping"],
+        body: other_family,
+    },
+    Case {
+        name: "a_host_s_link_that_is_down_is_another_thing_than_a_port_that_is",
+        modes: BACKENDS,
+        programs: &["ip", "ping"],
+        body: carrier,
+    },
+    Case {
+        name: "a_host_s_tap_device_that_is_deleted_takes_its_port_out",
+        modes: &["userspace:tap"],
+        programs: &["ip", "ping"],
+        body: deleted_tap,
+    },
+    Case {
+        name: "a_port_made_anew_is_named",
+        modes: &["userspace", "userspace:xdp"],
+        programs: &["ip"],
+        body: made_anew,
+    },
+    Case {
+        name: "the_host_port_goes_down_and_up_and_away_and_the_router_goes_on",
+        modes: &["userspace", "userspace:tap"],
+        programs: &["ip", "ping"],
+        body: host_port,
+    },
 ];
+
+/// Modes in which the router's end of a link is an interface.
+const INTERFACES: &[&str] = &["kernel", "userspace", "userspace:xdp"];
 
 /// Trials that make labs of their own.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -216,4 +256,162 @@ fn lacking(lab: &Lab) {
             (!troubles(lab).iter().any(|trouble| trouble.contains(words))).then_some(())
         });
     }
+}
+
+/// What ping in t1 prints.
+fn ping(lab: &Lab, arguments: &[&str]) -> String {
+    let output = lab.exec("t1", &[&["ping", "-n"], arguments].concat());
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+/// Pings until ping prints this.
+fn wait_for_ping(lab: &Lab, arguments: &[&str], words: &str) {
+    wait_for(&format!("ping {} prints `{words}`", arguments.join(" ")), || {
+        ping(lab, arguments).contains(words).then_some(())
+    });
+}
+
+fn port_is_up(lab: &Lab, name: &str) -> bool {
+    let status = lab.status();
+    let ports = status["engine"]["ports"].as_array().unwrap();
+    ports.iter().find(|port| port["name"] == name).unwrap()["up"].as_bool().unwrap()
+}
+
+fn low_mtu(lab: &Lab) {
+    let mtu = |bytes: u32| {
+        let words = |name: &'static str| ["ip", "link", "set", name, "mtu"].map(str::to_owned);
+        for (node, name) in [("t2", "t2-eth0"), ("router", "eth-t2")] {
+            let words = [words(name).as_slice(), &[bytes.to_string()]].concat();
+            lab.succeed(node, &words.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+    };
+    wait_until_it_answers(lab, "fd00:252::1");
+    mtu(576);
+    // Fragments both ways, and the truth for who does not want any.
+    let whole = ["-q", "-M", "dont", "-c", "2", "-i", "0.2", "-W", "1", "-s", "1400", "10.10.252.1"];
+    wait_for_ping(lab, &whole, " 2 received");
+    wait_for_ping(lab, &["-M", "do", "-c", "2", "-i", "0.2", "-W", "1", "-s", "1400", "10.10.252.1"], "576");
+    wait_until_it_is_gone(lab, "fd00:252::1");
+    // The other port changes as ever.
+    let other = if lab.is_userspace() { "nsr-host" } else { "eth-t1" };
+    router(lab, &format!("addr add 10.10.251.9/24 dev {other}"));
+    wait_until_it_answers(lab, "10.10.251.9");
+    router(lab, "link set eth-t1 down");
+    wait_for("t2 is told", || {
+        let output = lab.exec("t2", &["ping", "-n", "-c", "1", "-W", "1", "10.10.251.1"]);
+        String::from_utf8_lossy(&output.stdout).contains("Net Unreachable").then_some(())
+    });
+    router(lab, "link set eth-t1 up");
+    wait_for_ping(lab, &whole, " 2 received");
+    if lab.is_userspace() {
+        assert_eq!(lab.status()["engine"]["ports"][1]["mtu"], 576);
+    } else {
+        // Linux forgets what addresses a link without IPv6 had.
+        router(lab, "addr add fd00:251::2/64 dev eth-t1 nodad");
+    }
+    mtu(1500);
+    lab.succeed("t2", &["ip", "addr", "add", "fd00:252::1/64", "dev", "t2-eth0", "nodad"]);
+    lab.succeed("t2", &["ip", "route", "add", "default", "via", "fd00:252::2"]);
+    if !lab.is_userspace() {
+        router(lab, "addr add fd00:252::2/64 dev eth-t2 nodad");
+    }
+    wait_until_it_answers(lab, "fd00:252::1");
+}
+
+fn route_mtu(lab: &Lab) {
+    let dev = to_t2(lab);
+    for address in ["10.53.0.1/32", "fd00:53::1/128", "10.54.0.1/32"] {
+        lab.succeed("t2", &["ip", "addr", "add", address, "dev", "lo"]);
+    }
+    router(lab, &format!("route add 10.53.0.0/24 via 10.10.252.1 dev {dev} mtu 1300"));
+    router(lab, &format!("-6 route add fd00:53::/64 via fd00:252::1 dev {dev} mtu 1300"));
+    let hop = format!("nexthop via 10.10.252.1 dev {dev}");
+    router(lab, &format!("route add 10.54.0.0/24 mtu lock 900 {hop} {hop} weight 2"));
+    for (address, mtu) in
+        [("10.53.0.1", "mtu = 1300"), ("fd00:53::1", "mtu=1300"), ("10.54.0.1", "mtu = 900")]
+    {
+        wait_for_ping(lab, &["-M", "do", "-c", "1", "-W", "1", "-s", "1372", address], mtu);
+    }
+    wait_for_ping(lab, &["-q", "-M", "dont", "-c", "1", "-W", "1", "-s", "1372", "10.53.0.1"], " 1 received");
+    router(lab, &format!("route replace 10.53.0.0/24 via 10.10.252.1 dev {dev}"));
+    lab.succeed("t1", &["ip", "route", "flush", "cache"]);
+    wait_for_ping(lab, &["-q", "-M", "do", "-c", "1", "-W", "1", "-s", "1372", "10.53.0.1"], " 1 received");
+}
+
+fn other_family(lab: &Lab) {
+    lab.succeed("t2", &["ip", "addr", "add", "10.99.3.1/32", "dev", "lo"]);
+    router(lab, &format!("route add 10.99.3.0/24 via inet6 fd00:252::1 dev {}", to_t2(lab)));
+    wait_until_it_answers(lab, "10.99.3.1");
+    // A neighbour that is asked for first.
+    router(lab, &format!("route replace 10.99.3.0/24 via inet6 fd00:252::7 dev {}", to_t2(lab)));
+    wait_until_it_is_gone(lab, "10.99.3.1");
+    lab.succeed("t2", &["ip", "addr", "add", "fd00:252::7/64", "dev", "t2-eth0", "nodad"]);
+    wait_until_it_answers(lab, "10.99.3.1");
+}
+
+fn carrier(lab: &Lab) {
+    let is_interface = !lab.mode.contains("tap");
+    for address in ["10.10.252.1", "fd00:252::1"] {
+        wait_until_it_answers(lab, address);
+    }
+    lab.succeed("t2", &["ip", "link", "set", "t2-eth0", "down"]);
+    let patient = ["-c", "2", "-i", "0.2", "-W", "4"];
+    wait_for_ping(lab, &[patient.as_slice(), &["10.10.252.1"]].concat(), "Host Unreachable");
+    wait_for_ping(lab, &[patient.as_slice(), &["fd00:252::1"]].concat(), "Address unreachable");
+    if lab.is_userspace() {
+        assert!(!port_is_up(lab, "eth-t2") && port_is_up(lab, "eth-t1"), "{}", lab.dump());
+    }
+    if is_interface {
+        router(lab, "link set eth-t2 down");
+        wait_for_ping(lab, &["-c", "1", "-W", "1", "10.10.252.1"], "Net Unreachable");
+        router(lab, "link set eth-t2 up");
+    }
+    lab.succeed("t2", &["ip", "link", "set", "t2-eth0", "up"]);
+    lab.succeed("t2", &["ip", "route", "add", "default", "via", "10.10.252.2"]);
+    wait_until_it_answers(lab, "10.10.252.1");
+    if lab.is_userspace() {
+        assert!(port_is_up(lab, "eth-t2"), "{}", lab.dump());
+    }
+}
+
+fn deleted_tap(lab: &Lab) {
+    wait_until_it_answers(lab, "10.10.252.1");
+    lab.succeed("t2", &["ip", "link", "del", "t2-eth0"]);
+    wait_for_trouble(lab, "port eth-t2 was deleted");
+    assert!(!port_is_up(lab, "eth-t2"));
+    wait_for_ping(lab, &["-c", "1", "-W", "1", "10.10.252.1"], "Net Unreachable");
+}
+
+fn made_anew(lab: &Lab) {
+    router(lab, "link del eth-t2");
+    wait_for_trouble(lab, "port eth-t2 was deleted");
+    router(lab, "link add eth-t2 type veth peer name another");
+    wait_for_trouble(lab, "port eth-t2 was made anew");
+    assert!(!port_is_up(lab, "eth-t2"));
+}
+
+fn host_port(lab: &Lab) {
+    let all = ["10.10.252.1", "fd00:252::1"];
+    router(lab, "link set nsr-host down");
+    wait_for_trouble(lab, "the host port went down");
+    all.iter().for_each(|address| wait_until_it_answers(lab, address));
+    router(lab, "link set nsr-host up");
+    wait_for_trouble(lab, "the host port is up again");
+    for address in all {
+        wait_until_it_answers(lab, address);
+        wait_for("the router's programs are back", || {
+            lab.exec("router", &["ping", "-n", "-c", "1", "-W", "1", address]).status.success().then_some(())
+        });
+    }
+    router(lab, "link del nsr-host");
+    wait_for_trouble(lab, "the host port was deleted");
+    for address in all {
+        wait_until_it_answers(lab, address);
+    }
+    assert_eq!(
+        lab.status()["engine"]["ports"][0]["addresses"].as_array().unwrap().len(),
+        2,
+        "{}",
+        lab.dump()
+    );
 }

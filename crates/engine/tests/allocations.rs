@@ -167,7 +167,12 @@ fn a_live_worker_does_not_allocate() {
                 addresses: vec![format!("10.0.{}.254/24", number + 1).parse().unwrap()],
                 up: true,
             };
-            OpenPort { port, halves: vec![Halves { receive: Box::new(source), transmit }], guard: None }
+            OpenPort {
+                port,
+                halves: vec![Halves { receive: Box::new(source), transmit }],
+                guard: None,
+                far_link: None,
+            }
         })
         .collect();
     let engine = Userspace::start(Config {

@@ -49,7 +49,7 @@ fn engine_with(ports: u16, workers: usize, capacity: usize) -> (Userspace, Vec<W
                 ],
                 up: true,
             };
-            OpenPort { port, halves, guard: None }
+            OpenPort { port, halves, guard: None, far_link: None }
         })
         .collect();
     let config = Config {

@@ -86,6 +86,8 @@ pub(crate) fn prepare_host_port(ifname: &str) -> Result<(), Error> {
     if has_ipv6() {
         // IN6_ADDR_GEN_MODE_NONE of include/uapi/linux/if_link.h.
         write(&format!("net/ipv6/conf/{ifname}/addr_gen_mode"), "1")?;
+        // The addresses are the ports': they do not go when somebody takes this device down and up again.
+        write(&format!("net/ipv6/conf/{ifname}/keep_addr_on_down"), "1")?;
     }
     Ok(())
 }

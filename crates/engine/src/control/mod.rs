@@ -7,6 +7,7 @@
 pub mod serve;
 
 mod learn;
+pub mod links;
 pub(crate) mod monitor;
 mod netlink;
 mod routes;
@@ -18,12 +19,13 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TrySendError};
-use ipnet::IpNet;
 use nsrouter_router::{Action, Event, Neighbours, NextHop, RouteTable, Tables, TablesError};
 use nsrouter_wire::frame::PortId;
 use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
 
-use crate::control::monitor::{Answer, KernelEvent, LinkState, Monitor, StaticNeighbour};
+use crate::control::links::{FarLink, PortState};
+use crate::control::monitor::{Answer, KernelEvent, Monitor, StaticNeighbour};
 use crate::control::netlink::QuestionError;
 use crate::control::routes::{Routed, Routes};
 use crate::userspace::wake::Bell;
@@ -45,6 +47,9 @@ const CHANGES_AT_ONCE: usize = 1024;
 
 /// Changes that are looked at before an answer is made use of: those of the time in which it came.
 const CHANGES_MEANWHILE: usize = 16 * CHANGES_AT_ONCE;
+
+/// States of ports' other ends that may wait.
+const FAR_LINKS: usize = 64;
 
 /// When each list that the kernel keeps is to be asked for, but that of the routes.
 #[derive(Debug, Default)]
@@ -99,6 +104,11 @@ pub(crate) struct Control {
     tables: Arc<Tables>,
     routes: Routes,
     due: Due,
+    /// How the ports' links are, by number, and the host port's.
+    states: Vec<PortState>,
+    host_state: PortState,
+    /// What watches the other ends of those ports that are no interfaces.
+    far_links: Vec<(PortId, FarLink)>,
     /// Neighbours that were set by hand, as the kernel has them.
     static_neighbours: HashMap<NextHop, StaticNeighbour>,
     /// What is not taken over of the kernel's routes, and of its rules.
@@ -113,7 +123,9 @@ impl Control {
         bell: Bell,
         workers: Vec<WorkerHandle>,
         table: RouteTable,
+        far_links: Vec<(PortId, FarLink)>,
     ) -> Control {
+        let ports = plan.ports.len();
         let tables = shared.tables.load_full();
         let neighbours = Neighbours::new(plan.neighbours.clone());
         Control {
@@ -128,6 +140,9 @@ impl Control {
             tables,
             routes: Routes::new(table),
             due: Due::default(),
+            states: vec![PortState::default(); ports],
+            host_state: PortState::default(),
+            far_links,
             static_neighbours: HashMap::new(),
             lacking: Default::default(),
         }
@@ -156,6 +171,10 @@ impl Control {
     }
 
     async fn serve(&mut self, mut monitor: Monitor, bell: pipe::Receiver) {
+        let (told, mut far) = mpsc::channel(FAR_LINKS);
+        for (port, link) in std::mem::take(&mut self.far_links) {
+            tokio::spawn(link.tell(port, told.clone()));
+        }
         self.ask_for_everything(0);
         self.ask_for_lists(&monitor).await;
         while !self.shared.stop.load(Ordering::Acquire) {
@@ -175,6 +194,7 @@ impl Control {
                     }
                 }
                 routes = self.routes.asked() => self.take_routes(routes, &mut monitor),
+                Some((port, state)) = far.recv() => self.port_changed(port, state, false),
                 () = pass(pause) => {}
             }
             self.ask_for_lists(&monitor).await;
@@ -347,12 +367,8 @@ impl Control {
             self.due.links_ns = self.again("the links", &answer);
             self.take_links(answer);
         }
-        if take_due(&mut self.due.addresses_ns, now)
-            && let Some(host) = self.plan.host_ifindex
-        {
-            let answer = monitor.addresses(host).await;
-            self.due.addresses_ns = self.again("the host port's addresses", &answer);
-            self.take_addresses(answer);
+        if take_due(&mut self.due.addresses_ns, now) {
+            self.look_at_addresses(monitor).await;
         }
         if take_due(&mut self.due.neighbours_ns, now) {
             let answer = monitor.neighbours().await;
@@ -379,20 +395,6 @@ impl Control {
         Some(self.shared.clock.now_ns() + AGAIN_NS)
     }
 
-    /// Takes over the host port's addresses, where they have changed.
-    fn take_addresses(&mut self, answer: Result<Answer<IpNet>, QuestionError>) {
-        let Ok(Answer { found, is_whole: true }) = answer else { return };
-        let taken = self.plan.take_addresses(&found);
-        for address in taken.homeless {
-            self.shared.trouble(format!(
-                "{address} is in no subnet that a port was started with, so it is the router's programs' alone"
-            ));
-        }
-        if taken.is_changed {
-            self.ports_changed();
-        }
-    }
-
     /// Takes over the whole of the kernel's main table, or asks for it again if the answer broke off.
     fn take_routes(&mut self, answer: Option<Routed>, monitor: &mut Monitor) {
         // What was told while the table was read may be in it or not.
@@ -406,22 +408,6 @@ impl Control {
         self.routes.take_all(answer.as_ref(), now).iter().for_each(|error| self.tell_trouble(error));
         if again {
             self.routes.ask_at(now + AGAIN_NS);
-        }
-    }
-
-    /// Takes over the links' states. A port that is not in a list that is whole is gone.
-    fn take_links(&mut self, answer: Result<Answer<LinkState>, QuestionError>) {
-        let Ok(Answer { found, is_whole }) = answer else { return };
-        let ours = self.plan.ports.iter().map(|port| port.ifindex).chain(self.plan.host_ifindex);
-        let gone: Vec<u32> = ours
-            .filter(|ifindex| *ifindex != 0 && !found.iter().any(|link| link.ifindex == *ifindex))
-            .filter(|_| is_whole)
-            .collect();
-        found.iter().for_each(|link| self.link_changed(link));
-        for ifindex in gone {
-            let name = String::new();
-            let gone = LinkState { ifindex, name, is_there: false, up: false, carrier: false, mtu: None };
-            self.link_changed(&gone);
         }
     }
 
@@ -455,37 +441,6 @@ impl Control {
             }
             None => {}
         }
-    }
-
-    /// A link that goes down takes its routes out at once; one that comes up brings them back. A new MTU
-    /// holds from the next burst on.
-    fn link_changed(&mut self, link: &LinkState) {
-        if self.plan.host_ifindex == Some(link.ifindex) {
-            self.ask_for_all(PAUSE_NS);
-        }
-        let up = link.up && link.carrier;
-        let mut ports = self.plan.ports.iter_mut().zip(0..);
-        let Some((port, index)) = ports.find(|(port, _)| port.ifindex == link.ifindex) else { return };
-        let mtu = link.mtu.unwrap_or(port.mtu);
-        if (port.up, port.mtu) == (up, mtu) {
-            return;
-        }
-        if port.up != up {
-            let words = if up { "is up again" } else { "went down" };
-            self.shared.trouble(format!("port {} {words}", port.name));
-        }
-        if let Some(most) =
-            self.plan.max_mtus.get::<usize>(index).filter(|most| port.mtu != mtu && **most < mtu)
-        {
-            self.shared.trouble(format!(
-                "port {}: its link has an MTU of {mtu}, and {most} is the most that its backend can send",
-                port.name
-            ));
-        }
-        port.up = up;
-        port.mtu = mtu;
-        self.ask_for_all(PAUSE_NS);
-        self.ports_changed();
     }
 
     /// Publishes the ports as they are now, and the routes that follow from them.

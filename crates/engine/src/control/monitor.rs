@@ -279,7 +279,8 @@ fn placement(learned: &Learned, flags: u16) -> Placement {
     }
 }
 
-fn state(link: &LinkMessage, is_there: bool, interfaces: &Interfaces) -> LinkState {
+/// What the message says about a link, whose name is remembered.
+pub(super) fn state(link: &LinkMessage, is_there: bool, interfaces: &Interfaces) -> LinkState {
     let mut state = LinkState {
         ifindex: link.header.index,
         name: String::new(),

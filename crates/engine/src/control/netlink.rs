@@ -4,16 +4,18 @@
 //! it, and the kernel, which carries out one dump a socket, is never busy with another. The kernel answers as fast as
 //! the answer is read, so silence means that the answer is lost: a question ends then, and is asked again.
 
-use std::future::poll_fn;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, send, setsockopt, socket,
+    sockopt,
+};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::sys::protocols::NETLINK_ROUTE;
-use rtnetlink::sys::{AsyncSocket, SocketAddr, TokioSocket};
+use tokio::net::UnixDatagram;
 
 /// Bytes of messages that may wait in the kernel: those of some 30,000 routes, which `ip -batch` writes in a tenth of a
 /// second. Only used up while they wait.
@@ -117,48 +119,76 @@ impl<'a> Message<'a> {
     }
 }
 
-/// A netlink socket, and the datagram that was read last.
+/// A socket without a runtime: it stays in the network namespace in which it was opened.
+#[derive(Debug)]
+pub(super) struct FarSocket(OwnedFd);
+
+impl FarSocket {
+    /// Opens one in the network namespace of the calling thread, on which the kernel tells of these groups' changes.
+    pub(super) fn open(groups: &[MulticastGroup]) -> io::Result<FarSocket> {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+        // Groups are counted from 1.
+        let mask = groups.iter().fold(0, |mask, group| mask | 1 << (*group as u32 - 1));
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, mask))?;
+        Ok(FarSocket(fd))
+    }
+
+    /// The socket, for the runtime that this is called in.
+    pub(super) fn into_socket(self) -> io::Result<Socket> {
+        // To the runtime one socket of datagrams is as another.
+        let socket = UnixDatagram::from_std(self.0.into())?;
+        Ok(Socket { socket, buffer: vec![0; DATAGRAM_BYTES].into(), len: 0, taken: 0 })
+    }
+}
+
+/// A netlink socket, and the datagram that was read last. Only the kernel, and who may administer the network, can send to
+/// it (`netlink_allowed`).
 pub(super) struct Socket {
-    socket: TokioSocket,
-    datagram: Vec<u8>,
+    socket: UnixDatagram,
+    buffer: Box<[u8]>,
+    /// Bytes of the datagram.
+    len: usize,
     /// Bytes of it that were taken.
     taken: usize,
 }
 
 impl Socket {
-    fn open() -> io::Result<Socket> {
-        let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
-        socket.socket_mut().bind_auto()?;
-        Ok(Socket { socket, datagram: Vec::with_capacity(DATAGRAM_BYTES), taken: 0 })
-    }
-
-    /// A socket on which the kernel tells of changes. It is in the network namespace of the calling thread.
+    /// A socket on which the kernel tells of changes, in the network namespace of the calling thread.
     pub(super) fn subscribe(groups: &[MulticastGroup]) -> io::Result<Socket> {
-        let mut socket = Socket::open()?;
-        let inner = socket.socket.socket_mut();
+        let FarSocket(fd) = FarSocket::open(groups)?;
         // Beyond the system's limit where we may; otherwise up to it, and what is lost is asked for again.
-        if setsockopt(inner, sockopt::RcvBufForce, &WAITING_BYTES).is_err() {
-            let _ = setsockopt(inner, sockopt::RcvBuf, &WAITING_BYTES);
+        if setsockopt(&fd, sockopt::RcvBufForce, &WAITING_BYTES).is_err() {
+            let _ = setsockopt(&fd, sockopt::RcvBuf, &WAITING_BYTES);
         }
-        groups.iter().try_for_each(|group| inner.add_membership(*group as u32))?;
-        Ok(socket)
+        FarSocket(fd).into_socket()
     }
 
-    /// Reads the next datagram in place of the one before. What is not the kernel's is left out.
+    /// Asks for a list, both families' or one's; the messages of the answer have the number `sequence`.
+    pub(super) fn request(&self, list: List, family: u8, sequence: u32) -> io::Result<()> {
+        let (kind, bytes) = list.request();
+        let mut request = vec![0; HEADER_BYTES + bytes];
+        let len = u32::try_from(request.len()).unwrap_or(0);
+        request[..4].copy_from_slice(&len.to_ne_bytes());
+        request[4..6].copy_from_slice(&kind.to_ne_bytes());
+        request[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+        request[8..12].copy_from_slice(&sequence.to_ne_bytes());
+        request[HEADER_BYTES] = family;
+        // The kernel takes a message at once, or not at all; without an address it goes to the kernel.
+        send(self.socket.as_raw_fd(), &request, MsgFlags::empty())?;
+        Ok(())
+    }
+
+    /// Reads the next datagram in place of the one before.
     pub(super) async fn read(&mut self) -> io::Result<()> {
-        self.datagram.clear();
-        self.taken = 0;
-        let Socket { socket, datagram, .. } = self;
-        let sender = poll_fn(|context| socket.poll_recv_from(context, datagram)).await?;
-        if sender.port_number() != 0 {
-            self.datagram.clear();
-        }
+        (self.len, self.taken) = (0, 0);
+        self.len = self.socket.recv(&mut self.buffer).await?;
         Ok(())
     }
 
     /// The next message of the datagram that was read.
     pub(super) fn take(&mut self) -> Option<Message<'_>> {
-        let (message, len) = Message::first(self.datagram.get(self.taken..)?)?;
+        let (message, len) = Message::first(self.buffer.get(self.taken..self.len)?)?;
         self.taken += len;
         Some(message)
     }
@@ -175,19 +205,9 @@ pub(super) async fn ask(
     mut show: impl FnMut(&Message<'_>),
 ) -> Result<bool, QuestionError> {
     const SEQUENCE: u32 = 1;
-    let mut socket = Socket::open().map_err(QuestionError::Socket)?;
-    let (kind, bytes) = list.request();
-    let mut request = vec![0; HEADER_BYTES + bytes];
-    let len = u32::try_from(request.len()).unwrap_or(0);
-    request[..4].copy_from_slice(&len.to_ne_bytes());
-    request[4..6].copy_from_slice(&kind.to_ne_bytes());
-    request[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    request[8..12].copy_from_slice(&SEQUENCE.to_ne_bytes());
-    request[HEADER_BYTES] = family;
-    let kernel = SocketAddr::new(0, 0);
-    poll_fn(|context| socket.socket.poll_send_to(context, &request, &kernel))
-        .await
-        .map_err(QuestionError::Send)?;
+    let socket = FarSocket::open(&[]).and_then(FarSocket::into_socket);
+    let mut socket = socket.map_err(QuestionError::Socket)?;
+    socket.request(list, family, SEQUENCE).map_err(QuestionError::Send)?;
     let mut is_whole = true;
     loop {
         let read = tokio::time::timeout(ANSWER, socket.read()).await;

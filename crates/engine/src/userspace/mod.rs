@@ -26,6 +26,7 @@ use nsrouter_router::{
 use nsrouter_wire::frame::PortId;
 
 use crate::Port;
+use crate::control::links::FarLink;
 use crate::control::{Control, Reported};
 use crate::status::{Events, HostPort, NeighbourStatus, PortStatus, Status, Totals, WorkerStatus};
 use crate::userspace::originate::Reports;
@@ -51,6 +52,8 @@ pub struct OpenPort {
     pub halves: Vec<Halves>,
     /// What spares the kernel its input path, or why nothing does; `None` where no frame of the port takes that path.
     pub guard: Option<Result<Guard, String>>,
+    /// What watches the other end of the link, for a port that is no interface itself.
+    pub far_link: Option<FarLink>,
 }
 
 /// The host port's two halves.
@@ -173,6 +176,8 @@ pub(crate) struct Shared {
     /// By number.
     pub(crate) workers: Vec<Known>,
     troubles: Mutex<Troubles>,
+    /// Whether the other end of each port's link is up, by number.
+    carriers: Vec<AtomicBool>,
     /// What of the kernel's configuration is not taken over, at present.
     lacking: Mutex<Vec<String>>,
     ended: AtomicBool,
@@ -193,6 +198,17 @@ impl Shared {
         if troubles.note(kind, what.clone(), Instant::now()) {
             tracing::warn!("{what}");
         }
+    }
+
+    /// Says whether the other end of a port's link is up.
+    pub(crate) fn set_carrier(&self, port: PortId, is_there: bool) {
+        if let Some(carrier) = self.carriers.get(port.index()) {
+            carrier.store(is_there, Ordering::Relaxed);
+        }
+    }
+
+    fn has_carrier(&self, port: PortId) -> bool {
+        self.carriers.get(port.index()).is_some_and(|carrier| carrier.load(Ordering::Relaxed))
     }
 
     /// What is not taken over at present, and then what went wrong.
@@ -298,6 +314,7 @@ impl Userspace {
                 .collect(),
             troubles: Mutex::default(),
             lacking: Mutex::default(),
+            carriers: plan.ports.iter().map(|_| AtomicBool::new(true)).collect(),
             ended: AtomicBool::new(false),
         });
         let control_bell = Bell::new().map_err(UserspaceError::Bell)?;
@@ -309,6 +326,11 @@ impl Userspace {
         let hold_age_ns = fails_after_ms.saturating_add(HOLD_MARGIN_MS).saturating_mul(1_000_000);
         let guards =
             config.ports.iter_mut().filter_map(|open| open.guard.take().and_then(Result::ok)).collect();
+        let far_links = (0..)
+            .map(PortId)
+            .zip(&mut config.ports)
+            .filter_map(|(number, open)| Some((number, open.far_link.take()?)))
+            .collect();
         let mut links: Vec<_> =
             config.ports.into_iter().map(|open| (open.port, open.halves.into_iter())).collect();
         let (mut host_receive, mut host_transmits) = match config.host {
@@ -356,8 +378,15 @@ impl Userspace {
             guards,
             cpus: config.cpus,
         };
-        let control =
-            Control::new(plan, shared, Reported { sightings, questions }, control_bell, handles, table);
+        let control = Control::new(
+            plan,
+            shared,
+            Reported { sightings, questions },
+            control_bell,
+            handles,
+            table,
+            far_links,
+        );
         let (ready_tx, ready_rx) = crossbeam_channel::bounded(1);
         let farewell = Farewell(Arc::clone(&engine.shared));
         engine.spawn("nsr-control", move || {
@@ -423,7 +452,7 @@ impl Userspace {
         let numbers = || (0..).take(self.plan.ports.len()).map(PortId);
         let ports = self.plan.ports.iter().zip(numbers()).map(|(port, id)| PortStatus {
             name: port.name.clone(),
-            up: tables.port_is_up(id),
+            up: tables.port_is_up(id) && self.shared.has_carrier(id),
             mac: port.mac.to_string(),
             mtu: tables.port_mtu(id),
             addresses: addresses(id).collect(),

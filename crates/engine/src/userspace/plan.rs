@@ -86,6 +86,12 @@ impl Plan {
         Some(NextHop { port: PortId(u16::try_from(index?).ok()?), addr })
     }
 
+    /// Whether a port would lose an address if the host port had these.
+    pub(crate) fn would_lose(&self, addresses: &[IpNet]) -> bool {
+        let all = self.ports.iter().flat_map(|port| &port.addresses);
+        all.into_iter().any(|address| !addresses.contains(address))
+    }
+
     /// Gives every address of the host port to the port whose subnet it is in, and takes away what is no longer there.
     ///
     /// The order of those that stay is kept and new ones come last, as Linux's own list of a link's IPv4 addresses: the

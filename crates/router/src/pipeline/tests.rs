@@ -486,3 +486,120 @@ fn gso_packets_of_more_than_64_kib_are_forwarded_whole() {
     let done = bench.push_offloaded(P1, &frame[..frame.len() - 1], tcp6);
     assert_eq!(done.verdict, Verdict::Drop(DropReason::Ip6PayloadLength));
 }
+
+#[test]
+fn an_mtu_too_small_for_ipv6_takes_it_off_that_port_and_touches_no_other() {
+    let mut ports = lab_ports();
+    let mut table = RouteTable::new(&ports, Settings::default()).unwrap();
+    // A route that waits for its gateway's port.
+    let hop = Hop { port: None, via: Some(addr("fd00:252::9")), weight: 1 };
+    let far = Route {
+        prefix: "fd05::/64".parse().unwrap(),
+        kind: RouteKind::Unicast(vec![hop]),
+        metric: 0,
+        mtu: None,
+    };
+    table.configure(&[far]).unwrap();
+    let mut bench =
+        Bench::new(&[], Settings { icmp_interval_ms: 0, icmp6_interval_ms: 0, ..Settings::default() });
+    let neighbours = bench.tables.neighbour_map();
+    for mtu in [576, 68, 1279, 40, 100_000] {
+        ports[1].mtu = mtu;
+        ports[0].addresses.push(format!("10.10.251.{}/24", mtu % 256).parse().unwrap());
+        table.set_ports(&ports).unwrap();
+        bench.tables = table.tables().with_neighbours(neighbours.clone());
+        let kept = mtu.clamp(68, 65_535);
+        assert_eq!(bench.tables.port_mtu(P2), kept);
+        // The other port's new address is there.
+        assert_eq!(bench.tables.port_addresses(P1).len(), ports[0].addresses.len());
+        let ipv6 = udp6("fd00:251::1", "fd00:252::1", 64, b"");
+        let from_t2 = [&R2_MAC[..], &ipv6[6..]].concat();
+        if mtu >= 1280 {
+            assert_eq!(bench.push(P1, &ipv6).verdict, Verdict::Send(P2));
+            continue;
+        }
+        bench.expect_drop(P1, &udp4(64, &[1; 1400]), DropReason::TooBig);
+        assert_eq!(bench.take_one().1[40..42], u16::try_from(kept).unwrap().to_be_bytes());
+        for destination in ["fd00:252::1", "fd00:252::2", "fd05::1"] {
+            bench.expect_drop(P1, &udp6("fd00:251::1", destination, 64, b""), DropReason::NoRoute);
+            bench.out.sent.clear();
+        }
+        bench.expect_drop(P2, &from_t2, DropReason::Ip6Off);
+        assert!(!bench.tables.is_up_for(NextHop { port: P2, addr: addr("fe80::1") }));
+        // As packets that may be fragmented.
+        let mut frame = udp4(64, &[1; 1400]);
+        frame[20] = 0;
+        fix4(&mut frame);
+        assert_eq!(bench.push(P1, &frame).verdict, Verdict::Consumed);
+        assert!(
+            bench.out.sent.drain(..).all(|(port, piece)| port == P2 && piece.len() - 14 <= kept as usize)
+        );
+    }
+    ports[1].mtu = 1280;
+    table.set_ports(&ports).unwrap();
+    bench.tables = table.tables().with_neighbours(neighbours);
+    assert_eq!(bench.push(P1, &udp6("fd00:251::1", "fd00:252::1", 64, b"")).verdict, Verdict::Send(P2));
+    let gateway = NextHop { port: P2, addr: addr("fd00:252::9") };
+    assert_eq!(bench.push(P1, &udp6("fd00:251::1", "fd05::1", 64, b"")).verdict, Verdict::Hold(gateway));
+}
+
+#[test]
+fn a_route_s_own_mtu_is_kept_to() {
+    let small = |prefix: &str, gateways: &[&str], mtu| {
+        let hops = gateways.iter().map(|via| Hop { port: None, via: Some(addr(via)), weight: 1 }).collect();
+        Route { prefix: prefix.parse().unwrap(), kind: RouteKind::Unicast(hops), metric: 0, mtu: Some(mtu) }
+    };
+    let routes = [
+        small("10.1.0.0/16", &["10.10.252.1"], 1300),
+        small("10.2.0.0/16", &["10.10.252.1", "10.10.252.9"], 600),
+        // The link takes no more than this, whatever the route says.
+        small("10.3.0.0/16", &["10.10.252.1"], 9000),
+        small("fd01::/64", &["fd00:252::1"], 1400),
+        // Linux lets IPv6 packets of 1280 bytes pass whatever a route says.
+        small("fd02::/64", &["fd00:252::1"], 1000),
+    ];
+    let mut bench =
+        Bench::new(&routes, Settings { icmp_interval_ms: 0, icmp6_interval_ms: 0, ..Settings::default() });
+    for (network, mtu) in [(1, 1300), (2, 600), (3, 1500)] {
+        let destination = [10, network, 0, 1];
+        let of = |bytes: usize| udp4_to([10, 10, 251, 1], destination, 64, &vec![1; bytes - 28]);
+        assert!(!matches!(bench.push(P1, &of(mtu)).verdict, Verdict::Drop(_)));
+        bench.expect_drop(P1, &of(mtu + 1), DropReason::TooBig);
+        let (_, error) = bench.take_one();
+        assert_eq!(error[40..42], u16::try_from(mtu).unwrap().to_be_bytes());
+        let mut whole = of(mtu + 1);
+        whole[20] = 0;
+        fix4(&mut whole);
+        assert_eq!(bench.push(P1, &whole).verdict, Verdict::Consumed);
+        let held = bench.out.held.drain(..).map(|(_, piece)| piece);
+        let pieces: Vec<_> = bench.out.sent.drain(..).map(|(_, piece)| piece).chain(held).collect();
+        assert!(pieces.len() == 2 && pieces.iter().all(|piece| piece.len() - 14 <= mtu), "{network}");
+    }
+    for (destination, mtu) in [("fd01::1", 1400), ("fd02::1", 1280)] {
+        let of = |bytes: usize| udp6("fd00:251::1", destination, 64, &vec![1; bytes - 48]);
+        assert_eq!(bench.push(P1, &of(mtu)).verdict, Verdict::Send(P2));
+        bench.expect_drop(P1, &of(mtu + 1), DropReason::TooBig);
+        let (_, error) = bench.take_one();
+        assert_eq!(error[58..62], u32::try_from(mtu).unwrap().to_be_bytes());
+    }
+}
+
+#[test]
+fn an_ipv4_route_may_lead_to_an_ipv6_next_hop() {
+    let hop = |via: &str| Hop { port: None, via: Some(addr(via)), weight: 1 };
+    let route = |prefix: &str, via: &str| Route {
+        prefix: prefix.parse().unwrap(),
+        kind: RouteKind::Unicast(vec![hop(via)]),
+        metric: 0,
+        mtu: None,
+    };
+    let routes = [route("10.1.0.0/16", "fd00:252::1"), route("10.2.0.0/16", "fd00:252::9")];
+    let mut bench = Bench::new(&routes, Settings::default());
+    let done = bench.push(P1, &udp4_to([10, 10, 251, 1], [10, 1, 0, 1], 64, b"x"));
+    assert_eq!(done.verdict, Verdict::Send(P2));
+    assert_eq!(done.bytes[..14], [&T2_MAC[..], &R2_MAC, &[8, 0]].concat());
+    let done = bench.push(P1, &udp4_to([10, 10, 251, 1], [10, 2, 0, 1], 64, b"x"));
+    let next_hop = NextHop { port: P2, addr: addr("fd00:252::9") };
+    assert_eq!((done.verdict, &done.bytes[12..14]), (Verdict::Hold(next_hop), &[8, 0][..]));
+    assert_eq!(bench.out.events.pop(), Some(Event::Unresolved { next_hop, asker: None }));
+}
