@@ -43,6 +43,15 @@ pub(crate) const CASES: &[Case] = &[
         body: tiny_segments,
     },
     Case {
+        name: "hosts_send_no_segmentation_that_has_no_name",
+        modes: &["userspace", "userspace:tap", "userspace:xdp"],
+        programs: &["ethtool"],
+        body: |lab| {
+            let features = lab.succeed("t1", &["ethtool", "-k", "t1-eth0"]);
+            assert!(features.contains("tx-sctp-segmentation: off"), "{features}");
+        },
+    },
+    Case {
         name: "big_tcp_over_ipv4",
         modes: &["kernel", "userspace"],
         programs: &["ip", "iperf3"],

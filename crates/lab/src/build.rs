@@ -345,6 +345,8 @@ fn configure(lab: &Lab, index: usize, host_offloads: bool) -> Result<Vec<PortInf
             }
             if node.role == Role::Host && !host_offloads {
                 ethtool::complete_frames(&end.ifname)?;
+            } else if node.role == Role::Host && lab.forwarder == Forwarder::Userspace {
+                ethtool::nameable_frames(&end.ifname);
             }
             ports.push(configure_port(&netlink, end, &lab.state.mark(), kernel_owns)?);
         }
