@@ -24,6 +24,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use nsrouter_wire::eth::{MacAddr, ParseMacError};
 use serde::{Deserialize, Serialize};
 
 /// The TUN device through which a userspace router's own programs talk to the lab.
@@ -164,14 +165,8 @@ impl FromStr for Mac {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a MAC address like 02:01:02:03:04:01");
-        let mut mac = [0; 6];
-        let mut parts = text.split(':');
-        for byte in &mut mac {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(wrong)?;
-            *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
-        }
-        if parts.next().is_some() { Err(wrong()) } else { Ok(Self(mac)) }
+        let parsed = text.parse().map(|MacAddr(mac)| Self(mac));
+        parsed.map_err(|error: ParseMacError| format!("`{text}` is {error}"))
     }
 }
 

@@ -29,8 +29,7 @@ pub struct Settings {
     /// Slots of the receive ring; a multiple of 32, so that they fill whole 64 KiB blocks.
     pub slots: u32,
     /// Bytes that the kernel may queue for frames larger than a slot (`SO_RCVBUF`). Beyond what
-    /// `net.core.rmem_max` grants without CAP_NET_ADMIN over the machine, less is taken: see
-    /// [`PacketRx::receive_buffer_bytes`].
+    /// `net.core.rmem_max` grants without CAP_NET_ADMIN over the machine, less is taken.
     pub receive_buffer_bytes: u32,
     /// Bytes that may be on their way out (`SO_SNDBUF`), likewise.
     pub send_buffer_bytes: u32,
@@ -225,17 +224,6 @@ pub struct PacketRx {
     /// Messages of slots that were given back which are still on the receive queue, before those of the next slots.
     owed: usize,
     fd: OwnedFd,
-}
-
-impl PacketRx {
-    /// Bytes that the kernel granted for frames larger than a slot (twice what was asked for: socket(7)).
-    ///
-    /// # Errors
-    /// What getsockopt said.
-    pub fn receive_buffer_bytes(&self) -> io::Result<usize> {
-        let bytes: libc::c_int = socket::get_option(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 0)?;
-        Ok(usize::try_from(bytes).unwrap_or(0))
-    }
 }
 
 impl PacketRx {

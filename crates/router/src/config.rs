@@ -97,7 +97,7 @@ pub struct Settings {
     /// ICMP errors that a destination may get at once (`XRLIM_BURST_FACTOR`).
     pub icmp_burst: u32,
     /// ICMP errors of both families to all destinations, a second (`icmp_msgs_per_sec`); 0 switches this limit off.
-    /// It is each worker's own.
+    /// All workers share it.
     pub icmp_total_per_s: u32,
     /// ICMP errors to all destinations at once (`icmp_msgs_burst`).
     pub icmp_total_burst: u32,

@@ -188,11 +188,8 @@ fn advertisement(ingress: &Port, message: &Message, out: &mut impl Originate) ->
         }
         return Verdict::Drop(DropReason::MartianSource);
     }
-    let kind = Seen::Advertisement {
-        solicited,
-        overrides: message.flags & nd::FLAG_OVERRIDE != 0,
-        router: message.flags & nd::FLAG_ROUTER != 0,
-    };
+    let overrides = message.flags & nd::FLAG_OVERRIDE != 0;
+    let kind = Seen::Advertisement { solicited, overrides };
     let mac = message.options.target_mac;
     if mac.is_some_and(|mac| !mac.is_unicast()) {
         return Verdict::Drop(DropReason::NdMalformed);

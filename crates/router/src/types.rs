@@ -81,8 +81,6 @@ pub enum Seen {
         solicited: bool,
         /// The O flag: the MAC address replaces a different one.
         overrides: bool,
-        /// The R flag: the neighbour is a router.
-        router: bool,
     },
 }
 

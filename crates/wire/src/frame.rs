@@ -69,23 +69,11 @@ impl<'r> Frame<'r> {
         &mut self.buffer[self.head..self.head + self.len]
     }
 
-    /// Where the data begin in the buffer: the bytes of headroom.
-    #[inline]
-    pub fn head(&self) -> usize {
-        self.head
-    }
-
     /// Length of the frame in bytes.
     #[inline]
     #[allow(clippy::len_without_is_empty)] // a frame is never asked whether it is empty
     pub fn len(&self) -> usize {
         self.len
-    }
-
-    /// Bytes free behind the data.
-    #[inline]
-    pub fn tailroom(&self) -> usize {
-        self.buffer.len() - self.head - self.len
     }
 
     /// Grows the frame at its front by `n` bytes of headroom, whose content is undefined.

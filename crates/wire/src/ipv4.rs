@@ -111,7 +111,7 @@ impl<'a> Header<'a> {
     /// Whether this is one fragment of a larger packet.
     #[inline]
     pub fn is_fragment(&self) -> bool {
-        self.flags_offset() & (MORE_FRAGMENTS | OFFSET_MASK) != 0
+        self.more_fragments() || self.fragment_offset_bytes() > 0
     }
 
     /// Time to live.

@@ -148,7 +148,7 @@ fn advertisements_are_reported() {
     let mut bench = Bench::lab();
     let body = neighbour(136, 0x60, "fd00:251::1", Some(2));
     assert_eq!(bench.push(P1, &message("fd00:251::1", OWN, 255, &body)).verdict, Verdict::Consumed);
-    let kind = Seen::Advertisement { solicited: true, overrides: true, router: false };
+    let kind = Seen::Advertisement { solicited: true, overrides: true };
     let mac = Some(MacAddr(T1_MAC));
     assert_eq!(bench.out.events, [Event::NeighbourSeen { port: P1, addr: addr("fd00:251::1"), mac, kind }]);
     let to_all = message("fd00:251::1", "ff02::1", 255, &body);

@@ -259,7 +259,7 @@ impl Neighbours {
         let (confirms, overrides) = match kind {
             Seen::ArpRequest | Seen::Solicitation | Seen::ArpAnnouncement => (false, true),
             Seen::ArpReply => (true, self.lock_is_over(next_hop, now_ns)),
-            Seen::Advertisement { solicited, overrides, .. } => (solicited, overrides),
+            Seen::Advertisement { solicited, overrides } => (solicited, overrides),
         };
         let Some(entry) = self.table.get(next_hop).copied() else {
             // Only who talks to us gets an entry, and only on the link where its address belongs: nobody can fill the

@@ -168,7 +168,7 @@ fn a_packet_of_our_own_is_asked_for_in_its_name_until_it_is_answered() {
 
 #[test]
 fn advertisements_follow_rfc_4861_section_7_2_5() {
-    let na = |solicited, overrides| Seen::Advertisement { solicited, overrides, router: false };
+    let na = |solicited, overrides| Seen::Advertisement { solicited, overrides };
     let who = "fd00:251::1";
     let mut table = Table::new(NeighConfig::default());
     assert_eq!(table.seen(who, Some(MAC), na(true, true)), [], "nobody asked");
