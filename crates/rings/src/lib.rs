@@ -15,6 +15,9 @@
 //! | [`limits`] | the memory that can still be had, and what too few descriptors look like |
 //! | `sys` | the system calls and the shared memory: all the unsafe code there is |
 
+#![deny(unsafe_code)]
+
+#[allow(unsafe_code, reason = "here and nowhere else")]
 mod sys;
 
 pub mod guard;
