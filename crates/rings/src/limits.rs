@@ -104,6 +104,15 @@ fn group_memory() -> Option<u64> {
         .min()
 }
 
+/// What helps where a descriptor cannot be opened: more of them, where that is what the kernel said, and `otherwise` else.
+pub(crate) fn way_out(error: &io::Error, otherwise: &'static str) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => "`ulimit -n` allows no more open files",
+        Some(libc::ENFILE) => "the machine's limit of open files, fs.file-max, is reached",
+        _ => otherwise,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,5 +141,12 @@ mod tests {
         assert!(may_lock("Name:\tx\nCapEff:\t0000000000004000\n"));
         assert!(!may_lock("Name:\tx\nCapEff:\t0000000000003fff\n"));
         assert!(!may_lock("Name:\tx\n"));
+    }
+
+    #[test]
+    fn what_helps_depends_on_what_the_kernel_said() {
+        let of = |errno| way_out(&io::Error::from_raw_os_error(errno), "it takes CAP_NET_RAW");
+        assert!(of(libc::EMFILE).contains("ulimit -n") && of(libc::ENFILE).contains("fs.file-max"));
+        assert_eq!(of(libc::EPERM), "it takes CAP_NET_RAW");
     }
 }

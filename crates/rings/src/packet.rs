@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use arrayvec::ArrayVec;
 use nsrouter_wire::frame::{Frame, PortId};
 
+use crate::limits::way_out;
 use crate::port::{BURST_FRAMES, Burst, Capabilities, Receive, Received, Refusal, Sent, Transmit};
 use crate::sys::messages::{Arrived, receive_each, send_each};
 use crate::sys::ring::{STATUS_BYTES, SlotRing};
@@ -46,7 +47,10 @@ impl Default for Settings {
 #[non_exhaustive]
 pub enum OpenError {
     /// `socket(AF_PACKET, SOCK_RAW)`.
-    #[error("cannot open a packet socket (it takes CAP_NET_RAW in the router's namespace): {0}")]
+    #[error(
+        "cannot open a packet socket ({hint}): {0}",
+        hint = way_out(.0, "it takes CAP_NET_RAW in the router's namespace")
+    )]
     Socket(#[source] io::Error),
     /// One of the socket options that the ring needs.
     #[error("the kernel refuses the packet socket option {option}: {source}")]

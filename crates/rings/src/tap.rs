@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nsrouter_wire::frame::{Frame, PortId};
 
+use crate::limits::way_out;
 use crate::port::{BURST_FRAMES, Burst, Capabilities, Receive, Received, Refusal, Sent, Transmit};
 use crate::sys::tun;
 use crate::vnet::{self, VNET_HEADER_BYTES};
@@ -43,7 +44,10 @@ pub const MAX_MTU: u32 = 65_535 - 14;
 #[non_exhaustive]
 pub enum OpenError {
     /// /dev/net/tun.
-    #[error("cannot open /dev/net/tun: {0}")]
+    #[error(
+        "cannot open /dev/net/tun ({hint}): {0}",
+        hint = way_out(.0, "it takes a kernel with CONFIG_TUN, and the right to open it")
+    )]
     Open(#[source] io::Error),
     /// `TUNSETIFF`.
     #[error("cannot make the device {name} (it takes CAP_NET_ADMIN in its namespace): {source}")]
@@ -62,7 +66,10 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The file with the device's counters.
-    #[error("cannot open /proc/thread-self/net/dev: {0}")]
+    #[error(
+        "cannot open /proc/thread-self/net/dev ({hint}): {0}",
+        hint = way_out(.0, "it takes /proc")
+    )]
     Counters(#[source] io::Error),
 }
 

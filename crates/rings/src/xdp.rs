@@ -35,6 +35,7 @@ pub use self::transmit::XdpTx;
 use self::program::{Redirect, redirect};
 use self::receive::refill;
 use self::transmit::Unsent;
+use crate::limits::way_out;
 use crate::port::BURST_FRAMES;
 use crate::sys::bpf::set_xsk;
 use crate::sys::socket::{self, Buffer, Interfaces};
@@ -102,7 +103,10 @@ pub enum OpenError {
         source: io::Error,
     },
     /// `socket(AF_XDP)`.
-    #[error("cannot open an AF_XDP socket (it takes CAP_NET_RAW, and a kernel with CONFIG_XDP_SOCKETS): {0}")]
+    #[error(
+        "cannot open an AF_XDP socket ({hint}): {0}",
+        hint = way_out(.0, "it takes CAP_NET_RAW, and a kernel with CONFIG_XDP_SOCKETS")
+    )]
     Socket(#[source] io::Error),
     /// `XDP_UMEM_REG`.
     #[error("cannot register memory with an AF_XDP socket (is locked memory limited?): {0}")]
@@ -126,7 +130,10 @@ pub enum OpenError {
         source: io::Error,
     },
     /// bpf(2): the map or the program.
-    #[error("cannot load the XDP program (it takes CAP_BPF over the whole machine): {0}")]
+    #[error(
+        "cannot load the XDP program ({hint}): {0}",
+        hint = way_out(.0, "it takes CAP_BPF over the whole machine")
+    )]
     Program(#[source] io::Error),
     /// Attaching the program, in the driver and behind it.
     #[error("cannot attach an XDP program to interface index {ifindex}: {source}")]
