@@ -336,7 +336,7 @@ fn wrong_usage(_: &Lab) {
         (&["--mode", "userspace", "--spin", "abc"], 2, "never, always, adaptive"),
         (&["--mode", "userspace", "--backend", "magic"], 2, "auto, packet, tap, xdp"),
         (&["--mode", "userspace", "--workers", "0"], 2, "1..=64"),
-        (&["--mode", "userspace", "--cpus", "4095"], 2, "--cpus can name"),
+        (&["--mode", "userspace", "--cpus", "4095"], 2, "it may use"),
         (&["--mode", "userspace", "--nice", "99"], 2, "-20..=19"),
         (&["--mode", "userspace", "--set", "magic=1"], 2, "no setting `magic`"),
         (&["--mode", "userspace", "--topology", "Cargo.toml"], 2, "unknown field"),

@@ -64,7 +64,7 @@ pub(crate) fn check(cpus: &[usize]) -> anyhow::Result<()> {
                 .map(|cpu| cpu.to_string())
                 .collect();
             Err(Error::Usage(format!(
-                "processor {cpu} is not there for us; --cpus can name {}",
+                "there is no processor {cpu} for this process; it may use {}",
                 may.join(", ")
             ))
             .into())

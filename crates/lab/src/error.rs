@@ -130,21 +130,19 @@ impl Error {
         match self {
             Self::Running { name, .. } => Some(format!(
                 "give this one another name with --name, take over with --replace, or end that one with \
-                 `nsrouter clean --all --name {name}`"
+                 `nsrouter down {name}`"
             )),
             Self::NamespaceClash(name) => Some(format!(
                 "remove it (`ip netns del {name}`), let nsrouter do that with --replace, choose other names \
                  with --name LAB, or use --private"
             )),
-            Self::NamespaceOfLab { lab, .. } => {
-                Some(format!("use another --name, or `nsrouter clean --all --name {lab}`"))
-            }
+            Self::NamespaceOfLab { lab, .. } => Some(format!("use another --name, or `nsrouter down {lab}`")),
             Self::LinkClash(name) => Some(format!(
                 "remove it (`ip link del {name}`), let nsrouter do that with --replace, or leave out \
                  `--router-ns host`"
             )),
             Self::NoLab(_) | Self::NoLabs => {
-                Some("start one with `nsrouter --mode kernel` or `nsrouter --mode userspace`".to_owned())
+                Some("start one with `nsrouter up` or `nsrouter --mode kernel`".to_owned())
             }
             Self::NoLabOf(_) => Some("`nsrouter ls` lists the labs and their processes".to_owned()),
             Self::DeadLab(_) => {
