@@ -364,14 +364,22 @@ fn interface_counters(lab: &Lab) -> [[u64; 2]; 2] {
         .map(|port| ["rx_packets", "tx_packets"].map(|name| lab.interface_counter("router", port, name)))
 }
 
+/// What the engine and the interfaces count at a moment at which no host has just said something of its own accord, as each
+/// does several times in its first second.
+fn at_rest(lab: &Lab) -> (serde_json::Value, [[u64; 2]; 2]) {
+    wait_for("nobody says anything", || {
+        let interfaces = interface_counters(lab);
+        let engine = settled(lab);
+        (interfaces == interface_counters(lab)).then_some((engine, interfaces))
+    })
+}
+
 fn accounted(lab: &Lab) {
     // What went by before the rings were open is nobody's.
-    let before = settled(lab);
-    let kernel_before = interface_counters(lab);
+    let (before, kernel_before) = at_rest(lab);
     iperf3(lab, "t1", "t2", &["-c", "10.10.252.1", "-t", "1"]);
     iperf3(lab, "t1", "t2", &["-c", "10.10.252.1", "-u", "-l", "18", "-b", "0", "-t", "1"]);
-    let engine = settled(lab);
-    let kernel_after = interface_counters(lab);
+    let (engine, kernel_after) = at_rest(lab);
     let total = |name: &str| engine["totals"][name].as_u64().unwrap();
     assert_eq!(
         total("received") + total("originated"),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -33,17 +33,21 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-/// Our own router over the backends that carry any number of ports, and the kernel.
-const MODES: &[&str] = &["kernel", "userspace:packet", "userspace:tap"];
+/// The kernel, and our own router over every backend.
+const MODES: &[&str] = &["kernel", "userspace:packet", "userspace:tap", "userspace:xdp"];
 
 /// Trials that make labs of their own.
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = vec![trial("too_few_descriptors_are_refused".to_owned(), &["sh"], too_few_descriptors)];
+    let mut trials = vec![
+        trial("too_few_descriptors_are_refused".to_owned(), &["sh"], too_few_descriptors),
+        trial("the_control_socket_is_its_user_s_alone".to_owned(), &["sh", "stat"], private_socket),
+        trial("command_s_path_gains_nsrouter_alone".to_owned(), &["sh"], path_gains_nsrouter),
+    ];
     for mode in MODES {
         // One more port than hosts is the host port. 64 is what fits into a word of bits.
-        for (hosts, options) in [(64, &[] as &[&str]), (300, &["--spin", "never"])] {
-            // The kernel does not sleep.
-            if *mode == "kernel" && !options.is_empty() {
+        for (hosts, options) in [(20, &[] as &[&str]), (64, &[]), (300, &["--spin", "never"])] {
+            // The kernel does not sleep, and xdp takes megabytes a port.
+            if (*mode == "kernel" && !options.is_empty()) || (*mode == "userspace:xdp") != (hosts == 20) {
                 continue;
             }
             trials.push(trial(format!("{mode}::{hosts}_hosts"), &["ping"], move || {
@@ -83,17 +87,38 @@ fn lab_command(mode: &str, topology: &Path) -> Command {
     command
 }
 
+/// A private lab of the built-in topology over packet that a shell starts after `before`.
+fn shell_lab(before: &str, topology: &Path, command: &str) -> Output {
+    let inner = lab_command("userspace:packet", topology);
+    let mut lab = Command::new("sh");
+    lab.args(["-c", &format!("{before} && exec \"$@\""), "sh"]);
+    lab.arg(inner.get_program()).args(inner.get_args()).args(["sh", "-c", command]);
+    lab.stdin(Stdio::null()).output().unwrap()
+}
+
+fn private_socket() {
+    let topology = star(2);
+    for umask in ["0", "0777"] {
+        let command = "stat -c %a $(find /run/nsrouter/ -name control.sock) && nsrouter status > /dev/null";
+        let output = shell_lab(&format!("umask {umask}"), topology.path(), command);
+        assert!(output.status.success(), "{umask}: {}", describe(&output));
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "600", "{umask}");
+    }
+}
+
+/// What lies beside the binary may be anybody's.
+fn path_gains_nsrouter() {
+    let topology = star(2);
+    let output = shell_lab("true", topology.path(), "ls ${PATH%%:*} && nsrouter status > /dev/null");
+    assert!(output.status.success(), "{}", describe(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "nsrouter");
+}
+
 /// Past the hard limit of open files there is a sentence with the number; up to it the soft one is raised, and the command
 /// has that again.
 fn too_few_descriptors() {
     let topology = star(50);
-    let run = |limits: &str, command: &str| {
-        let mut lab = Command::new("sh");
-        lab.args(["-c", &format!("{limits} && exec \"$@\"")]);
-        let inner = lab_command("userspace:packet", topology.path());
-        lab.arg("sh").arg(inner.get_program()).args(inner.get_args()).args(["sh", "-c", command]);
-        lab.stdin(Stdio::null()).output().unwrap()
-    };
+    let run = |limits: &str, command: &str| shell_lab(limits, topology.path(), command);
     let output = run("ulimit -Sn 100", "ulimit -Sn");
     assert!(output.status.success(), "{}", describe(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "100");

@@ -5,14 +5,24 @@
 //! <- {"mode":"userspace","ports":[...],...}
 //! ```
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, listen, socket};
+use nix::sys::stat::{Mode, fchmod};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::oneshot;
 
 use crate::status::Status;
 
@@ -58,27 +68,65 @@ pub enum ControlError {
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of a request, at most.
 const REQUEST_BYTES: u64 = 4096;
+/// Connections at once. Past that the oldest is closed: whoever asks at once has its answer long before.
+const CONNECTIONS: usize = 32;
 
-/// Binds the control socket at `path`; a stale one there is replaced.
+/// Binds the control socket at `path`; a stale one there is replaced. Only this user may connect, whatever the umask.
 ///
 /// # Errors
 /// [`ControlError::Bind`].
 pub fn bind(path: &Path) -> Result<UnixListener, ControlError> {
     // The lab's folder is this lab's alone, so what lies there is a leftover.
-    let _ = std::fs::remove_file(path);
-    UnixListener::bind(path).map_err(|source| ControlError::Bind { path: path.display().to_string(), source })
+    let _ = fs::remove_file(path);
+    let bind = || -> io::Result<UnixListener> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        // The file comes to be with the mode that the socket has (unix_bind_bsd), so it is never open to others.
+        fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        nix::sys::socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+        // And a umask that leaves nothing to its owner takes nothing away.
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        listen(&socket, Backlog::MAXCONN)?;
+        UnixListener::from_std(socket.into())
+    };
+    bind().map_err(|source| ControlError::Bind { path: path.display().to_string(), source })
 }
 
-/// Answers requests until the future is dropped.
+/// Answers requests until the future is dropped, each connection beside the others.
 pub async fn serve(listener: UnixListener, status: impl Fn() -> Status) -> Infallible {
+    let mut connections = FuturesUnordered::new();
+    // What closes each of them, oldest first.
+    let mut closers: VecDeque<oneshot::Sender<Infallible>> = VecDeque::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(()) = connections.next() => continue,
+        };
+        let Ok((stream, _)) = accepted else {
             // Out of descriptors, say: others may go away meanwhile.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            let mut pause = pin!(tokio::time::sleep(Duration::from_millis(50)));
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    Some(()) = connections.next() => {}
+                }
+            }
             continue;
         };
-        // One at a time: a request is a few hundred bytes from a local program.
-        let _ = tokio::time::timeout(TIMEOUT, answer(stream, &status)).await;
+        closers.retain(|closer| !closer.is_closed());
+        while closers.len() >= CONNECTIONS {
+            closers.pop_front();
+        }
+        let (closer, closed) = oneshot::channel();
+        closers.push_back(closer);
+        let status = &status;
+        connections.push(async move {
+            tokio::select! {
+                // What goes wrong with one is its client's to know.
+                _ = tokio::time::timeout(TIMEOUT, answer(stream, status)) => {}
+                _ = closed => {}
+            }
+        });
     }
 }
 
@@ -114,4 +162,61 @@ pub fn ask_status(path: &Path) -> Result<Status, ControlError> {
         Ok(serde_json::from_str(&line)?)
     };
     exchange().map_err(|source| ControlError::Exchange { path: name(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Serves on a thread of its own until the test program ends.
+    fn server(path: &Path) {
+        let path = path.to_owned();
+        let (ready, is_ready) = mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = bind(&path).unwrap();
+                ready.send(()).unwrap();
+                serve(listener, || Status { mode: "test".to_owned(), ..Status::default() }).await
+            })
+        });
+        is_ready.recv().unwrap();
+    }
+
+    #[test]
+    fn silent_clients_keep_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        server(&path);
+        let mut silent: Vec<UnixStream> = Vec::new();
+        let begin = Instant::now();
+        for _ in 0..3 * CONNECTIONS {
+            silent.push(UnixStream::connect(&path).unwrap());
+            assert_eq!(ask_status(&path).unwrap().mode, "test");
+        }
+        assert!(begin.elapsed() < TIMEOUT, "{:?}", begin.elapsed());
+        // The oldest were closed for those that came later.
+        silent[0].set_read_timeout(Some(TIMEOUT)).unwrap();
+        assert_eq!(silent[0].read(&mut [0; 8]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_request_without_end_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        server(&path);
+        let mut client = UnixStream::connect(&path).unwrap();
+        // It may be closed while this is sent.
+        let _ = client.write_all(&[b'x'; 100_000]);
+        let mut told = String::new();
+        let _ = client.read_to_string(&mut told);
+        assert!(told.is_empty() || told.contains("error"), "{told}");
+        assert_eq!(ask_status(&path).unwrap().mode, "test");
+    }
 }
