@@ -13,14 +13,17 @@ pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) 
     let share = items.len().div_ceil(THREADS);
     thread::scope(|scope| {
         let work = &work;
-        let threads: Vec<_> = items
-            .chunks(share)
-            .map(|items| scope.spawn(move || items.iter().map(work).collect::<Vec<R>>()))
-            .collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, Vec<R>>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let mut begun = Vec::new();
+        for items in items.chunks(share) {
+            let run = move || items.iter().map(work).collect::<Vec<R>>();
+            // Where no thread can be had, this one does it.
+            begun.push(thread::Builder::new().spawn_scoped(scope, run).map_err(|_| run()));
+        }
+        let end = |thread: Result<thread::ScopedJoinHandle<'_, Vec<R>>, Vec<R>>| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(done) => done,
         };
-        threads.into_iter().flat_map(join).collect()
+        begun.into_iter().flat_map(end).collect()
     })
 }
 
