@@ -156,7 +156,10 @@ mod tests {
         assert!(check(Some(Backend::Packet), 1, 64).is_ok());
         assert!(check(None, 1, 40).is_ok());
         let error = check(Some(Backend::Packet), 4, 50).expect_err("too many");
-        assert_eq!(error.what, "a lab of 3 nodes takes about 65 open files here, and the limit is 50");
+        assert_eq!(
+            error.what,
+            "Too many open files: a lab of 3 nodes takes about 65 here, and the limit is 50"
+        );
         assert_eq!(error.hint, "raise it: ulimit -n 65");
     }
 

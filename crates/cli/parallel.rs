@@ -4,6 +4,8 @@ use std::thread;
 
 /// Threads at once.
 const THREADS: usize = 64;
+/// Bytes of a thread's stack: system calls need little, and address space may be limited (`ulimit -v`).
+const STACK_BYTES: usize = 256 << 10;
 
 /// What `work` makes of each item, in their order. Threads are in the namespaces of the calling one.
 pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
@@ -17,7 +19,8 @@ pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) 
         for items in items.chunks(share) {
             let run = move || items.iter().map(work).collect::<Vec<R>>();
             // Where no thread can be had, this one does it.
-            begun.push(thread::Builder::new().spawn_scoped(scope, run).map_err(|_| run()));
+            let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, run);
+            begun.push(thread.map_err(|_| run()));
         }
         let end = |thread: Result<thread::ScopedJoinHandle<'_, Vec<R>>, Vec<R>>| match thread {
             Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),

@@ -483,6 +483,8 @@ fn keep(hold: &mut HoldPool, frame: &Frame<'_>, next_hop: NextHop, now: Time, co
 
 /// Threads that close at once.
 const CLOSERS: usize = 64;
+/// Bytes of their stacks: closing needs little, and address space may be limited (`ulimit -v`).
+const CLOSER_STACK_BYTES: usize = 128 << 10;
 
 /// Closes ports side by side: each packet or AF_XDP socket waits for RCU grace periods when it is closed (packet_release,
 /// packet_set_ring, xsk_release), and one takes as long for many sockets as for one.
@@ -492,7 +494,8 @@ fn close_side_by_side<T: Send>(mut ports: Vec<T>) {
         while ports.len() > share {
             let some = ports.split_off(ports.len() - share);
             // Where no thread can be had they are closed here.
-            let _ = thread::Builder::new().spawn_scoped(scope, move || drop(some));
+            let closer = thread::Builder::new().stack_size(CLOSER_STACK_BYTES);
+            let _ = closer.spawn_scoped(scope, move || drop(some));
         }
         drop(ports);
     });
