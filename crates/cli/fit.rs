@@ -58,7 +58,7 @@ pub(crate) fn check_descriptors(
     }
     Err(Cannot {
         what: format!(
-            "a lab of {nodes} nodes takes about {needed} open files here, and the limit is {limit}"
+            "Too many open files: a lab of {nodes} nodes takes about {needed} here, and the limit is {limit}"
         ),
         hint: format!("raise it: ulimit -n {needed}"),
     })

@@ -128,7 +128,7 @@ fn too_few_descriptors() {
     let output = run("ulimit -n 100", "true");
     assert_eq!(output.status.code(), Some(3), "{}", describe(&output));
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("open files") && told.contains("ulimit -n 1"), "{told}");
+    assert!(told.contains("Too many open files") && told.contains("ulimit -n 1"), "{told}");
 }
 
 /// A topology of one router and so many hosts, `h0` first; the addresses of host N are 10.A.B.1 and fd00:N::1.
