@@ -171,7 +171,7 @@ fn port(index: usize, mtu: u32, up: bool) -> PortConfig {
         name: format!("port{index}"),
         mac: MacAddr(PORTS[index]),
         mtu,
-        addresses: v4.into_iter().chain(v6).collect(),
+        addresses: v4.into_iter().chain(v6.into_iter().filter(|_| mtu >= 1280)).collect(),
         up,
     }
 }
@@ -198,10 +198,12 @@ impl Lab {
                 flow_hash: FlowHash::L3L4,
                 ..Settings::default()
             },
+            // With a port that is without IPv6.
+            Settings::default(),
         ];
         settings
             .into_iter()
-            .zip([1500, 1280, 1280])
+            .zip([1500, 1280, 1280, 576])
             .filter_map(|(settings, mtu)| Lab::new(settings, mtu))
             .collect()
     }
