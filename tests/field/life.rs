@@ -466,7 +466,9 @@ fn copy_of(pid: u32) -> Option<u32> {
     let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let copy = list.split_whitespace().next()?.parse().unwrap();
     let blocked = of_process(pid, "SigBlk").and_then(|mask| u64::from_str_radix(&mask, 16).ok())?;
-    let waits = blocked >> (Signal::SIGINT as i32 - 1) & 1 == 1;
+    let blocks = |signal: Signal| blocked >> (signal as i32 - 1) & 1 == 1;
+    // While it starts the copy, the C library blocks all of them, and then there is a moment in which none is.
+    let waits = blocks(Signal::SIGINT) && !blocks(Signal::SIGALRM);
     // It was started as /proc/self/exe.
     (waits && of_process(copy, "Name").as_deref() == Some("exe")).then_some(copy)
 }
