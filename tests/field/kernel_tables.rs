@@ -36,6 +36,12 @@ pub(crate) const CASES: &[Case] = &[
         body: static_neighbour,
     },
     Case {
+        name: "nothing_is_wrong_with_a_lab_that_was_just_made",
+        modes: &["userspace", "userspace:tap", "userspace:xdp"],
+        programs: &["ping"],
+        body: nothing_wrong,
+    },
+    Case {
         name: "what_is_not_taken_over_is_named_until_it_goes",
         modes: &["userspace"],
         programs: &["ip"],
@@ -236,6 +242,14 @@ fn static_neighbour(lab: &Lab) {
     let gateway = ["ip", "neigh", "replace", "10.10.252.2", "lladdr", gateway.trim(), "dev", "t2-eth0"];
     lab.succeed("t2", &gateway);
     wait_until_it_answers(lab, "10.10.252.77");
+}
+
+fn nothing_wrong(lab: &Lab) {
+    for address in ["10.10.252.1", "fd00:252::1"] {
+        wait_until_it_answers(lab, address);
+    }
+    assert_eq!(troubles(lab), [] as [&str; 0]);
+    assert!(port_is_up(lab, "eth-t1") && port_is_up(lab, "eth-t2"));
 }
 
 fn lacking(lab: &Lab) {

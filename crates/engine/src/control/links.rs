@@ -67,22 +67,25 @@ impl FarLink {
         // Without a socket that works there is nothing to tell.
         let Ok(mut socket) = socket.into_socket() else { return };
         let names = Interfaces::default();
+        // What was told before the answer is older than it.
+        const QUESTION: u32 = 1;
         let mut ifindex = None;
         let mut is_asked = false;
         loop {
             if !is_asked {
-                is_asked = socket.request(List::Links, 0, 0).is_ok();
+                is_asked = socket.request(List::Links, 0, QUESTION).is_ok();
             }
             // What was lost is in the list.
             is_asked &= socket.read().await.is_ok();
             while let Some(message) = socket.take() {
+                let is_answer = message.sequence == QUESTION;
                 let (link, is_there) = match message.parse() {
                     Some(RouteNetlinkMessage::NewLink(link)) => (link, true),
                     Some(RouteNetlinkMessage::DelLink(link)) => (link, false),
                     _ => continue,
                 };
                 let link = state(&link, is_there, &names);
-                if ifindex.is_none() && link.name == name {
+                if ifindex.is_none() && is_answer && link.name == name {
                     ifindex = Some(link.ifindex);
                 }
                 if ifindex != Some(link.ifindex) {

@@ -83,7 +83,8 @@ pub(super) struct Message<'a> {
     pub(super) kind: u16,
     /// `NLM_F_...`
     pub(super) flags: u16,
-    sequence: u32,
+    /// The question that it answers; 0 where none.
+    pub(super) sequence: u32,
     /// Header included.
     bytes: &'a [u8],
 }
