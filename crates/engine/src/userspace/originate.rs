@@ -14,18 +14,20 @@ use nsrouter_wire::offload::Offload;
 use crate::userspace::ask::{Asker, Wish};
 use crate::userspace::wake::Bell;
 
-/// Frames that may be originated between two flushes: the fragments of a 64 KiB packet and errors beside them.
-const BUFFERS: usize = 128;
+/// Frames that may be originated between two flushes: the fragments of a 64 KiB packet at the smallest MTU (1,365 of
+/// 48 bytes of payload each at 68), and errors beside them.
+const FRAMES: usize = 2048;
+/// Bytes for them, headroom included: a burst's large packets in fragments, and a frame of the largest MTU. Memory that no
+/// frame was written to costs nothing.
+const ARENA_BYTES: usize = 2 << 20;
+/// Before each frame, for the virtio-net header. A multiple of 16, as the frames' places are.
 const HEADROOM_BYTES: usize = 64;
-/// The largest frame that a port of any MTU may be sent: an MTU may be raised at any time. Memory that no frame was
-/// written to costs nothing, so buffers are as large as that from the start.
-const FRAME_BYTES: usize = 65_535 + 18;
-const BUFFER_BYTES: usize = HEADROOM_BYTES + FRAME_BYTES;
 /// Events that wait for room in the channel. Every one of them is repeated by the traffic that caused it, so
 /// past this bound they may go.
 const WAITING_EVENTS: usize = 256;
-/// Next hops that are remembered to have been refused, of one burst: one for each frame, and for each buffer.
-const REFUSALS: usize = BURST_FRAMES + BUFFERS;
+/// Next hops that are remembered to have been refused, of one burst: that of each frame, and those of an error and a
+/// redirect about it.
+const REFUSALS: usize = 3 * BURST_FRAMES;
 
 /// The channels to the control plane.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ pub(crate) enum Destination {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
+    /// Where its headroom begins in the arena.
+    at: usize,
     len: usize,
     offload: Offload,
     destination: Destination,
@@ -55,10 +59,13 @@ struct Entry {
 /// The frames and events that one worker's router originates.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    buffers: Box<[u8]>,
+    /// The frames, one behind the other.
+    arena: Box<[u8]>,
     entries: Vec<Entry>,
     /// Entries that were shown.
     shown: usize,
+    /// Where the next frame's headroom begins, and the bytes that were lent for it.
+    free_at: usize,
     lent_bytes: usize,
     reports: Reports,
     control: Bell,
@@ -75,9 +82,10 @@ impl Outbox {
     /// An outbox of a worker with so many link ports.
     pub(crate) fn new(ports: usize, reports: Reports, control: Bell) -> Outbox {
         Outbox {
-            buffers: vec![0; BUFFERS * BUFFER_BYTES].into(),
-            entries: Vec::with_capacity(BUFFERS),
+            arena: vec![0; ARENA_BYTES].into(),
+            entries: Vec::with_capacity(FRAMES),
             shown: 0,
+            free_at: 0,
             lent_bytes: 0,
             reports,
             control,
@@ -119,8 +127,9 @@ impl Outbox {
     ///
     /// A frame that is to be held goes by [`Destination::Nowhere`] where it would be held in vain.
     pub(crate) fn show(&mut self, until: usize, mut each: impl FnMut(&mut Frame<'_>, Destination)) {
-        let buffers = self.buffers.chunks_exact_mut(BUFFER_BYTES);
-        for (buffer, entry) in buffers.zip(&self.entries).take(until).skip(self.shown) {
+        for entry in self.entries.iter().take(until).skip(self.shown) {
+            let buffer =
+                self.arena.get_mut(entry.at..entry.at + HEADROOM_BYTES + entry.len).unwrap_or_default();
             let frame = Frame::new(buffer, HEADROOM_BYTES, entry.len, PortId::HOST, entry.offload);
             let destination = match entry.destination {
                 Destination::Hold(next_hop) if self.refused.contains(&next_hop) => Destination::Nowhere,
@@ -136,7 +145,7 @@ impl Outbox {
     /// Makes room for others: what was not shown is lost.
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
-        self.shown = 0;
+        (self.shown, self.free_at) = (0, 0);
     }
 
     /// Offers the waiting events to the control plane again.
@@ -154,17 +163,22 @@ impl Outbox {
 
     fn push(&mut self, destination: Destination, offload: Offload) {
         // `buffer` lent a buffer only where there was one, so there is room.
-        if self.entries.len() < BUFFERS {
-            self.entries.push(Entry { len: self.lent_bytes, offload, destination });
+        if self.entries.len() < FRAMES {
+            self.entries.push(Entry { at: self.free_at, len: self.lent_bytes, offload, destination });
+            self.free_at += (HEADROOM_BYTES + self.lent_bytes).next_multiple_of(16);
         }
     }
 }
 
 impl Originate for Outbox {
     fn buffer(&mut self, len: usize) -> Option<&mut [u8]> {
-        let buffer = self.buffers.chunks_exact_mut(BUFFER_BYTES).nth(self.entries.len())?;
+        if self.entries.len() >= FRAMES {
+            return None;
+        }
+        let begin = self.free_at.checked_add(HEADROOM_BYTES)?;
+        let buffer = self.arena.get_mut(begin..begin.checked_add(len)?)?;
         self.lent_bytes = len;
-        buffer.get_mut(HEADROOM_BYTES..HEADROOM_BYTES.checked_add(len)?)
+        Some(buffer)
     }
 
     fn send(&mut self, egress: PortId, offload: Offload) {
@@ -209,5 +223,57 @@ impl Outbox {
         if self.refused.len() < REFUSALS {
             self.refused.push(next_hop);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn outbox() -> Outbox {
+        let (sightings, _) = crossbeam_channel::bounded(1);
+        let (questions, _) = crossbeam_channel::bounded(1);
+        Outbox::new(1, Reports { sightings, questions }, Bell::new().unwrap())
+    }
+
+    /// Originates frames of these lengths, each filled with its number, and checks what is shown of them.
+    fn originate(outbox: &mut Outbox, lengths: impl Iterator<Item = usize> + Clone) {
+        for (len, number) in lengths.clone().zip(1u16..) {
+            outbox.buffer(len).unwrap().fill(number.to_le_bytes()[0]);
+            outbox.send(PortId(0), Offload::default());
+        }
+        let mut shown = Vec::new();
+        outbox.show(usize::MAX, |frame, _| {
+            assert!(
+                frame.data().iter().all(|byte| *byte == frame.data()[0]),
+                "no frame reaches into another"
+            );
+            shown.push((frame.len(), frame.data()[0]));
+        });
+        let expected = lengths.zip(1u16..).map(|(len, number)| (len, number.to_le_bytes()[0]));
+        assert_eq!(shown, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_fragments_of_the_largest_packet_fit_at_the_smallest_mtu_and_so_does_the_largest_frame() {
+        let mut outbox = outbox();
+        // 65,515 bytes of payload, 48 at a time.
+        originate(&mut outbox, std::iter::repeat_n(14 + 68, 1365));
+        outbox.clear();
+        // Eight packets of 64 KiB, which is all that one burst brings of that size, at 576.
+        originate(&mut outbox, std::iter::repeat_n(14 + 572, 8 * 119));
+        outbox.clear();
+        originate(&mut outbox, [65_535 + 18, 60, 1514].into_iter());
+    }
+
+    #[test]
+    fn without_room_there_is_no_buffer() {
+        let mut outbox = outbox();
+        originate(&mut outbox, std::iter::repeat_n(60, FRAMES));
+        assert!(outbox.buffer(60).is_none());
+        outbox.clear();
+        assert!(outbox.buffer(ARENA_BYTES).is_none());
+        assert!(outbox.buffer(ARENA_BYTES - HEADROOM_BYTES).is_some());
     }
 }
