@@ -7,8 +7,6 @@ use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use clap::error::ErrorKind;
-use indicatif::{ProgressBar, ProgressStyle};
 use nix::unistd::getppid;
 use nsrouter_bench::agent::{self, AgentError, AgentOptions};
 use nsrouter_bench::baseline::{self, Baseline, Verdict};
@@ -30,9 +28,9 @@ use nsrouter_lab::{Error, NETNS_DIR, Role, Which};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{self, Cannot};
-use crate::output::{errln, outln};
+use crate::output::{self as screen, errln, outln};
 use crate::which::LAB_VARIABLE;
-use crate::{cpus, runtime, version};
+use crate::{cpus, runtime, terminal, version};
 
 /// What `bench --quick` measures.
 const QUICK: &str = "quick";
@@ -180,7 +178,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         congestion: args.congestion,
     };
     if let Err(error) = plan.validate() {
-        clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")).exit();
+        return Err(Error::Usage(error.to_string()).into());
     }
     plan.modes.iter().try_for_each(can_be_run)?;
     if let Placement::Pinned { client, server, router } = plan.placement {
@@ -214,12 +212,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(u8::try_from(*code).unwrap_or(1)));
     }
     if !report.results.is_empty() {
-        outln!("{}", report.table())?;
+        outln!("{}", report.table(terminal::look()))?;
     }
     for note in report.notes() {
         outln!("{note}")?;
     }
-    if let Some(aims) = speed::table(&report) {
+    if let Some(aims) = speed::table(&report, terminal::look()) {
         outln!("{aims}")?;
     }
     let mut worse = false;
@@ -270,36 +268,43 @@ fn measure(
     })
 }
 
-/// A bar on a terminal, a line a round elsewhere; on standard error, beside the results.
+/// A line that keeps itself current on a terminal, a line a round elsewhere; on standard error, beside the results.
 struct Progress {
-    bar: ProgressBar,
     terminal: bool,
     begun: Instant,
     done: u32,
+    all: u32,
 }
 
 impl Progress {
     fn new(plan: &Plan) -> Progress {
         let terminal = std::io::stderr().is_terminal();
-        let bar = ProgressBar::new(plan.schedule().len() as u64);
-        let template = "{bar:30} {pos}/{len} {msg}, {eta} left";
-        bar.set_style(
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-        );
-        Progress { bar, terminal, begun: Instant::now(), done: 0 }
+        let all = u32::try_from(plan.schedule().len()).unwrap_or(u32::MAX);
+        Progress { terminal, begun: Instant::now(), done: 0, all }
     }
 
     fn line(&self, text: &str) {
-        if self.terminal { self.bar.println(text) } else { errln!("{text}") }
+        if self.terminal {
+            screen::draw_error("");
+        }
+        errln!("{text}");
+    }
+
+    /// What is left, as what is done lets expect.
+    fn left(&self) -> String {
+        let left = self.begun.elapsed() / self.done.max(1) * self.all.saturating_sub(self.done);
+        format!("{:.1} minutes left", left.as_secs_f64() / 60.0)
     }
 
     fn show(&mut self, plan: &Plan, event: &Event<'_>) {
         match event {
-            Event::Begin { cell } => self.bar.set_message(format!("{} {}", cell.scenario, cell.mode)),
-            Event::Done => {
-                self.done += 1;
-                self.bar.inc(1);
+            Event::Begin { cell } if self.terminal => {
+                let left = if self.done > 0 { format!(", {}", self.left()) } else { String::new() };
+                let (scenario, mode) = (&cell.scenario, &cell.mode);
+                screen::draw_error(&format!("{}/{} {scenario} {mode}{left}", self.done + 1, self.all));
             }
+            Event::Begin { .. } => {}
+            Event::Done => self.done += 1,
             Event::Skipped(refusal) => self.line(&format!("{} is left out: {}", refusal.mode, refusal.said)),
             Event::Failed(failure) => {
                 let cell = &failure.cell;
@@ -314,10 +319,7 @@ impl Progress {
             }
             Event::Round { so_far } if !self.terminal => {
                 let rounds = so_far.measurements.last().map_or(0, |m| m.cell.round + 1);
-                let whole = u32::try_from(plan.schedule().len()).unwrap_or(u32::MAX);
-                let left = self.begun.elapsed() / self.done.max(1) * whole.saturating_sub(self.done);
-                let minutes = left.as_secs_f64() / 60.0;
-                self.line(&format!("round {rounds} of {} measured, {minutes:.1} minutes left", plan.rounds));
+                self.line(&format!("round {rounds} of {} measured, {}", plan.rounds, self.left()));
             }
             Event::Round { .. } => {}
         }
@@ -326,7 +328,9 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        if self.terminal {
+            screen::draw_error("");
+        }
     }
 }
 
@@ -358,7 +362,7 @@ pub(crate) fn run_agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
         }
         outcome => outcome?,
     };
-    outln!("{}", serde_json::to_string(&report)?)?;
+    screen::write_bytes(format!("{}\n", serde_json::to_string(&report)?).as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use comfy_table::{Table, presets};
-use indicatif::ProgressBar;
 use nsrouter_bench::traffic::{Answer, EchoOptions, TraceOptions, echo, trace, verified};
 use nsrouter_engine::control::serve;
 use nsrouter_lab::enter::{self, Entered};
@@ -18,7 +18,7 @@ use nsrouter_lab::state::{NodeState, State};
 use nsrouter_lab::{Error, HOST_PORT, NodeNs, Role};
 use serde::Serialize;
 
-use crate::output::{out, outln};
+use crate::output::{self, out};
 use crate::status::socket_of;
 use crate::which;
 
@@ -37,8 +37,16 @@ const TRANSFER_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes of a TCP transfer between hosts, and between a host and a router's own program.
 const TRANSFER_BYTES: u64 = 32 << 20;
 const HOST_TRANSFER_BYTES: u64 = 4 << 20;
-/// How often the sign of life on a terminal moves.
-const SPIN: Duration = Duration::from_millis(100);
+/// Where a ping already failed, the transfer that goes the same way takes no longer.
+const HOPELESS_WITHIN: Duration = Duration::from_secs(3);
+/// Hosts after it that each host sends large packets, traces and transfers to: in a large lab all pairs would take minutes,
+/// and the kernel's limits on ICMP errors (icmp_ratelimit, icmp_msgs_per_sec) would be met.
+const NEAR: usize = 3;
+/// Tests at once: most of a ping's time is waiting for a reply too many, and transfers share the processors.
+const PINGS_AT_ONCE: usize = 32;
+const TRANSFERS_AT_ONCE: usize = 4;
+/// Rows that a person sees without scrolling; after more of them failures are told once more.
+const SCREENFUL: usize = 40;
 /// ICMP payload of an ordinary ping.
 const PING_BYTES: usize = 56;
 /// ICMP payload that needs three fragments on a link of 1500 bytes.
@@ -52,6 +60,9 @@ const V6_ECHO_HEADERS: usize = 48;
 pub(crate) struct Args {
     #[command(flatten)]
     which: which::Args,
+    /// Only the way between these two nodes.
+    #[arg(long, value_name = "NODE,NODE", value_parser = two_nodes)]
+    between: Option<[String; 2]>,
     /// Print JSON.
     #[arg(short, long)]
     json: bool,
@@ -66,23 +77,122 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             // An engine that does not answer is no reason not to test: what it should do will fail.
             let host_port = serve::ask_status(&socket_of(&state.dir())).map(|status| status.host_port);
             let mute = host_port.ok().filter(|port| !port.available).map(|port| port.reason);
-            of_lab(&state, mute, args.json)
+            of_lab(&state, mute, args.between, args.json)
         }
     }
 }
 
-/// Runs all tests and prints them. Success only where none failed. `mute` says why the router's own programs have no way to
-/// the network, where they have none.
-pub(crate) fn of_lab(state: &State, mute: Option<String>, json: bool) -> anyhow::Result<ExitCode> {
-    let rows = Lab::of(state, mute)?.rows();
+fn two_nodes(text: &str) -> Result<[String; 2], String> {
+    match text.split(',').collect::<Vec<_>>()[..] {
+        [one, two] if !one.is_empty() && !two.is_empty() && one != two => {
+            Ok([one.to_owned(), two.to_owned()])
+        }
+        _ => Err("write two nodes, as in t1,t2".to_owned()),
+    }
+}
+
+/// Runs the tests and prints each as it is done. Success only where none failed. `mute` says why the router's own programs
+/// have no way to the network, where they have none.
+fn of_lab(
+    state: &State,
+    mute: Option<String>,
+    between: Option<[String; 2]>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    for node in between.iter().flatten() {
+        state.node(node)?;
+    }
+    let lab = Lab::of(state, mute, between)?;
+    let tests = lab.tests();
+    if let (Some([one, two]), true) = (&lab.between, tests.is_empty()) {
+        return Err(Error::Usage(format!("there is nothing to test between {one} and {two}")).into());
+    }
+    let width = tests.iter().map(|test| test.name.chars().count()).max().unwrap_or(0);
+    let mut told: Vec<String> = Vec::new();
+    let mut lost = Ok(());
+    let rows = run_all(&tests, |row| {
+        if !json && lost.is_ok() {
+            lost = out!("{}", line(row, width, &mut told));
+        }
+    });
+    lost?;
     let passed = rows.iter().all(|row| !matches!(row.outcome, Outcome::Fail { .. }));
     if json {
-        let report = Report { lab: &state.name, mode: &state.mode, passed, rows: &rows };
-        outln!("{}", serde_json::to_string_pretty(&report)?)?;
+        output::json(&Report { lab: &state.name, mode: &state.mode, passed, rows: &rows })?;
     } else {
-        out!("{}", table(state, &rows, passed))?;
+        out!("{}", summary(state, &rows))?;
     }
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// When a test is run: one phase after the other, those of a phase several at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Between neighbours, which learn each other's MAC address by it.
+    Neighbours,
+    /// Between hosts.
+    Pings,
+    /// More of that, and traces.
+    More,
+    /// Transfers.
+    Transfers,
+}
+
+const PHASES: [(Phase, usize); 4] = [
+    (Phase::Neighbours, PINGS_AT_ONCE),
+    (Phase::Pings, PINGS_AT_ONCE),
+    (Phase::More, PINGS_AT_ONCE),
+    (Phase::Transfers, TRANSFERS_AT_ONCE),
+];
+
+/// A test that can be run, in one address family.
+struct Test<'a> {
+    phase: Phase,
+    name: String,
+    family: &'static str,
+    /// The plain ping that goes the same way, by its place in the list.
+    ping: Option<usize>,
+    /// Runs it; told whether that ping failed.
+    run: Box<dyn Fn(bool) -> Outcome + Send + Sync + 'a>,
+}
+
+/// Runs the tests, and shows each as it is done; the rows come in the order of the tests.
+fn run_all(tests: &[Test<'_>], mut show: impl FnMut(&Row)) -> Vec<Row> {
+    let mut rows: Vec<Option<Row>> = tests.iter().map(|_| None).collect();
+    for (phase, at_once) in PHASES {
+        let of_phase: Vec<usize> = (0..tests.len()).filter(|index| tests[*index].phase == phase).collect();
+        let failed = |index: usize| {
+            let outcome = rows[index].as_ref().map(|row| &row.outcome);
+            matches!(outcome, Some(Outcome::Fail { .. }))
+        };
+        let hopeless: Vec<bool> =
+            of_phase.iter().map(|index| tests[*index].ping.is_some_and(failed)).collect();
+        let next = AtomicUsize::new(0);
+        let (tell, told) = mpsc::channel();
+        let done: Vec<(usize, Row)> = thread::scope(|scope| {
+            for _ in 0..at_once.min(of_phase.len()) {
+                let (tell, next, of_phase, hopeless) = (tell.clone(), &next, &of_phase, &hopeless);
+                scope.spawn(move || {
+                    while let Some((&index, &hopeless)) = {
+                        let turn = next.fetch_add(1, Ordering::Relaxed);
+                        of_phase.get(turn).zip(hopeless.get(turn))
+                    } {
+                        let test = &tests[index];
+                        let outcome = (test.run)(hopeless);
+                        let row = Row { test: test.name.clone(), family: test.family, outcome };
+                        // The other end stays until all have told.
+                        let _ = tell.send((index, row));
+                    }
+                });
+            }
+            drop(tell);
+            told.iter().inspect(|(_, row)| show(row)).collect()
+        });
+        for (index, row) in done {
+            rows[index] = Some(row);
+        }
+    }
+    rows.into_iter().flatten().collect()
 }
 
 /// What came of a test.
@@ -114,7 +224,7 @@ struct Report<'a> {
     rows: &'a [Row],
 }
 
-/// Address families, in the order of the table's columns.
+/// Address families.
 const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
 fn family_of(address: IpAddr) -> &'static str {
@@ -141,6 +251,16 @@ struct Lab<'a> {
     state: &'a State,
     nodes: Vec<Node<'a>>,
     mute: Option<String>,
+    between: Option<[String; 2]>,
+}
+
+/// A host, another one, and an address of the other one's.
+struct Pair<'a> {
+    from: &'a Node<'a>,
+    to: &'a Node<'a>,
+    address: IpAddr,
+    /// Whether more than a ping goes this way.
+    is_near: bool,
 }
 
 /// Two nodes on one link, in one family.
@@ -152,7 +272,7 @@ struct Neighbours<'a> {
 }
 
 impl<'a> Lab<'a> {
-    fn of(state: &'a State, mute: Option<String>) -> anyhow::Result<Self> {
+    fn of(state: &'a State, mute: Option<String>, between: Option<[String; 2]>) -> anyhow::Result<Self> {
         let nodes = state.nodes.iter().map(|record| {
             let namespace = match &record.namespace {
                 Some(name) => NodeNs::named(name),
@@ -163,55 +283,102 @@ impl<'a> Lab<'a> {
             })?;
             Ok(Node { record, namespace })
         });
-        Ok(Lab { state, nodes: nodes.collect::<anyhow::Result<_>>()?, mute })
+        Ok(Lab { state, nodes: nodes.collect::<anyhow::Result<_>>()?, mute, between })
     }
 
-    /// Runs the tests, one after the other.
-    fn rows(&self) -> Vec<Row> {
-        let neighbours = self.neighbours();
-        let pairs = self.pairs();
-        let bar = ProgressBar::new_spinner();
-        bar.enable_steady_tick(SPIN);
-        let mut rows = Vec::new();
-        let mut add = |test: String, address: IpAddr, run: &dyn Fn() -> Outcome| {
-            bar.set_message(format!("{test}, {}", family_of(address)));
-            rows.push(Row { test, family: family_of(address), outcome: run() });
-        };
-        for n in &neighbours {
+    /// The tests, in the order in which they are reported.
+    fn tests(&self) -> Vec<Test<'_>> {
+        let mut tests: Vec<Test<'_>> = Vec::new();
+        let mut host_pings = Vec::new();
+        for n in self.neighbours() {
             let (host, router) = (n.host.name(), n.router.name());
-            add(format!("ping {router} to {host}"), n.host_address, &|| {
-                self.unless_mute(|| ping(n.router, n.host_address, PING_BYTES))
+            tests.push(Test {
+                phase: Phase::Neighbours,
+                name: format!("ping {router} to {host}"),
+                family: family_of(n.host_address),
+                ping: None,
+                run: Box::new(move |_| self.unless_mute(|| ping(n.router, n.host_address, PING_BYTES))),
             });
-            add(format!("ping {host} to {router}"), n.router_address, &|| {
-                ping(n.host, n.router_address, PING_BYTES)
+            host_pings.push(tests.len());
+            tests.push(Test {
+                phase: Phase::Neighbours,
+                name: format!("ping {host} to {router}"),
+                family: family_of(n.router_address),
+                ping: None,
+                run: Box::new(move |_| ping(n.host, n.router_address, PING_BYTES)),
             });
         }
-        for &(from, to, address) in &pairs {
-            let name = format!("ping {} to {}", from.name(), to.name());
-            add(name.clone(), address, &|| ping(from, address, PING_BYTES));
+        let mut near = Vec::new();
+        for Pair { from, to, address, is_near } in self.pairs() {
+            let (name, family) = (format!("ping {} to {}", from.name(), to.name()), family_of(address));
+            let plain = tests.len();
+            tests.push(Test {
+                phase: Phase::Pings,
+                name: name.clone(),
+                family,
+                ping: None,
+                run: Box::new(move |_| ping(from, address, PING_BYTES)),
+            });
+            if !is_near {
+                continue;
+            }
+            near.push((from, to, address, plain));
             let mtu = from.record.ports.iter().map(|port| port.mtu).min().unwrap_or(0);
             let headers = if address.is_ipv4() { V4_ECHO_HEADERS } else { V6_ECHO_HEADERS };
             let payload = usize::try_from(mtu).unwrap_or(0).saturating_sub(headers);
-            add(format!("{name}, {mtu} bytes unfragmented"), address, &|| ping(from, address, payload));
-            add(format!("{name}, in fragments"), address, &|| ping(from, address, FRAGMENTED_BYTES));
+            for (how, bytes) in
+                [(format!("{mtu} bytes unfragmented"), payload), ("in fragments".into(), FRAGMENTED_BYTES)]
+            {
+                tests.push(Test {
+                    phase: Phase::More,
+                    name: format!("{name}, {how}"),
+                    family,
+                    ping: Some(plain),
+                    run: Box::new(move |_| ping(from, address, bytes)),
+                });
+            }
         }
-        for &(from, to, address) in &pairs {
-            let name = format!("traceroute {} to {}", from.name(), to.name());
-            add(name, address, &|| self.traceroute(from, address));
-        }
-        for &(from, to, address) in &pairs {
-            let name = format!("TCP {} to {}, {} MiB compared", from.name(), to.name(), TRANSFER_BYTES >> 20);
-            add(name, address, &|| transfer(from, to, address, TRANSFER_BYTES));
-        }
-        for n in &neighbours {
-            let (host, router) = (n.host.name(), n.router.name());
-            let name = format!("TCP {host} to {router}, {} MiB compared", HOST_TRANSFER_BYTES >> 20);
-            add(name, n.router_address, &|| {
-                self.unless_mute(|| transfer(n.host, n.router, n.router_address, HOST_TRANSFER_BYTES))
+        for &(from, to, address, plain) in &near {
+            tests.push(Test {
+                phase: Phase::More,
+                name: format!("traceroute {} to {}", from.name(), to.name()),
+                family: family_of(address),
+                ping: Some(plain),
+                run: Box::new(move |_| self.traceroute(from, address)),
             });
         }
-        bar.finish_and_clear();
-        rows
+        for (from, to, address, plain) in near {
+            let mib = TRANSFER_BYTES >> 20;
+            tests.push(Test {
+                phase: Phase::Transfers,
+                name: format!("TCP {} to {}, {mib} MiB compared", from.name(), to.name()),
+                family: family_of(address),
+                ping: Some(plain),
+                run: Box::new(move |hopeless| transfer(from, to, address, TRANSFER_BYTES, hopeless)),
+            });
+        }
+        for (n, plain) in self.neighbours().into_iter().zip(host_pings) {
+            let mib = HOST_TRANSFER_BYTES >> 20;
+            tests.push(Test {
+                phase: Phase::Transfers,
+                name: format!("TCP {} to {}, {mib} MiB compared", n.host.name(), n.router.name()),
+                family: family_of(n.router_address),
+                ping: Some(plain),
+                run: Box::new(move |hopeless| {
+                    self.unless_mute(|| {
+                        transfer(n.host, n.router, n.router_address, HOST_TRANSFER_BYTES, hopeless)
+                    })
+                }),
+            });
+        }
+        tests
+    }
+
+    /// Whether the way between two nodes is to be tested.
+    fn is_asked_for(&self, one: &Node<'_>, two: &Node<'_>) -> bool {
+        self.between
+            .as_ref()
+            .is_none_or(|[a, b]| [[a.as_str(), b], [b.as_str(), a]].contains(&[one.name(), two.name()]))
     }
 
     /// Every host and router on one link, in the families that both have there.
@@ -223,7 +390,8 @@ impl<'a> Lab<'a> {
                 let (Some(host), Some(router)) = (node(&host_end.node), node(&router_end.node)) else {
                     continue;
                 };
-                if host.record.role != Role::Host || router.record.role != Role::Router {
+                let roles = (host.record.role, router.record.role);
+                if roles != (Role::Host, Role::Router) || !self.is_asked_for(host, router) {
                     continue;
                 }
                 for net in &host_end.addresses {
@@ -242,14 +410,29 @@ impl<'a> Lab<'a> {
         found
     }
 
+    /// Addresses of routers on a host's links.
+    fn first_routers(&self, host: &Node<'_>) -> Vec<IpAddr> {
+        let links =
+            self.state.topology.links.iter().flat_map(|link| [(&link.a, &link.b), (&link.b, &link.a)]);
+        let ends = links.filter(|(own, _)| own.node == host.name()).map(|(_, other)| other);
+        ends.flat_map(|end| end.addresses.iter().map(|net| net.addr())).collect()
+    }
+
     /// Every ordered pair of hosts, with each address of the second whose family the first has too.
-    fn pairs(&self) -> Vec<(&Node<'_>, &Node<'_>, IpAddr)> {
-        let hosts = || self.nodes.iter().filter(|node| node.record.role == Role::Host);
+    fn pairs(&self) -> Vec<Pair<'_>> {
+        let hosts: Vec<&Node<'_>> = self.nodes.iter().filter(|node| node.record.role == Role::Host).collect();
         let mut found = Vec::new();
-        for from in hosts() {
-            for to in hosts().filter(|to| to.name() != from.name()) {
+        for (first, &from) in hosts.iter().enumerate() {
+            for (second, &to) in hosts.iter().enumerate().filter(|(second, _)| *second != first) {
+                if !self.is_asked_for(from, to) {
+                    continue;
+                }
+                // Behind the last host comes the first.
+                let distance = (second + hosts.len() - first) % hosts.len();
+                let is_near = self.between.is_some() || distance <= NEAR;
                 let reachable = |to: &IpAddr| from.addresses().any(|own| own.is_ipv4() == to.is_ipv4());
-                found.extend(to.addresses().filter(reachable).map(|address| (from, to, address)));
+                let addresses = to.addresses().filter(reachable);
+                found.extend(addresses.map(|address| Pair { from, to, address, is_near }));
             }
         }
         found
@@ -275,12 +458,8 @@ impl<'a> Lab<'a> {
             Ok(way) => way,
             Err(error) => return Outcome::Fail { detail: error.to_string() },
         };
-        let first_hops: Vec<IpAddr> = self
-            .neighbours()
-            .iter()
-            .filter(|n| n.host.name() == from.name() && n.host_address.is_ipv4() == to.is_ipv4())
-            .map(|n| n.router_address)
-            .collect();
+        let first_hops: Vec<IpAddr> =
+            self.first_routers(from).into_iter().filter(|router| router.is_ipv4() == to.is_ipv4()).collect();
         let routers: Vec<IpAddr> = self
             .nodes
             .iter()
@@ -349,15 +528,21 @@ fn ping(from: &Node<'_>, to: IpAddr, payload_bytes: usize) -> Outcome {
 }
 
 /// Sends a pattern over TCP and compares every byte that arrives.
-fn transfer(from: &Node<'_>, to: &Node<'_>, address: IpAddr, bytes: u64) -> Outcome {
-    match try_transfer(from, to, address, bytes) {
+fn transfer(from: &Node<'_>, to: &Node<'_>, address: IpAddr, bytes: u64, hopeless: bool) -> Outcome {
+    let within = if hopeless { HOPELESS_WITHIN } else { TRANSFER_WITHIN };
+    match try_transfer(from, to, address, bytes, Instant::now() + within) {
         Ok(outcome) => outcome,
         Err(error) => Outcome::Fail { detail: format!("{address}: {error}") },
     }
 }
 
-fn try_transfer(from: &Node<'_>, to: &Node<'_>, address: IpAddr, bytes: u64) -> io::Result<Outcome> {
-    let deadline = Instant::now() + TRANSFER_WITHIN;
+fn try_transfer(
+    from: &Node<'_>,
+    to: &Node<'_>,
+    address: IpAddr,
+    bytes: u64,
+    deadline: Instant,
+) -> io::Result<Outcome> {
     // A socket stays in the namespace in which it was made, whoever uses it later.
     let listener = to.namespace.run(|| TcpListener::bind(SocketAddr::new(address, 0)))??;
     let there = listener.local_addr()?;
@@ -383,51 +568,36 @@ fn try_transfer(from: &Node<'_>, to: &Node<'_>, address: IpAddr, bytes: u64) -> 
     Ok(Outcome::Fail { detail })
 }
 
-/// The rows, a test a line and a family a column, then what failed or was skipped, in full.
-fn table(state: &State, rows: &[Row], passed: bool) -> String {
-    let mut tests: Vec<&str> = Vec::new();
-    for row in rows {
-        if !tests.contains(&row.test.as_str()) {
-            tests.push(&row.test);
+/// A row as a line. Why a test was skipped is said once; `told` are the reasons that were.
+fn line(row: &Row, width: usize, told: &mut Vec<String>) -> String {
+    let (word, detail) = match &row.outcome {
+        Outcome::Pass { detail } => ("pass", detail.as_str()),
+        Outcome::Fail { detail } => ("FAIL", detail.as_str()),
+        Outcome::Skipped { detail } if told.contains(detail) => ("skip", ""),
+        Outcome::Skipped { detail } => {
+            told.push(detail.clone());
+            ("skip", detail.as_str())
         }
+    };
+    let text = format!("{word}  {}  {:<width$}  {detail}", row.family, row.test);
+    format!("{}\n", text.trim_end())
+}
+
+/// What came of all of them.
+fn summary(state: &State, rows: &[Row]) -> String {
+    let mut text = String::new();
+    let failures: Vec<&Row> = rows.iter().filter(|row| matches!(row.outcome, Outcome::Fail { .. })).collect();
+    let skipped = rows.iter().filter(|row| matches!(row.outcome, Outcome::Skipped { .. })).count();
+    if rows.len() > SCREENFUL && !failures.is_empty() {
+        text.push_str("\nWhat failed:\n");
+        text.extend(failures.iter().map(|row| line(row, 0, &mut Vec::new())));
     }
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["test", FAMILIES[0], FAMILIES[1]]);
-    for test in tests {
-        let cell = |family: &str| {
-            let row = rows.iter().find(|row| row.test == test && row.family == family);
-            row.map_or("-".to_owned(), |row| match &row.outcome {
-                Outcome::Pass { detail } => format!("pass  {detail}"),
-                Outcome::Fail { .. } => "FAIL".into(),
-                Outcome::Skipped { .. } => "skipped".into(),
-            })
-        };
-        table.add_row([test.to_owned(), cell(FAMILIES[0]), cell(FAMILIES[1])]);
-    }
-    let mut text = format!("{table}\n");
-    let mut skipped: Vec<&str> = Vec::new();
-    let mut failures = 0;
-    for row in rows {
-        match &row.outcome {
-            Outcome::Pass { .. } => {}
-            Outcome::Skipped { detail } => {
-                if !skipped.contains(&detail.as_str()) {
-                    skipped.push(detail);
-                }
-            }
-            Outcome::Fail { detail } => {
-                failures += 1;
-                text += &format!("FAIL  {}, {}: {detail}\n", row.test, row.family);
-            }
-        }
-    }
-    for reason in skipped {
-        text += &format!("skipped: {reason}\n");
-    }
-    let verdict = if passed { "all hold".to_owned() } else { format!("{failures} of {} fail", rows.len()) };
-    text += &format!("lab {} ({}): {verdict}\n", state.name, state.mode);
-    text
+    let verdict = match (failures.len(), rows.len() - skipped) {
+        (0, run) => format!("all {run} tests passed"),
+        (failed, run) => format!("{failed} of {run} tests failed"),
+    };
+    let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+    text + &format!("lab {} ({}): {verdict}{skipped}\n", state.name, state.mode)
 }
 
 #[cfg(test)]

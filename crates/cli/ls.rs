@@ -6,7 +6,7 @@ use std::time::Duration;
 use nsrouter_lab::{LabInfo, labs};
 use serde::Serialize;
 
-use crate::output::outln;
+use crate::output::{self, outln};
 
 /// List the labs, private ones and dead ones too: name, what forwards, state, age, process and owner.
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let lines: Vec<Line> = labs()?.into_iter().map(|lab| line(lab, &users)).collect();
     if args.json {
-        outln!("{}", serde_json::to_string_pretty(&lines)?)?;
+        output::json(&lines)?;
     } else if lines.is_empty() {
         outln!("no labs")?;
     } else {

@@ -10,6 +10,9 @@ use std::os::unix::fs::FileTypeExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::libc;
+use serde::Serialize;
+
+use crate::terminal;
 
 /// Writes to standard output; a `Result<(), OutputError>`.
 macro_rules! out {
@@ -37,18 +40,80 @@ pub(crate) struct OutputError(#[source] io::Error);
 /// Whether the reader of standard output has left.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Whether nobody reads standard output any more. What would go on printing for ever ends then.
-pub(crate) fn is_closed() -> bool {
+/// Whether nobody reads standard output any more.
+fn is_closed() -> bool {
     CLOSED.load(Ordering::Relaxed)
 }
 
-/// Writes to standard output and flushes it. Where the reader has left, that is no error: a command that has little more to do
-/// than to print ends soon, and one that also judges or keeps something has still its exit code to give.
+/// Writes text to standard output: foreign characters made harmless, lines broken where they do not fit. Where the reader has
+/// left, that is no error: a command that has little more to do than to print ends soon, and one that also judges or keeps
+/// something has still its exit code to give.
 pub(crate) fn write(text: Arguments<'_>) -> Result<(), OutputError> {
-    write_bytes(text.to_string().as_bytes())
+    write_bytes(fitting(&text.to_string(), terminal::width(&io::stdout())).as_bytes())
 }
 
-/// The same for bytes that need not be text.
+/// Writes JSON to standard output, however wide.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), OutputError> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| OutputError(error.into()))?;
+    write_bytes(format!("{}\n", harmless(&text)).as_bytes())
+}
+
+/// Renews the line that keeps itself current on the terminal that standard output is; not from the background.
+pub(crate) fn draw(line: &str) -> Result<(), OutputError> {
+    if !terminal::is_in_foreground(io::stdout()) {
+        return Ok(());
+    }
+    write_bytes(drawing(line, terminal::width(&io::stdout())).as_bytes())
+}
+
+/// The same on standard error; an empty line takes it away.
+pub(crate) fn draw_error(line: &str) {
+    if terminal::is_in_foreground(io::stderr()) {
+        let _ = io::stderr().lock().write_all(drawing(line, terminal::width(&io::stderr())).as_bytes());
+    }
+}
+
+/// In the last column the cursor would already be on the next line.
+fn drawing(line: &str, width: Option<usize>) -> String {
+    let line = harmless(line);
+    format!("\r\x1b[K{}", width.map_or(line.clone(), |width| terminal::clipped(&line, width - 1)))
+}
+
+/// Words that stand out on a terminal with colours.
+const STRIKING: [(&str, &str); 3] = [("FAIL ", "31"), (" down ", "31"), ("trouble: ", "33")];
+
+fn fitting(text: &str, width: Option<usize>) -> String {
+    let mut text = harmless(text);
+    if let Some(width) = width {
+        text = terminal::wrapped(&text, width);
+    }
+    if terminal::has_colours() {
+        for (word, colour) in STRIKING {
+            text = text.replace(word, &format!("\x1b[{colour}m{word}\x1b[0m"));
+        }
+    }
+    text
+}
+
+/// A text with no characters that command a terminal or turn the direction of writing: names of labs, nodes, interfaces and
+/// programs come from others. Written as JSON writes them, and so harmless within JSON too.
+fn harmless(text: &str) -> String {
+    let is_foreign = |character: char| {
+        character.is_control() && !matches!(character, '\n' | '\t')
+            || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut said = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_foreign(character) {
+            said.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            said.push(character);
+        }
+    }
+    said
+}
+
+/// Writes bytes as they are.
 pub(crate) fn write_bytes(bytes: &[u8]) -> Result<(), OutputError> {
     if is_closed() {
         return Ok(());
@@ -65,6 +130,8 @@ pub(crate) fn write_bytes(bytes: &[u8]) -> Result<(), OutputError> {
 
 /// See [`errln`].
 pub(crate) fn write_error(text: Arguments<'_>) {
+    let text = harmless(&text.to_string());
+    let text = terminal::width(&io::stderr()).map_or(text.clone(), |width| terminal::wrapped(&text, width));
     // One write a line, so that lines of several processes do not mix.
     let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
@@ -113,5 +180,19 @@ mod tests {
         assert!(is_departure(&error(libc::EIO), || true));
         assert!(!is_departure(&error(libc::EIO), || false));
         assert!(!is_departure(&error(libc::ENOSPC), || true));
+    }
+
+    #[test]
+    fn what_others_named_cannot_command_the_terminal() {
+        assert_eq!(
+            harmless("a\x1b[31mX\u{9b}2J\u{202e}\r\n\tü"),
+            "a\\u001b[31mX\\u009b2J\\u202e\\u000d\n\tü"
+        );
+        let json = serde_json::to_string("\x1b\u{9b}\u{2066}").unwrap_or_default();
+        assert_eq!(
+            serde_json::from_str::<String>(&harmless(&json)).ok().as_deref(),
+            Some("\x1b\u{9b}\u{2066}")
+        );
+        assert_eq!(drawing("packets \x1b[2J", Some(12)), "\r\x1b[Kpackets \\u0");
     }
 }

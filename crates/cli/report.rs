@@ -1,8 +1,9 @@
 //! A lab in words: the picture of its links, tables of counters, the line that keeps itself current.
 
-use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::presets::{ASCII_BORDERS_ONLY_CONDENSED, UTF8_BORDERS_ONLY};
 use comfy_table::{CellAlignment, Table};
-use nsrouter_engine::status::{Status, drop_sentence};
+use nsrouter_bench::table::{Look, fit};
+use nsrouter_engine::status::{PortStatus, Status, drop_sentence};
 use nsrouter_lab::topology::Endpoint;
 use nsrouter_lab::{Role, Topology};
 use serde::Serialize;
@@ -36,7 +37,7 @@ pub(crate) fn grouped(number: u64) -> String {
 }
 
 /// One line a link: who is joined to whom, with names and addresses. `taps`: what joins hosts to routers are TAP devices.
-pub(crate) fn picture(topology: &Topology, taps: bool) -> String {
+pub(crate) fn picture(topology: &Topology, taps: bool, look: Look) -> String {
     let end = |end: &Endpoint| {
         let addresses: Vec<String> = end.addresses.iter().map(ToString::to_string).collect();
         let mac = end.mac.map(|mac| format!(" {mac}")).unwrap_or_default();
@@ -60,16 +61,23 @@ pub(crate) fn picture(topology: &Topology, taps: bool) -> String {
         .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let (node, left, right) = (width(0), width(1), width(3));
-    rows.iter()
+    let wide: String = rows
+        .iter()
         .map(|[a, b, kind, c, d]| format!("  {a:>node$} {b:<left$} -{kind}- {c:<right$} {d}\n"))
-        .collect()
+        .collect();
+    if look.has_room_for(&wide) {
+        return wide;
+    }
+    // Each end on a line of its own.
+    rows.iter().map(|[a, b, kind, c, d]| format!("  {a} -{kind}- {d}\n    {a} {b}\n    {d} {c}\n")).collect()
 }
 
-/// The ports' counters as a table.
-pub(crate) fn ports(status: &Status) -> Table {
-    let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY);
-    table.set_header([
+/// The ports' counters as a table: a line a port, or two where that is too wide.
+pub(crate) fn ports(status: &Status, look: Look) -> Table {
+    let ports = || status.ports.iter().chain(&status.host_ports);
+    let state = |port: &PortStatus| if port.up { "up" } else { "down" }.to_owned();
+    let mut wide = table(look);
+    wide.set_header([
         "port",
         "link",
         "rx frames",
@@ -79,22 +87,44 @@ pub(crate) fn ports(status: &Status) -> Table {
         "tx bytes",
         "tx dropped",
     ]);
-    for port in status.ports.iter().chain(&status.host_ports) {
-        table.add_row([
-            port.name.clone(),
-            if port.up { "up" } else { "down" }.to_owned(),
-            grouped(port.rx_frames),
-            grouped(port.rx_bytes),
-            grouped(port.rx_lost),
-            grouped(port.tx_frames),
-            grouped(port.tx_bytes),
-            grouped(port.tx_dropped),
-        ]);
+    wide.add_rows(ports().map(|port| {
+        let counters =
+            [port.rx_frames, port.rx_bytes, port.rx_lost, port.tx_frames, port.tx_bytes, port.tx_dropped];
+        [port.name.clone(), state(port)].into_iter().chain(counters.map(grouped))
+    }));
+    align(&mut wide, 2);
+    if look.has_room_for(&wide.to_string()) {
+        return wide;
     }
-    for column in table.column_iter_mut().skip(2) {
+    let mut narrow = table(look);
+    narrow.set_header(["port", "link", "", "frames", "bytes", "lost"]);
+    for port in ports() {
+        let received = [port.rx_frames, port.rx_bytes, port.rx_lost].map(grouped);
+        let sent = [port.tx_frames, port.tx_bytes, port.tx_dropped].map(grouped);
+        narrow.add_row([port.name.clone(), state(port), "rx".to_owned()].into_iter().chain(received));
+        narrow.add_row(["", "", "tx"].map(str::to_owned).into_iter().chain(sent));
+    }
+    align(&mut narrow, 3);
+    // A space stands between columns in any case.
+    let last = narrow.column_count().saturating_sub(1);
+    for (number, column) in narrow.column_iter_mut().enumerate() {
+        column.set_padding((u16::from(number == 0), u16::from(number == last)));
+    }
+    fit(&mut narrow, look);
+    narrow
+}
+
+fn table(look: Look) -> Table {
+    let mut table = Table::new();
+    table.load_preset(if look.ascii { ASCII_BORDERS_ONLY_CONDENSED } else { UTF8_BORDERS_ONLY });
+    table
+}
+
+/// Columns of numbers, behind so many of words.
+fn align(table: &mut Table, words: usize) {
+    for column in table.column_iter_mut().skip(words) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    table
 }
 
 /// What was received, forwarded and dropped, and why.
@@ -181,6 +211,7 @@ mod tests {
     use nsrouter_engine::status::WorkerStatus;
 
     use super::*;
+    use crate::terminal::wrapped;
 
     #[test]
     fn thousands_stand_apart() {
@@ -199,10 +230,31 @@ mod tests {
 
     #[test]
     fn the_picture_has_hosts_left_and_the_router_right() {
-        let picture = picture(&Topology::default_lab(), false);
+        let picture = picture(&Topology::default_lab(), false, Look::default());
         let lines: Vec<&str> = picture.lines().collect();
         assert_eq!(lines.len(), 2);
         assert!(lines[0].trim_start().starts_with("t1 [t1-eth0 10.10.251.1/24"), "{picture}");
         assert!(lines[0].ends_with("router") && lines[0].contains("02:01:02:03:04:01"), "{picture}");
+    }
+
+    #[test]
+    fn pictures_and_tables_fit_from_sixty_columns_up() {
+        let port = PortStatus {
+            name: "eth-with-15-chr".into(),
+            rx_frames: 123_456_789,
+            rx_bytes: 123_456_789_012,
+            tx_bytes: 123_456_789_012,
+            ..PortStatus::default()
+        };
+        let status = Status { ports: vec![port.clone(), port], ..Status::default() };
+        for width in [60, 80, 100] {
+            let look = Look { width: Some(width), ascii: true };
+            // Text is broken where it is written, a table is not.
+            let picture = picture(&Topology::default_lab(), false, look);
+            let text = format!("{}\n{}", wrapped(&picture, width), ports(&status, look));
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
+            assert!(text.is_ascii() && text.contains("123,456,789,012"), "{text}");
+        }
+        assert_eq!(ports(&status, Look::default()).lines().count(), 6);
     }
 }

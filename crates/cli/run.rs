@@ -28,7 +28,7 @@ use crate::backend::{self, Backend, Choice, Taps};
 use crate::fit;
 use crate::forwarder::{self, Engines, Threads};
 use crate::greeting::greeting;
-use crate::output::{Lasting, errln, out, outln};
+use crate::output::{self, Lasting, errln, out, outln};
 use crate::report::{self, LabReport};
 use crate::settings::{self, Setting};
 use crate::{clean, cpus, runtime, status, terminal, which};
@@ -245,7 +245,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     let end = runtime.block_on(async {
         let listener = serve::bind(&socket)?;
         if !quiet {
-            let text = greeting(lab.state(), &engine.status()?, choice.why.as_deref());
+            let text = greeting(lab.state(), &engine.status()?, choice.why.as_deref(), terminal::look());
             lasting.note(out!("{text}"));
         }
         if args.detach {
@@ -260,10 +260,11 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
 
     let failed = matches!(end, End::Engine);
     let last = engine.stop()?;
+    let look = terminal::look();
     if args.json {
-        lasting.note(outln!("{}", serde_json::to_string_pretty(&lab_report(&lab, &last))?));
+        lasting.note(output::json(&lab_report(&lab, &last)));
     } else if args.command.is_empty() && !args.quiet {
-        lasting.note(out!("\n{}\n{}", report::ports(&last), report::account(&last)));
+        lasting.note(out!("\n{}\n{}", report::ports(&last, look), report::account(&last)));
     }
     take_down(lab);
     anyhow::ensure!(!failed, "the router ended by itself: {}", last.troubles.join("; "));
@@ -280,7 +281,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
 fn tell_ready(args: &Args, pid: i32, log: &Path) -> anyhow::Result<ExitCode> {
     if args.json {
         let ready = serde_json::json!({ "lab": args.name, "pid": pid, "log": log });
-        outln!("{}", serde_json::to_string_pretty(&ready)?)?;
+        output::json(&ready)?;
     } else {
         outln!("lab `{}` is up: process {pid}, log {}", args.name, log.display())?;
     }
@@ -437,14 +438,10 @@ async fn watch(engine: &Engines, screen: Option<&Lasting>) {
     while !engine.has_ended() {
         ticks.tick().await;
         let Some(screen) = screen.filter(|_| since.elapsed() >= period) else { continue };
-        if terminal && !terminal::is_in_foreground() {
-            continue;
-        }
         let now = engine.status().unwrap_or_default();
         let line = report::rates(&before, &now, since.elapsed().as_secs_f64());
         screen.note(if terminal {
-            let fitting = terminal::width().map_or(line.clone(), |width| terminal::clipped(&line, width - 1));
-            out!("\r\x1b[K{fitting}")
+            output::draw(&line)
         } else {
             outln!("{} {line}", humantime::format_rfc3339_seconds(SystemTime::now()))
         });

@@ -9,9 +9,9 @@ use nsrouter_lab::Error;
 use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::State;
 
-use crate::output::outln;
+use crate::output::{self, outln};
 use crate::report::{self, LabReport};
-use crate::which;
+use crate::{terminal, which};
 
 /// What `status` takes.
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let state = state.ok_or(Error::NoLabs)?;
     let engine = serve::ask_status(&socket_of(&state.dir()))?;
     if args.json {
-        outln!("{}", serde_json::to_string_pretty(&report_of(&state, &engine))?)?;
+        output::json(&report_of(&state, &engine))?;
         return Ok(ExitCode::SUCCESS);
     }
     outln!("lab `{}`: {} mode, {}, process {}", state.name, engine.mode, engine.backend, state.owner.pid)?;
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if !engine.host_port.available {
         outln!("no host port: {}", engine.host_port.reason)?;
     }
-    outln!("\n{}\n{}", report::ports(&engine), report::account(&engine))?;
+    outln!("\n{}\n{}", report::ports(&engine, terminal::look()), report::account(&engine))?;
     if !engine.neighbours.is_empty() {
         outln!("neighbours:")?;
         for neighbour in &engine.neighbours {

@@ -4,19 +4,32 @@ use std::fs::File;
 use std::io::Read;
 use std::process::{Command, Output, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use nix::pty::{Winsize, openpty};
 
-use crate::common::{Case, Lab, describe, lab_name, nsrouter, trial};
+use crate::common::{Case, Lab, case_output, describe, lab_name, nsrouter, trial};
 
 /// Cases beside the built-in lab.
-pub(crate) const CASES: &[Case] = &[Case {
-    name: "output_that_breaks_off_is_no_panic",
-    modes: &["userspace"],
-    programs: &[],
-    body: output_breaks_off,
-}];
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "output_that_breaks_off_is_no_panic",
+        modes: &["userspace"],
+        programs: &[],
+        body: output_breaks_off,
+    },
+    Case {
+        name: "nothing_is_wider_than_the_terminal",
+        modes: &["userspace"],
+        programs: &["setsid"],
+        body: commands_fit,
+    },
+    Case { name: "check_between_two_nodes", modes: &["userspace"], programs: &["ip"], body: check_between },
+    Case { name: "foreign_names_are_harmless", modes: &["kernel"], programs: &[], body: foreign_names },
+    // Run by a trial, in a lab of its own.
+    Case { name: "all_pairs_are_checked_soon", modes: &[], programs: &[], body: all_pairs },
+];
 
 /// Trials that make labs of their own.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -24,6 +37,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_lab_outlives_its_output".to_owned(), &["grep", "sh"], lab_without_output),
         trial("bench_without_output_ends_as_it_would".to_owned(), &[], bench_without_output),
         trial("too_few_descriptors_are_a_sentence".to_owned(), &["sh"], too_few_descriptors),
+        trial("the_lab_and_bench_fit_the_terminal".to_owned(), &["unshare", "setsid"], labs_fit),
+        trial("kernel::all_pairs_are_checked_soon".to_owned(), &[], || many_hosts("kernel")),
+        trial("userspace::all_pairs_are_checked_soon".to_owned(), &[], || many_hosts("userspace")),
         trial("warnings_are_seen".to_owned(), &["unshare"], warnings_are_seen),
         trial(
             "a_job_in_the_background_leaves_the_terminal_alone".to_owned(),
@@ -133,7 +149,7 @@ fn too_few_descriptors() {
         let output = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!said.contains("panicked"), "{limit}: {}", describe(&output));
-        assert!(said.starts_with("nsrouter: ") && said.contains("Too many open files"), "{limit}: {said}");
+        assert!(said.starts_with("nsrouter: ") && said.contains("open files"), "{limit}: {said}");
         assert!(matches!(output.status.code(), Some(1 | 3)), "{limit}: {}", describe(&output));
     }
 }
@@ -216,4 +232,154 @@ fn background() {
             });
         }
     });
+}
+
+/// The lines on a terminal, without what colours them, none wider than the terminal; of plain ASCII in a locale that wants it.
+fn fitting_lines(columns: u16, command: Command) -> Vec<String> {
+    let words = format!("{command:?}");
+    let ascii =
+        command.get_envs().any(|(name, value)| name == "LC_ALL" && value.is_some_and(|value| value == "C"));
+    let text = on_terminal(columns, command);
+    let mut plain = String::new();
+    let mut rest = text.as_str();
+    while let Some((before, after)) = rest.split_once("\x1b[") {
+        plain.push_str(before);
+        let end = after.find(|character: char| character.is_ascii_alphabetic()).unwrap();
+        rest = &after[end + 1..];
+    }
+    plain.push_str(rest);
+    assert!(!ascii || plain.is_ascii(), "{words}: {plain}");
+    let lines: Vec<String> = plain.split(['\r', '\n']).map(str::to_owned).collect();
+    let widest = lines.iter().max_by_key(|line| line.chars().count()).unwrap();
+    assert!(widest.chars().count() <= usize::from(columns), "{words}: {widest}\n{plain}");
+    lines
+}
+
+fn in_locale(locale: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(nsrouter());
+    command.args(arguments).env("LC_ALL", locale).env("TERM", "xterm");
+    command
+}
+
+fn commands_fit(_: &Lab) {
+    for (columns, locale) in [(60, "C"), (80, "C.UTF-8")] {
+        for arguments in [&["status"][..], &["check"], &["doctor"], &["ls"], &["--help"], &["exec", "--help"]]
+        {
+            let lines = fitting_lines(columns, in_locale(locale, arguments));
+            assert!(lines.len() > 2, "{arguments:?}: {lines:?}");
+        }
+    }
+    // Without a terminal nothing is broken, whatever COLUMNS says.
+    let status = |columns: &str| {
+        let mut command = in_locale("C.UTF-8", &["status"]);
+        String::from_utf8(command.env("COLUMNS", columns).output().unwrap().stdout).unwrap()
+    };
+    assert!(status("40").contains("tx dropped") && !status("40").contains('\x1b'));
+}
+
+/// A lab's picture, what to try with it, and its last words; the comparison of two modes and its notes.
+fn labs_fit() {
+    thread::scope(|scope| {
+        for (columns, locale) in [(60, "C"), (80, "C.UTF-8")] {
+            scope.spawn(move || {
+                let name = lab_name();
+                let lab = format!("LC_ALL={locale} $N --mode kernel --name {name} --for 1500ms --topology");
+                let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/chain.toml");
+                let mut command = sandboxed(&format!("{lab} {file}"));
+                command.env("LC_ALL", locale);
+                let lines = fitting_lines(columns, command);
+                let tries: Vec<&String> = lines.iter().filter(|line| line.contains(" exec ")).collect();
+                assert!(tries[0].contains(" a -- ping 10.2.0.1"), "{lines:?}");
+            });
+        }
+    });
+    for (columns, locale) in [(60, "C"), (80, "C.UTF-8")] {
+        let modes = "kernel,userspace:packet,userspace:tap";
+        let plan = [
+            "bench",
+            "--modes",
+            modes,
+            "--scenarios",
+            "ping",
+            "--rounds",
+            "1",
+            "--seconds",
+            "1",
+            "--warm-up",
+            "0",
+        ];
+        let lines = fitting_lines(columns, in_locale(locale, &plan));
+        assert!(
+            lines.iter().any(|line| line.contains("round trip") || line.contains("latency")),
+            "{lines:?}"
+        );
+    }
+}
+
+/// Rows come as they are done, and only those that were asked for.
+fn check_between(lab: &Lab) {
+    let check =
+        |between: &str| Command::new(nsrouter()).args(["check", "--between", between]).output().unwrap();
+    let output = check("t2,router");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("ping t2 to router"), "{}", describe(&output));
+    assert!(!text.contains("t1"), "{text}");
+    for (wrong, code) in [("t1", 2), ("t1,t1", 2), ("t1,nobody", 2)] {
+        assert_eq!(check(wrong).status.code(), Some(code), "{wrong}");
+    }
+
+    // A port that is down costs no minute, and what fails is told while the rest is still being tried.
+    lab.succeed("router", &["ip", "link", "set", "eth-t1", "down"]);
+    let begun = Instant::now();
+    let output = check("t1,t2");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{}", describe(&output));
+    assert!(text.contains("FAIL  IPv4  ping t1 to t2"), "{text}");
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+fn foreign_names(_: &Lab) {
+    let name = "\x1b[31mX\u{202e}";
+    for arguments in [["exec", name, "--", "true"], ["check", "--between", name, "--json"]] {
+        let output = Command::new(nsrouter()).args(arguments).output().unwrap();
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains(['\x1b', '\u{202e}']), "{said:?}");
+    }
+}
+
+/// Hosts of a large lab.
+const HOSTS: usize = 20;
+
+/// Every pair of many hosts is tested in a time that one waits for.
+fn many_hosts(mode: &str) {
+    let mut topology = "[[node]]\nname = \"router\"\nrole = \"router\"\n".to_owned();
+    for n in 1..=HOSTS {
+        topology.push_str(&format!(
+            "[[node]]\nname = \"h{n}\"\nrole = \"host\"\nroutes = [{{ to = \"default\", via = \"10.20.{n}.254\" }}]\n\
+             [[link]]\na = {{ node = \"h{n}\", ifname = \"eth0\", addresses = [\"10.20.{n}.1/24\"] }}\n\
+             b = {{ node = \"router\", ifname = \"to-h{n}\", addresses = [\"10.20.{n}.254/24\"] }}\n"
+        ));
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), topology).unwrap();
+    let options = ["--topology", file.path().to_str().unwrap()];
+    let output = case_output(mode, &format!("{mode}::all_pairs_are_checked_soon"), &options);
+    assert!(output.status.success(), "{}", describe(&output));
+}
+
+fn all_pairs(_: &Lab) {
+    let begun = Instant::now();
+    let output = Command::new(nsrouter()).args(["check", "--json"]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let failed: Vec<&serde_json::Value> = rows.iter().filter(|row| row["outcome"] != "pass").collect();
+    assert!(failed.is_empty() && output.status.success(), "{failed:?}");
+    for from in 1..=HOSTS {
+        for to in (1..=HOSTS).filter(|to| *to != from) {
+            let test = format!("ping h{from} to h{to}");
+            assert!(rows.iter().any(|row| row["test"] == test), "{test}");
+        }
+    }
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
 }

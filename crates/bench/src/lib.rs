@@ -32,6 +32,6 @@ mod script;
 pub mod setting;
 pub mod speed;
 pub mod stats;
-mod table;
+pub mod table;
 pub mod traffic;
 mod warnings;

@@ -1,10 +1,8 @@
 //! The table of speed aims: what each backend should reach, and what it reached.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-
 use crate::plan::Mode;
 use crate::report::Report;
-use crate::table::with_interval;
+use crate::table::{Look, align, fit, lined, with_interval};
 
 /// What a row holds up to its aims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,15 +69,13 @@ const AIMS: [Aim; 11] = [
 pub(crate) const LEGEND: &str = "+ the least is reached, ++ the aim too, - neither; in parentheses: to the kernel under the same host offloads";
 
 /// The table for a terminal, where a run has measured all that it is about.
-pub fn table(report: &Report) -> Option<String> {
+pub fn table(report: &Report, look: Look) -> Option<String> {
     let [header, rows @ ..] = &rows(report)?[..] else { return None };
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+    let mut table = lined(look);
     table.set_header(header);
     table.add_rows(rows);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    align(&mut table, 1);
+    fit(&mut table, look);
     Some(format!("{table}\n{LEGEND}"))
 }
 
@@ -189,7 +185,7 @@ mod tests {
 
     #[test]
     fn each_aim_is_a_row_with_its_verdict() {
-        let table = table(&measured("speed")).unwrap();
+        let table = table(&measured("speed"), Look::default()).unwrap();
         let cells = |measure: &str| -> Vec<String> {
             let line = table.lines().find(|line| line.contains(measure)).unwrap();
             line.split(['│', '┆'])
@@ -212,6 +208,6 @@ mod tests {
 
     #[test]
     fn a_run_of_something_else_has_no_such_table() {
-        assert_eq!(table(&measured("quick")), None);
+        assert_eq!(table(&measured("quick"), Look::default()), None);
     }
 }

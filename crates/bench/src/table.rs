@@ -9,20 +9,62 @@ use crate::stats::{Estimate, ROUNDS_FOR_A_VERDICT};
 /// Modes that stand side by side; more of them stand below each other.
 const SIDE_BY_SIDE: usize = 2;
 
+/// What a table is to look like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Columns that there is room for; as many as it needs where there is none.
+    pub width: Option<usize>,
+    /// Lines of plain ASCII, for locales that are not UTF-8.
+    pub ascii: bool,
+}
+
+impl Look {
+    /// Whether no line of a text is too wide.
+    pub fn has_room_for(self, text: &str) -> bool {
+        self.width.is_none_or(|width| text.lines().all(|line| line.chars().count() <= width))
+    }
+}
+
+/// A table with lines between its columns.
+pub(crate) fn lined(look: Look) -> Table {
+    let mut table = Table::new();
+    let preset = if look.ascii { presets::ASCII_FULL_CONDENSED } else { presets::UTF8_FULL_CONDENSED };
+    table.load_preset(preset).set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+/// Breaks the cells of a table that is too wide.
+pub fn fit(table: &mut Table, look: Look) {
+    if let (Some(width), false) = (look.width, look.has_room_for(&table.to_string())) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
+    }
+}
+
+/// Numbers stand right, behind so many columns of words.
+pub(crate) fn align(table: &mut Table, words: usize) {
+    for column in table.column_iter_mut().skip(words) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
 impl Report {
     /// All that is worth a line: medians with their intervals, and ratios to the kernel.
-    pub fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+    pub fn table(&self, look: Look) -> String {
         let rows = self.shown();
-        let fixed = if self.modes.len() <= SIDE_BY_SIDE {
-            self.wide(&mut table, &rows)
-        } else {
-            self.long(&mut table, &rows)
-        };
-        for column in table.column_iter_mut().skip(fixed) {
-            column.set_cell_alignment(CellAlignment::Right);
+        if self.modes.len() <= SIDE_BY_SIDE {
+            let mut table = lined(look);
+            let words = self.wide(&mut table, &rows);
+            align(&mut table, words);
+            let text = table.to_string();
+            if look.has_room_for(&text) {
+                return text;
+            }
         }
+        let mut table = lined(look);
+        let words = self.long(&mut table, &rows);
+        align(&mut table, words);
+        fit(&mut table, look);
         table.to_string()
     }
 
@@ -203,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_table_shows_medians_ratios_and_what_belongs_together() {
-        let table = report().table();
+        let table = report().table(Look::default());
         let line = |start: &str| table.lines().find(|line| line.contains(start)).unwrap().to_owned();
         let throughput = line("throughput");
         assert!(
@@ -224,7 +266,7 @@ mod tests {
             row.mode = "userspace:tap".into();
             row
         }));
-        let table = report.table();
+        let table = report.table(Look::default());
         let first = table.lines().position(|line| line.contains("tcp-1")).unwrap();
         let modes: Vec<&str> = table.lines().skip(first).take(3).collect();
         assert!(modes[0].contains("throughput") && modes[0].contains(" kernel "), "{table}");

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use self::tries::{Forward, Seen, Tries, Try, in_user_namespace, look};
 use crate::failure::CANNOT;
-use crate::output::{out, outln};
+use crate::output::{self, out, outln};
 
 /// A TCP super-frame, in bytes: what buffers must hold several of.
 const SUPER_FRAME_BYTES: u64 = 65_536;
@@ -38,7 +38,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let findings = findings(&look());
     if args.json {
-        outln!("{}", serde_json::to_string_pretty(&findings)?)?;
+        output::json(&findings)?;
     } else {
         out!("{}", text(&findings))?;
     }

@@ -3,6 +3,8 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::IpAddr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use super::icmp::{HEADER_BYTES, IcmpSocket, Kind};
@@ -48,14 +50,24 @@ impl EchoReport {
     }
 }
 
+/// An identifier that other programs in the namespace will hardly have, and other threads of this one never at the same time:
+/// they must not take our replies for theirs.
+fn fresh_ident() -> u16 {
+    static FIRST: OnceLock<u16> = OnceLock::new();
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    let first = *FIRST.get_or_init(|| {
+        let [low, high, ..] = RandomState::new().hash_one(std::process::id()).to_ne_bytes();
+        u16::from_ne_bytes([low, high])
+    });
+    first.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Sends echo requests to `target` from the calling thread's namespace.
 ///
 /// # Errors
 /// When the raw socket cannot be opened or read. A network that loses or refuses is a result, not an error.
 pub fn echo(target: IpAddr, options: &EchoOptions) -> io::Result<EchoReport> {
-    // Other programs in the namespace, and the other threads of this one, must not take our replies for theirs.
-    let [low, high, ..] = RandomState::new().hash_one(target).to_ne_bytes();
-    let ident = u16::from_ne_bytes([low, high]);
+    let ident = fresh_ident();
     let mut exchange = Exchange {
         socket: IcmpSocket::open(target)?,
         target,
