@@ -40,13 +40,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 pub(crate) fn tell(removed: &[Removed]) -> anyhow::Result<()> {
     for lab in removed {
         outln!("{}", describe(lab))?;
-        lab.left.iter().try_for_each(|sentence| outln!("  {sentence}"))?;
         lab.problems.iter().for_each(|sentence| errln!("  {sentence}"));
     }
     Ok(())
 }
 
-/// One lab's sentence, and a line for each kind of thing that went.
+/// One lab's sentence, a line for each kind of thing that went, and one for each thing that was left.
 pub(crate) fn describe(removed: &Removed) -> String {
     let processes: Vec<String> =
         removed.processes.iter().map(|process| format!("{} ({})", process.name, process.pid)).collect();
@@ -59,6 +58,7 @@ pub(crate) fn describe(removed: &Removed) -> String {
     ];
     let what = match (removed.lab.as_str(), removed.private, removed.was_running) {
         ("", _, _) => "in the way".to_owned(),
+        (lab, _, _) if removed.is_unreadable => format!("lab {lab}: its record cannot be read"),
         (lab, true, true) => format!("private lab {lab}: ended, and all of it went with it"),
         (lab, true, false) => format!("private lab {lab}: dead, nothing but its record was left"),
         (lab, false, true) => format!("lab {lab}: ended"),
@@ -68,5 +68,6 @@ pub(crate) fn describe(removed: &Removed) -> String {
         .iter()
         .filter(|(_, things)| !things.is_empty())
         .map(|(did, things)| format!("\n  {did}: {}", things.join(", ")));
-    std::iter::once(what).chain(lines).collect()
+    let left = removed.left.iter().map(|sentence| format!("\n  {sentence}"));
+    std::iter::once(what).chain(lines).chain(left).collect()
 }

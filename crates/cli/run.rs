@@ -146,7 +146,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     // Before any thread: unshare(CLONE_NEWUSER) fails in a threaded process.
-    if let Entered::Done(code) = enter::private(&args.name, args.private)? {
+    if let Entered::Done(code) = enter::private(&args.name, args.private, args.replace)? {
         return Ok(ExitCode::from(code));
     }
     let runtime = runtime::start()?;
@@ -289,8 +289,9 @@ fn tell_ready(args: &Args, pid: i32, log: &Path) -> anyhow::Result<ExitCode> {
 }
 
 fn take_down(lab: Lab) {
-    for problem in lab.down().problems {
-        errln!("nsrouter: {problem}");
+    let removed = lab.down();
+    for sentence in removed.problems.iter().chain(&removed.left) {
+        errln!("nsrouter: {sentence}");
     }
 }
 

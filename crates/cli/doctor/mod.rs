@@ -122,6 +122,15 @@ fn findings(seen: &Seen) -> Vec<Finding> {
         )
         .essential(),
     });
+    // In a private lab /proc is its own, so nothing is lost there.
+    if let Ok(tries) = &seen.direct {
+        rows.push(Finding::tried(
+            "settings",
+            &tries.settings,
+            "only private labs: sysctls below /proc/sys cannot be written here",
+            "use --private; or a writable /proc/sys, which containers with full rights have",
+        ));
+    }
     rows.push(match &seen.rootless {
         Ok(tries) if tries.veth == Try::Works => Finding::yes("user namespaces", ""),
         Ok(tries) => {
@@ -311,6 +320,7 @@ mod tests {
     fn works() -> Tries {
         let yes = || Try::Works;
         Tries {
+            settings: yes(),
             veth: yes(),
             packet_ring: yes(),
             tun: yes(),

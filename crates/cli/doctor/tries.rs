@@ -41,6 +41,8 @@ impl<T, E: std::error::Error> From<Result<T, E>> for Try {
 /// What can be done in a network namespace of one's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Tries {
+    /// Writing a setting below /proc/sys.
+    pub(super) settings: Try,
     pub(super) veth: Try,
     pub(super) packet_ring: Try,
     pub(super) tun: Try,
@@ -95,6 +97,7 @@ pub(super) fn look() -> Seen {
 /// Tries everything in the namespace of the calling thread, which must be a fresh one.
 fn try_all() -> Tries {
     Tries {
+        settings: fs::write("/proc/sys/net/ipv4/ip_forward", "0").into(),
         veth: veth(),
         packet_ring: probe::packet_ring(LO).into(),
         tun: probe::tun().into(),

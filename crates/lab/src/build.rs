@@ -122,18 +122,16 @@ fn plan(topology: &Topology, options: &Options) -> Result<State, Error> {
 fn claim(lab: &mut Lab, options: &Options) -> Result<(), Error> {
     let _lock = Lock::take()?;
     let name = &options.name;
-    if let Some(former) = State::read(name)? {
+    if let Some(former) = former(name, options.replace)? {
         if former.is_running() {
             if !options.replace || former.owner == lab.state.owner {
                 return Err(Error::Running { name: name.clone(), pid: former.owner.pid });
             }
             let removed = clean::end(&former);
-            if let Some(problem) = removed.problems.first() {
-                return Err(Error::Replace { name: name.clone(), problem: problem.clone() });
-            }
-            lab.replaced.push(removed);
+            lab.replaced.push(in_full(removed, name)?);
         } else {
-            lab.replaced.push(clean::remove(&former));
+            // The new record would take the place of the old one, and with it what is still to be done.
+            lab.replaced.push(in_full(clean::remove(&former), name)?);
         }
     }
     let mut foreign = Removed::default();
@@ -158,6 +156,22 @@ fn claim(lab: &mut Lab, options: &Options) -> Result<(), Error> {
     lab.state.write()
 }
 
+/// The record of that name. One that makes no sense goes where `replace` says so.
+fn former(name: &str, replace: bool) -> Result<Option<State>, Error> {
+    match State::read(name) {
+        Err(Error::Record { .. }) if replace => clean::forget(name).map(|()| None),
+        result => result,
+    }
+}
+
+/// A lab's removal, if nothing of the lab is left.
+fn in_full(removed: Removed, name: &str) -> Result<Removed, Error> {
+    match removed.problems.first() {
+        None => Ok(removed),
+        Some(problem) => Err(Error::Replace { name: name.to_owned(), problem: problem.clone() }),
+    }
+}
+
 /// The link ends that come to be where nsrouter was started.
 pub(crate) fn host_links(state: &State) -> impl Iterator<Item = &Endpoint> {
     state
@@ -172,7 +186,8 @@ pub(crate) fn host_links(state: &State) -> impl Iterator<Item = &Endpoint> {
 /// A namespace of that name is in the way: whose is it, and may it go?
 fn clear_namespace(namespace: &str, replace: bool, foreign: &mut Removed) -> Result<(), Error> {
     let step = || Error::step(format!("look at network namespace {namespace}"));
-    if netns::look(namespace).map_err(step())? == Named::Nothing {
+    let found = netns::look(namespace).map_err(step())?;
+    if found == Named::Nothing {
         return Ok(());
     }
     let here = state::list()?.into_iter().filter_map(|lab| match lab.place {
@@ -185,14 +200,20 @@ fn clear_namespace(namespace: &str, replace: bool, foreign: &mut Removed) -> Res
                 return Err(Error::NamespaceOfLab { namespace: namespace.to_owned(), lab: other.name });
             }
             // A dead lab's: its leftovers go as a whole, so that none of them is orphaned.
-            clean::remove(&other);
+            in_full(clean::remove(&other), &other.name)?;
             if netns::look(namespace).map_err(step())? == Named::Nothing {
                 return Ok(());
             }
         }
     }
-    if !replace {
-        return Err(Error::NamespaceClash(namespace.to_owned()));
+    match found {
+        Named::Link(target) if !replace => {
+            return Err(Error::NamespaceLink { path: netns::path_of(namespace), target });
+        }
+        Named::Empty | Named::Namespace(_) if !replace => {
+            return Err(Error::NamespaceClash(namespace.to_owned()));
+        }
+        Named::Nothing | Named::Link(_) | Named::Empty | Named::Namespace(_) => {}
     }
     netns::remove(namespace).map_err(Error::step(format!("remove network namespace {namespace}")))?;
     foreign.namespaces.push(namespace.to_owned());
@@ -230,10 +251,14 @@ fn make_namespaces(lab: &mut Lab, stop: &Stop) -> Result<(), Error> {
     for node in &mut lab.state.nodes {
         stop.check()?;
         let name = &node.name;
+        let silent = !owns_addresses(lab.forwarder, node.role);
         let ns = if node.namespace.is_some() {
             let ns = NodeNs::create().map_err(Error::step(format!("make network namespace {name}")))?;
             let prepare = || -> Result<(), Error> {
-                sysctl::normalise()?;
+                sysctl::normalise(silent)?;
+                if node.role == Role::Host {
+                    sysctl::shorten_reassembly();
+                }
                 let netlink = Netlink::open()?;
                 netlink.mark_and_up(netlink.the_link("lo")?.index, &mark)
             };
@@ -334,7 +359,7 @@ fn tap_port(lab: &Lab, end: &Endpoint, link: &Link, number: usize) -> PortInfo {
 /// Settings, addresses and routes of one node.
 fn configure(lab: &Lab, index: usize, host_offloads: bool) -> Result<Vec<PortInfo>, Error> {
     let node = &lab.nodes[index];
-    let kernel_owns = owns_addresses(lab, node);
+    let kernel_owns = owns_addresses(lab.forwarder, node.role);
     let work = || -> Result<Vec<PortInfo>, Error> {
         let netlink = Netlink::open()?;
         let mut ports = Vec::new();
@@ -365,8 +390,8 @@ fn configure(lab: &Lab, index: usize, host_offloads: bool) -> Result<Vec<PortInf
 }
 
 /// Whether the kernel has the addresses of a node's links.
-fn owns_addresses(lab: &Lab, node: &Node) -> bool {
-    match (node.role, lab.forwarder) {
+fn owns_addresses(forwarder: Forwarder, role: Role) -> bool {
+    match (role, forwarder) {
         (Role::Host, Forwarder::Kernel | Forwarder::Userspace) | (Role::Router, Forwarder::Kernel) => true,
         (Role::Router, Forwarder::Userspace) => false,
     }
@@ -409,7 +434,7 @@ fn configure_port(
 
 /// Both ends are up, so each has a carrier; its own link-local address comes only with that.
 fn await_links(lab: &Lab, node: &Node) -> Result<(), Error> {
-    let kernel_owns = owns_addresses(lab, node);
+    let kernel_owns = owns_addresses(lab.forwarder, node.role);
     let work = || -> Result<(), Error> {
         let netlink = Netlink::open()?;
         for port in node.ports.iter().filter(|port| port.ifindex != 0) {

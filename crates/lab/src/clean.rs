@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::netlink::Netlink;
 use crate::netns::{self, Named, NodeNs};
-use crate::process::{self, Ended};
+use crate::process::{self, Ended, ProcessId};
 use crate::state::{self, Found, Lock, Place, Pointer, State};
 use crate::{Error, build, labs, sysctl};
 
@@ -29,6 +29,8 @@ pub struct Removed {
     pub was_running: bool,
     /// Whether it was a private lab, of which the kernel removes everything.
     pub private: bool,
+    /// Whether nothing is known about the lab, as its record cannot be read.
+    pub is_unreadable: bool,
     /// Processes ended because they ran inside its namespaces.
     pub processes: Vec<Ended>,
     /// Namespaces, by name.
@@ -89,16 +91,33 @@ fn decide(what: &What, name: &str, pid: i32, running: bool) -> Decision {
 /// Where the records cannot be read. What fails for a single thing is in [`Removed::problems`].
 pub fn clean(what: &What) -> Result<Vec<Removed>, Error> {
     let decision = |lab: &Found| decide(what, &lab.name, labs::pid_of(lab), lab.running);
-    let has_work = state::list()?.iter().any(|lab| decision(lab) != Decision::Leave);
-    if !has_work {
-        return Ok(Vec::new());
-    }
-    let mut removed = Vec::new();
-    let here = state::list()?.into_iter().any(|lab| matches!(lab.place, Place::Here(_)));
+    // The lock is for those who have records here: another user's are none of the caller's business.
+    let is_work = |lab: &Found| {
+        matches!(lab.place, Place::Here(_)) && labs::may_enter(lab) && decision(lab) != Decision::Leave
+    };
+    let (labs, unread) = state::list_all()?;
+    let is_locked =
+        labs.iter().any(is_work) || unread.iter().any(|(name, _)| labs::is_own_folder(&state::dir_of(name)));
     // Someone else may have started a lab over the leftovers, or be doing so: look again, locked.
-    let _lock = if here { Some(Lock::take()?) } else { None };
-    for lab in state::list()? {
-        match (decision(&lab), lab.place) {
+    let _lock = if is_locked { Some(Lock::take()?) } else { None };
+    let (labs, unread) = state::list_all()?;
+    let mut removed: Vec<Removed> =
+        unread.into_iter().filter_map(|(name, error)| clean_unread(what, &name, &error)).collect();
+    for lab in labs {
+        let decision = decision(&lab);
+        if !labs::may_enter(&lab) {
+            if decision != Decision::Leave && what.name.is_some() {
+                let problems = vec![format!("lab {} is another user's", lab.name)];
+                removed.push(Removed {
+                    lab: lab.name,
+                    was_running: lab.running,
+                    problems,
+                    ..Removed::default()
+                });
+            }
+            continue;
+        }
+        match (decision, lab.place) {
             (Decision::Leave, _) => {}
             (Decision::Remove, Place::Here(state)) => removed.push(remove(&state)),
             (Decision::End, Place::Here(state)) => removed.push(end(&state)),
@@ -108,6 +127,39 @@ pub fn clean(what: &What) -> Result<Vec<Removed>, Error> {
         }
     }
     Ok(removed)
+}
+
+/// A record that cannot be read: it goes where the caller means it, if it is the record that is at fault.
+fn clean_unread(what: &What, name: &str, error: &Error) -> Option<Removed> {
+    let is_meant = what.name.as_deref().is_none_or(|wanted| wanted == name) && what.pid.is_none();
+    if !is_meant || !labs::is_own_folder(&state::dir_of(name)) {
+        return None;
+    }
+    let mut removed = Removed { lab: name.to_owned(), is_unreadable: true, ..Removed::default() };
+    match error {
+        Error::Record { .. } if what.all || what.name.is_some() => {
+            if removed.note(forget(name)).is_some() {
+                removed.left.push(format!(
+                    "removed its record alone ({error}); what that lab made, if anything of it is left, stays: see \
+                     `ip netns`"
+                ));
+            }
+        }
+        Error::Record { .. } => removed
+            .left
+            .push(format!("left its record: {error}; `nsrouter clean --name {name}` removes that")),
+        other => removed.problems.push(other.to_string()),
+    }
+    Some(removed)
+}
+
+/// Removes a record that makes no sense, with its folder. Another version's may be that of a lab that runs.
+pub(crate) fn forget(name: &str) -> Result<(), Error> {
+    let dir = state::dir_of(name);
+    if let Some(owner) = state::owner_of_any(&dir).filter(ProcessId::is_alive) {
+        return Err(Error::Running { name: name.to_owned(), pid: owner.pid });
+    }
+    fs::remove_dir_all(&dir).map_err(Error::file("remove", &dir))
 }
 
 /// Ends a running lab, which takes itself down, and removes what it could not.
@@ -143,7 +195,7 @@ pub(crate) fn end(state: &State) -> Removed {
 }
 
 /// Ends a private lab: the kernel removes all of it with its PID 1. Leaves no pointer.
-fn end_private(pointer: &Pointer, running: bool) -> Removed {
+pub(crate) fn end_private(pointer: &Pointer, running: bool) -> Removed {
     let mut removed =
         Removed { lab: pointer.name.clone(), was_running: running, private: true, ..Removed::default() };
     for process in [&pointer.supervisor, &pointer.init] {
@@ -161,7 +213,8 @@ fn end_private(pointer: &Pointer, running: bool) -> Removed {
     removed
 }
 
-/// Removes all that is on a lab's record and still is its own, then the record.
+/// Removes all that is on a lab's record and still is its own, then the record. What could not be looked at, removed or put
+/// back stays on record, for a second clean-up to finish.
 pub(crate) fn remove(state: &State) -> Removed {
     let mut removed = Removed { lab: state.name.clone(), ..Removed::default() };
     remove_links(state, &mut removed);
@@ -174,6 +227,9 @@ pub(crate) fn remove(state: &State) -> Removed {
         }
     }
     restore(state, &mut removed);
+    if !removed.problems.is_empty() {
+        return removed;
+    }
     let dir = state.dir();
     match fs::remove_dir_all(&dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -186,7 +242,7 @@ pub(crate) fn remove(state: &State) -> Removed {
 
 /// Links where nsrouter was started. Those inside namespaces go with them.
 fn remove_links(state: &State, removed: &mut Removed) {
-    if build::host_links(state).next().is_none() || !is_same_host(state) {
+    if build::host_links(state).next().is_none() || !is_host_at_hand(state, removed) {
         return;
     }
     let Some(netlink) = removed.note(Netlink::open()) else { return };
@@ -200,10 +256,25 @@ fn remove_links(state: &State, removed: &mut Removed) {
     }
 }
 
-/// Whether the caller is in the namespace in which the lab's router was; true before it was recorded.
-fn is_same_host(state: &State) -> bool {
+/// Whether the caller is in the namespace in which the lab's router was; true before it was recorded. From elsewhere nothing
+/// in it can be removed or put back, which is a problem as long as it lives.
+fn is_host_at_hand(state: &State, removed: &mut Removed) -> bool {
     let recorded = state.nodes.iter().find(|node| node.namespace.is_none()).and_then(|node| node.inode);
-    recorded.is_none_or(|inode| NodeNs::current().is_ok_and(|ns| ns.inode() == inode))
+    let Some(inode) = recorded else { return true };
+    let here = NodeNs::current().map_err(Error::step("look at this network namespace"));
+    let Some(here) = removed.note(here) else { return false };
+    if here.inode() == inode {
+        return true;
+    }
+    let lives =
+        process::any_in(inode).map_err(Error::step("look for the network namespace of the lab's router"));
+    if removed.note(lives) == Some(true) {
+        removed.problems.push(format!(
+            "links and settings of lab {} are in another network namespace (net:[{inode}]): clean from there",
+            state.name
+        ));
+    }
+    false
 }
 
 /// The names on record that still mean what this lab made.
@@ -216,13 +287,18 @@ fn own_names(state: &State, removed: &mut Removed) -> Vec<String> {
             // Names are made only after all inode numbers are on record; this one was half made.
             Ok(Named::Empty) if node.inode.is_some() => own.push(name.clone()),
             Ok(Named::Namespace(inode)) if Some(inode) == node.inode => {
-                if NodeNs::named(name).is_ok_and(|ns| is_marked(&ns, state)) {
-                    own.push(name.clone());
-                } else {
-                    removed.left.push(format!("left network namespace {name}: it has not our mark"));
+                let marked = NodeNs::named(name)
+                    .map_err(Error::step(format!("open network namespace {name}")))
+                    .and_then(|ns| is_marked(&ns, state));
+                match removed.note(marked) {
+                    Some(true) => own.push(name.clone()),
+                    Some(false) => {
+                        removed.left.push(format!("left network namespace {name}: it has not our mark"));
+                    }
+                    None => {}
                 }
             }
-            Ok(Named::Empty | Named::Namespace(_)) => {
+            Ok(Named::Link(_) | Named::Empty | Named::Namespace(_)) => {
                 removed.left.push(format!("left network namespace {name}: nsrouter did not make it"));
             }
             Err(error) => {
@@ -234,16 +310,18 @@ fn own_names(state: &State, removed: &mut Removed) -> Vec<String> {
 }
 
 /// Whether the namespace's `lo` has this lab's mark.
-fn is_marked(ns: &NodeNs, state: &State) -> bool {
-    let alias = ns.run(|| Ok::<_, Error>(Netlink::open()?.link("lo")?.and_then(|lo| lo.alias)));
-    matches!(alias, Ok(Ok(Some(alias))) if alias == state.mark())
+fn is_marked(ns: &NodeNs, state: &State) -> Result<bool, Error> {
+    let look = || Ok::<_, Error>(Netlink::open()?.link("lo")?.and_then(|lo| lo.alias));
+    let alias = ns.run(look).map_err(Error::step("enter a network namespace of the lab's"))??;
+    Ok(alias == Some(state.mark()))
 }
 
 /// Ends what runs in the lab's namespaces, named or not: someone may have taken only the name away.
 fn end_processes(state: &State, removed: &mut Removed) {
     let recorded: HashSet<u64> =
         state.nodes.iter().filter(|node| node.namespace.is_some()).filter_map(|node| node.inode).collect();
-    let ended = process::end_all_in(&recorded, PROCESS_PATIENCE, |ns| is_marked(ns, state));
+    let ended =
+        process::end_all_in(&recorded, PROCESS_PATIENCE, |ns| is_marked(ns, state).map_err(io::Error::other));
     if let Some(ended) = removed.note(ended.map_err(Error::step("end the processes inside the lab"))) {
         removed.processes = ended;
     }
@@ -251,7 +329,7 @@ fn end_processes(state: &State, removed: &mut Removed) {
 
 /// Settings and routes of the namespace in which nsrouter was started.
 fn restore(state: &State, removed: &mut Removed) {
-    if (state.sysctls.is_empty() && state.routes.is_empty()) || !is_same_host(state) {
+    if (state.sysctls.is_empty() && state.routes.is_empty()) || !is_host_at_hand(state, removed) {
         return;
     }
     let (written, problems) = sysctl::restore(&state.sysctls);

@@ -29,6 +29,14 @@ pub enum Error {
     /// A namespace of that name exists and no lab made it.
     #[error("a network namespace called `{0}` exists already, and nsrouter did not make it")]
     NamespaceClash(String),
+    /// A symbolic link of that name, dangling or not, that no lab made.
+    #[error("{} is a symbolic link to {}, and nsrouter did not make it", path.display(), target.display())]
+    NamespaceLink {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
     /// A namespace of that name belongs to another lab.
     #[error("the network namespace `{namespace}` belongs to lab `{lab}`")]
     NamespaceOfLab {
@@ -99,6 +107,16 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A lab's record that makes no sense: half written, or another version's.
+    #[error("cannot make sense of {}: {why}", path.display())]
+    Record {
+        /// The lab, as its folder is called.
+        name: String,
+        /// The record.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Someone asked for the end before it was there.
     #[error("stopped before the lab was ready")]
     Stopped,
@@ -136,6 +154,18 @@ impl Error {
                 "remove it (`ip netns del {name}`), let nsrouter do that with --replace, choose other names \
                  with --name LAB, or use --private"
             )),
+            Self::NamespaceLink { path, .. } => Some(format!(
+                "remove it (`rm {}`), let nsrouter do that with --replace, choose other names with --name LAB, or use \
+                 --private",
+                path.display()
+            )),
+            Self::Record { name, .. } => Some(format!(
+                "`nsrouter clean --name {name}` removes it, and so does starting with --replace"
+            )),
+            Self::Replace { .. } => Some(
+                "it stays on record: once what is in the way is mended, `nsrouter clean` finishes, or choose another --name"
+                    .to_owned(),
+            ),
             Self::NamespaceOfLab { lab, .. } => Some(format!("use another --name, or `nsrouter down {lab}`")),
             Self::LinkClash(name) => Some(format!(
                 "remove it (`ip link del {name}`), let nsrouter do that with --replace, or leave out \
@@ -163,7 +193,6 @@ impl Error {
             | Self::Name(_)
             | Self::Usage(_)
             | Self::NoNode { .. }
-            | Self::Replace { .. }
             | Self::Stopped
             | Self::Command { .. }
             | Self::Step { .. }

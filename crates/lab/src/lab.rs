@@ -237,6 +237,8 @@ impl Lab {
 
     fn take_down(&mut self) -> Removed {
         self.is_down = true;
+        // What ended the building may have been the want of descriptors, and removing takes some.
+        self.nodes.clear();
         clean::remove(&self.state)
     }
 }
@@ -244,7 +246,8 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if !self.is_down {
-            for problem in self.take_down().problems {
+            let removed = self.take_down();
+            for problem in removed.problems.iter().chain(&removed.left) {
                 tracing::warn!("{problem}");
             }
         }

@@ -125,14 +125,17 @@ pub(crate) fn pid_of(lab: &Found) -> i32 {
 }
 
 /// Whether the kernel lets the caller into a lab's namespaces: root may enter every one, others their own.
-fn may_enter(lab: &Found) -> bool {
+pub(crate) fn may_enter(lab: &Found) -> bool {
     match &lab.place {
         Place::Private(_) => true,
-        Place::Here(state) => {
-            let own = Uid::current();
-            own.is_root() || fs::metadata(state.dir()).is_ok_and(|meta| meta.uid() == own.as_raw())
-        }
+        Place::Here(state) => is_own_folder(&state.dir()),
     }
+}
+
+/// Whether a lab's folder is the caller's, as to root all are.
+pub(crate) fn is_own_folder(dir: &Path) -> bool {
+    let own = Uid::current();
+    own.is_root() || fs::metadata(dir).is_ok_and(|meta| meta.uid() == own.as_raw())
 }
 
 fn describe(lab: &Found) -> String {

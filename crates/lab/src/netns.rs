@@ -137,10 +137,12 @@ pub(crate) fn path_of(name: &str) -> PathBuf {
 }
 
 /// What a file in [`NETNS_DIR`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Named {
     /// No such file.
     Nothing,
+    /// A symbolic link, which leads there or nowhere: someone's own. iproute2 follows it, nsrouter made none.
+    Link(PathBuf),
     /// A file on which no namespace is mounted: someone's half-made one.
     Empty,
     /// A namespace, by its inode number.
@@ -150,6 +152,12 @@ pub(crate) enum Named {
 /// Looks at what `name` stands for.
 pub(crate) fn look(name: &str) -> io::Result<Named> {
     let path = path_of(name);
+    match fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Named::Nothing),
+        Err(error) => return Err(error),
+        Ok(meta) if meta.is_symlink() => return Ok(Named::Link(fs::read_link(&path)?)),
+        Ok(_) => {}
+    }
     match statfs(&path) {
         Err(Errno::ENOENT) => Ok(Named::Nothing),
         Err(errno) => Err(errno.into()),
@@ -158,10 +166,11 @@ pub(crate) fn look(name: &str) -> io::Result<Named> {
     }
 }
 
-/// Takes the name away, as `ip netns del` does. The namespace goes when nothing else holds it.
+/// Takes the name away, as `ip netns del` does, but of a symbolic link the link alone: what it leads to is somebody's own.
+/// The namespace goes when nothing else holds it.
 pub(crate) fn remove(name: &str) -> io::Result<()> {
     let path = path_of(name);
-    match umount2(&path, MntFlags::MNT_DETACH) {
+    match umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
         // EINVAL: nothing is mounted there.
         Ok(()) | Err(Errno::EINVAL) => {}
         Err(errno) => return Err(errno.into()),

@@ -1,16 +1,17 @@
 //! How another terminal finds a private lab: a small file outside it that names its processes.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::Flock;
 use nix::unistd::{AccessFlags, Uid, access};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::process::ProcessId;
-use crate::state::{STATE_DIR, write_atomically};
+use crate::state::{STATE_DIR, lock, write_atomically};
 
 /// A private lab, seen from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,9 +89,28 @@ pub(crate) fn dir() -> Result<PathBuf, Error> {
     Err(Error::file("make a folder for the lab's record at", dir)(error))
 }
 
+/// A name that is being taken for a private lab; other nsrouters of the user's wait until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    /// The user's private labs that have the name, running or dead.
+    pub(crate) former: Vec<Pointer>,
+    _lock: Option<Flock<File>>,
+}
+
+/// Takes a name, and says who has it.
+pub(crate) fn claim(name: &str) -> Result<Claim, Error> {
+    // Without a folder for pointers nobody finds the lab, and it cannot stand in another one's way.
+    let lock = match dir() {
+        Ok(dir) => Some(lock(&dir, fs::OpenOptions::new().read(true), "another nsrouter's start")?),
+        Err(_) => None,
+    };
+    let former = list()?.into_iter().filter(|pointer| pointer.name == name).collect();
+    Ok(Claim { former, _lock: lock })
+}
+
 /// Writes a pointer into `dir`.
 pub(crate) fn write(dir: &Path, pointer: &mut Pointer) -> Result<(), Error> {
-    // Private labs cannot clash, so any number may have one name: the process tells them apart.
+    // The process tells it from one that died.
     pointer.path = dir.join(format!("{}.{}.json", pointer.name, pointer.supervisor.pid));
     let text = serde_json::to_vec_pretty(pointer)
         .map_err(|error| Error::file("write", &pointer.path)(io::Error::other(error)))?;

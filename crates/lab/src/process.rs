@@ -1,5 +1,6 @@
 //! Processes: told apart for good, found by their network namespace, and ended.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
@@ -94,7 +95,7 @@ impl ProcessId {
                 Ok(())
             };
         }
-        let Some(held) = Held::open(self.pid) else { return Ok(()) };
+        let Some(held) = Held::open(self.pid)? else { return Ok(()) };
         // Looked at after it is held: the number cannot come to mean another now.
         if !self.is_alive() {
             return Ok(());
@@ -136,9 +137,14 @@ struct Held {
 }
 
 impl Held {
-    fn open(pid: i32) -> Option<Self> {
-        let fd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-        Some(Self { fd })
+    /// `None` where there is no such process.
+    fn open(pid: i32) -> io::Result<Option<Self>> {
+        let Some(pid) = Pid::from_raw(pid) else { return Ok(None) };
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(fd) => Ok(Some(Self { fd })),
+            Err(rustix::io::Errno::SRCH) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
     }
 }
 
@@ -177,7 +183,7 @@ pub struct Ended {
 pub(crate) fn end_all_in(
     inodes: &HashSet<u64>,
     patience: Duration,
-    is_ours: impl Fn(&NodeNs) -> bool,
+    is_ours: impl Fn(&NodeNs) -> io::Result<bool>,
 ) -> io::Result<Vec<Ended>> {
     let mut ended: Vec<Ended> = Vec::new();
     let mut known = HashMap::new();
@@ -185,7 +191,11 @@ pub(crate) fn end_all_in(
     for round in 0..20 {
         let mut held = Vec::new();
         for inside in in_namespaces(inodes)? {
-            if *known.entry(inside.ns.inode()).or_insert_with(|| is_ours(&inside.ns)) {
+            let ours = match known.entry(inside.ns.inode()) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(unknown) => *unknown.insert(is_ours(&inside.ns)?),
+            };
+            if ours {
                 held.push(inside.held);
                 if ended.iter().all(|before| before.pid != inside.who.pid) {
                     ended.push(inside.who);
@@ -232,8 +242,15 @@ fn in_namespaces(inodes: &HashSet<u64>) -> io::Result<Vec<Inside>> {
             continue;
         }
         // Held first, then looked at again: from here on the number means this process.
-        let Some(held) = Held::open(pid) else { continue };
-        let Ok(ns) = NodeNs::open(Path::new(&format!("/proc/{pid}/ns/net"))) else { continue };
+        let Some(held) = Held::open(pid)? else { continue };
+        let ns = match NodeNs::open(Path::new(&format!("/proc/{pid}/ns/net"))) {
+            Ok(ns) => ns,
+            // It has ended meanwhile. Anything else says nothing about the process.
+            Err(error) if matches!(error.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ESRCH)) => {
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if inodes.contains(&ns.inode()) {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             found.push(Inside { held, who: Ended { pid, name: name.trim_end().to_owned() }, ns });
@@ -246,6 +263,13 @@ fn in_namespaces(inodes: &HashSet<u64>) -> io::Result<Vec<Inside>> {
 fn namespace_of(pid: i32) -> Option<u64> {
     let link = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
     link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// Whether a process that the caller can see is in that network namespace.
+pub(crate) fn any_in(inode: u64) -> io::Result<bool> {
+    let mut pids =
+        fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    Ok(pids.any(|pid| namespace_of(pid) == Some(inode)))
 }
 
 /// The caller's number, if `/proc` is that of its own PID namespace.

@@ -7,6 +7,7 @@
 //! A private lab lives in a mount namespace of its own and so does its record; outside it leaves a
 //! [`Pointer`] that tells how to get in.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -167,12 +168,27 @@ impl State {
         write_atomically(&dir.join("state.json"), &text)
     }
 
+    /// Names become paths: why one of them is none that nsrouter would have written into the folder `name`.
+    fn check(&self, name: &str) -> Option<String> {
+        if self.name != name {
+            return Some(format!("it calls its lab {:?}", self.name));
+        }
+        let mut namespaces = self.nodes.iter().filter_map(|node| node.namespace.as_ref());
+        if let Some(namespace) = namespaces.find(|namespace| !is_name(namespace, 255)) {
+            return Some(format!("{namespace:?} is no name for a network namespace"));
+        }
+        let is_key = |key: &str| {
+            key.starts_with("net/") && key.split('/').all(|part| !["", ".", ".."].contains(&part))
+        };
+        let mut keys = self.sysctls.iter().map(|saved| &saved.key);
+        keys.find(|key| !is_key(key)).map(|key| format!("{key:?} is no setting below /proc/sys/net"))
+    }
+
     pub(crate) fn read_from(dir: &Path) -> Result<Self, Error> {
         let path = dir.join("state.json");
         let text = fs::read(&path).map_err(Error::file("read", &path))?;
-        let invalid = |why: String| {
-            Error::file("make sense of", &path)(io::Error::new(io::ErrorKind::InvalidData, why))
-        };
+        let name = dir.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let invalid = |why: String| Error::Record { name: name.to_owned(), path: path.clone(), why };
         let state: Self = serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
         if state.version != VERSION {
             return Err(invalid(format!(
@@ -180,7 +196,10 @@ impl State {
                 state.version
             )));
         }
-        Ok(state)
+        match state.check(name) {
+            None => Ok(state),
+            Some(why) => Err(invalid(why)),
+        }
     }
 
     /// The record of the lab of that name, if there is one.
@@ -193,6 +212,13 @@ impl State {
             result => result.map(Some),
         }
     }
+}
+
+/// The process that keeps the lab of that folder, as far as a record that makes no sense otherwise tells it.
+pub(crate) fn owner_of_any(dir: &Path) -> Option<ProcessId> {
+    let text = fs::read(dir.join("state.json")).ok()?;
+    let record: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    serde_json::from_value(record.get("owner")?.clone()).ok()
 }
 
 /// The mark of the lab with that id.
@@ -237,21 +263,22 @@ impl Lock {
             .create(STATE_DIR)
             .map_err(Error::file("make", STATE_DIR))?;
         let path = Path::new(STATE_DIR).join(".lock");
-        crate::wait::until("another nsrouter's start or clean-up", std::time::Duration::from_secs(10), || {
-            let file = fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)
-                .map_err(Error::file("open", &path))?;
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(file) => Ok(Some(Self { _file: file })),
-                Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-                Err((_, errno)) => Err(Error::file("lock", &path)(errno)),
-            }
-        })
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        Ok(Self { _file: lock(&path, &options, "another nsrouter's start or clean-up")? })
     }
+}
+
+/// Takes the lock on a file or folder, opened with `options`; waits for `whom`, at most ten seconds.
+pub(crate) fn lock(path: &Path, options: &fs::OpenOptions, whom: &str) -> Result<Flock<File>, Error> {
+    crate::wait::until(whom, std::time::Duration::from_secs(10), || {
+        let file = options.open(path).map_err(Error::file("open", path))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(Some(file)),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(Error::file("lock", path)(errno)),
+        }
+    })
 }
 
 /// A lab that is on record, running or dead.
@@ -274,20 +301,30 @@ pub enum Place {
     Private(Pointer),
 }
 
-/// All labs on record: those of this mount namespace, then the caller's private ones. A record that makes
-/// no sense is passed over with a warning: it must not stand between the user and the other labs.
+/// All labs on record: those of this mount namespace, then the caller's private ones. A record that cannot be read is passed
+/// over with a warning: it must not stand between the user and the other labs.
 ///
 /// # Errors
 /// Where the folders cannot be read.
 pub fn list() -> Result<Vec<Found>, Error> {
-    let mut found = Vec::new();
+    let (found, unread) = list_all()?;
+    unread.iter().for_each(|(_, error)| tracing::warn!("{error}"));
+    Ok(found)
+}
+
+/// A lab's name, and why its record cannot be read.
+pub(crate) type Unread = (String, Error);
+
+/// All labs on record as [`list`] has them, and the names of those whose record cannot be read, with what is wrong.
+pub(crate) fn list_all() -> Result<(Vec<Found>, Vec<Unread>), Error> {
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
     for name in names()? {
         match State::read(&name) {
             Ok(Some(state)) => {
                 found.push(Found { name, running: state.is_running(), place: Place::Here(Box::new(state)) });
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!("{error}"),
+            Err(error) => unread.push((name, error)),
         }
     }
     for pointer in pointer::list()? {
@@ -297,7 +334,7 @@ pub fn list() -> Result<Vec<Found>, Error> {
             place: Place::Private(pointer),
         });
     }
-    Ok(found)
+    Ok((found, unread))
 }
 
 /// The names of the folders in [`STATE_DIR`], sorted.

@@ -42,22 +42,49 @@ fn record() -> State {
     }
 }
 
+/// A lab's folder, which is called as the lab.
+fn folder(name: &str) -> (tempfile::TempDir, PathBuf) {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join(name);
+    fs::create_dir(&folder).unwrap();
+    (parent, folder)
+}
+
 #[test]
 fn there_and_back() {
-    let dir = tempfile::tempdir().unwrap();
+    let (_parent, dir) = folder("default");
     let record = record();
-    record.write_to(dir.path()).unwrap();
-    assert_eq!(State::read_from(dir.path()).unwrap(), record);
-    let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    record.write_to(&dir).unwrap();
+    assert_eq!(State::read_from(&dir).unwrap(), record);
+    let files: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(files, ["state.json"], "nothing is left of writing it");
 }
 
 #[test]
 fn a_record_of_another_version_is_not_read() {
-    let dir = tempfile::tempdir().unwrap();
-    State { version: VERSION + 1, ..record() }.write_to(dir.path()).unwrap();
-    let error = State::read_from(dir.path()).unwrap_err().to_string();
+    let (_parent, dir) = folder("default");
+    State { version: VERSION + 1, ..record() }.write_to(&dir).unwrap();
+    let error = State::read_from(&dir).unwrap_err().to_string();
     assert!(error.contains("another nsrouter"), "{error}");
+}
+
+#[test]
+fn a_record_says_no_path_out_of_its_place() {
+    let refused = |record: &State| {
+        let (_parent, dir) = folder("default");
+        record.write_to(&dir).unwrap();
+        State::read_from(&dir).unwrap_err().to_string()
+    };
+    let error = refused(&State { name: "../victim".to_owned(), ..record() });
+    assert!(error.contains("\"../victim\""), "{error}");
+    let mut namespace = record();
+    namespace.nodes[0].namespace = Some("../victim".to_owned());
+    assert!(refused(&namespace).contains("no name for a network namespace"));
+    for key in ["net/../../tmp/x", "kernel/core_pattern", "/etc/passwd", "net//x"] {
+        let mut setting = record();
+        setting.sysctls[0].key = key.to_owned();
+        assert!(refused(&setting).contains("no setting below /proc/sys/net"), "{key}");
+    }
 }
 
 #[test]

@@ -18,10 +18,17 @@ pub(crate) fn read(key: &str) -> Result<String, Error> {
     Ok(fs::read_to_string(&path).map_err(Error::file("read", &path))?.trim_end().to_owned())
 }
 
-/// Writes a value.
+/// Writes a value. A /proc/sys that is mounted read-only, as in many containers, is the machine's fault.
 pub(crate) fn write(key: &str, value: &str) -> Result<(), Error> {
     let path = path(key);
-    fs::write(&path, value).map_err(Error::file("write", &path))
+    fs::write(&path, value).map_err(|error| match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => Error::Cannot {
+            what: format!("cannot write {}: {error}", path.display()),
+            hint: "in a container, start that with a writable /proc/sys; or use --private: such a lab has a /proc of its own"
+                .to_owned(),
+        },
+        _ => Error::file("write", &path)(error),
+    })
 }
 
 /// Whether the kernel has IPv6 at all (`ipv6.disable=1` removes the folder).
@@ -29,9 +36,18 @@ pub(crate) fn has_ipv6() -> bool {
     Path::new("/proc/sys/net/ipv6/conf").exists()
 }
 
+/// Whether a link has IPv6: the kernel takes it off, and its folder with it, where the MTU is below 1280 bytes
+/// (`IPV6_MIN_MTU` in addrconf_notify() of net/ipv6/addrconf.c).
+fn link_has_ipv6(ifname: &str) -> bool {
+    path(&format!("net/ipv6/conf/{ifname}")).exists()
+}
+
 /// Brings a new namespace to known values: IPv4 settings are copied from the machine's own, which may
 /// forward already (devinet_init_net() in net/ipv4/devinet.c).
-pub(crate) fn normalise() -> Result<(), Error> {
+///
+/// `silent`: links begin without IPv6. So does one to which the kernel gives IPv6 later, as its MTU is raised to 1280
+/// bytes, which makes its settings anew.
+pub(crate) fn normalise(silent: bool) -> Result<(), Error> {
     write("net/ipv4/ip_forward", "0")?;
     for which in ["all", "default"] {
         for name in ["forwarding", "rp_filter", "arp_ignore", "arp_filter", "proxy_arp"] {
@@ -44,15 +60,31 @@ pub(crate) fn normalise() -> Result<(), Error> {
                 write(&format!("net/ipv6/conf/{which}/{name}"), "0")?;
             }
         }
+        if silent {
+            write("net/ipv6/conf/default/disable_ipv6", "1")?;
+        }
         write("net/ipv6/conf/default/accept_ra", "0")?;
         write("net/ipv6/conf/lo/disable_ipv6", "0")?;
     }
     Ok(())
 }
 
-/// For a link whose addresses the kernel owns: IPv6 is on and usable at once, nobody advertises.
+/// For a host: an overload with fragments leaves it full of datagrams that nobody completes, and until their time is up it takes
+/// no others (inet_frag_alloc() in net/ipv4/inet_fragment.c). The kernel's 30 and 60 seconds are for paths that a lab does not
+/// have. Best effort: without it a host is deaf to fragments for longer.
+pub(crate) fn shorten_reassembly() {
+    for (family, prefix) in [("ipv4", "ip"), ("ipv6", "ip6")] {
+        for (name, value) in [("time", "2"), ("high_thresh", "16777216")] {
+            if let Err(error) = write(&format!("net/{family}/{prefix}frag_{name}"), value) {
+                tracing::debug!("{error}");
+            }
+        }
+    }
+}
+
+/// For a link whose addresses the kernel owns: IPv6, where the link has it, is on and usable at once, nobody advertises.
 pub(crate) fn prepare_link(ifname: &str) -> Result<(), Error> {
-    if has_ipv6() {
+    if link_has_ipv6(ifname) {
         for (name, value) in [("disable_ipv6", "0"), ("accept_dad", "0"), ("accept_ra", "0")] {
             write(&format!("net/ipv6/conf/{ifname}/{name}"), value)?;
         }
@@ -67,7 +99,7 @@ pub(crate) fn silence_link(ifname: &str) -> Result<(), Error> {
     for (name, value) in [("rp_filter", "1"), ("arp_ignore", "8"), ("forwarding", "0"), ("proxy_arp", "0")] {
         write(&format!("net/ipv4/conf/{ifname}/{name}"), value)?;
     }
-    if has_ipv6() {
+    if link_has_ipv6(ifname) {
         for (name, value) in [("disable_ipv6", "1"), ("accept_ra", "0"), ("forwarding", "0")] {
             write(&format!("net/ipv6/conf/{ifname}/{name}"), value)?;
         }
@@ -83,7 +115,7 @@ pub(crate) fn prepare_host_port(ifname: &str) -> Result<(), Error> {
     // __fib_validate_source() in net/ipv4/fib_frontend.c takes for a martian source otherwise.
     write(&format!("net/ipv4/conf/{ifname}/accept_local"), "1")?;
     prepare_link(ifname)?;
-    if has_ipv6() {
+    if link_has_ipv6(ifname) {
         // IN6_ADDR_GEN_MODE_NONE of include/uapi/linux/if_link.h.
         write(&format!("net/ipv6/conf/{ifname}/addr_gen_mode"), "1")?;
         // The addresses are the ports': they do not go when somebody takes this device down and up again.

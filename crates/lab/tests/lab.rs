@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     let trials: Vec<Trial> = match enter::rights::try_user_namespace()
         .or_else(|error| if enter::rights::can_build_here()? { Ok(()) } else { Err(error) })
     {
-        Ok(()) => match enter::private("lab-tests", true) {
+        Ok(()) => match enter::private("lab-tests", true, false) {
             Ok(Entered::Here) => CASES.iter().map(trial).collect(),
             Ok(Entered::Done(code)) => return ExitCode::from(code),
             Err(error) => refused(&error, required),

@@ -12,6 +12,7 @@
 mod command;
 mod detach;
 mod mounts;
+mod names;
 mod node;
 mod private;
 mod relay;
@@ -131,18 +132,19 @@ pub fn ignores_hangup() -> bool {
 }
 
 /// Enters namespaces of nsrouter's own (user if need be, mount, PID, network) if `wanted` or if the
-/// caller cannot build a lab without. `name` is the lab's name, for other terminals to find it.
+/// caller cannot build a lab without. `name` is the lab's name, for other terminals to find it. Another private lab of the
+/// caller's that has it and runs is ended where `replace` says so.
 ///
 /// The process is started again inside with the same arguments; that copy gets [`Entered::Here`].
 ///
 /// # Errors
-/// [`Error::Cannot`] where the machine forbids it, with what is missing.
-pub fn private(name: &str, wanted: bool) -> Result<Entered, Error> {
+/// [`Error::Cannot`] where the machine forbids it, with what is missing; [`Error::Running`] where the name is taken.
+pub fn private(name: &str, wanted: bool, replace: bool) -> Result<Entered, Error> {
     state::check_name(name)?;
     if Part::current() == Some(Part::Inside) || (!wanted && rights::can_build_here()?) {
         return Ok(Entered::Here);
     }
-    private::supervise(name).map(Entered::Done)
+    private::supervise(name, replace).map(Entered::Done)
 }
 
 /// Goes to where a running lab can be seen: nowhere if it is on record here, else into the private lab,
@@ -161,7 +163,8 @@ pub fn join(which: Which<'_>) -> Result<(Entered, Option<Box<State>>), Error> {
 }
 
 /// Replaces the process by `command` inside a node, as `ip netns exec` does: the node's network, a `/sys`
-/// that shows it, and the files of `/etc/netns/NAMESPACE` in the place of those in `/etc`.
+/// that shows it, and the files of `/etc/netns/NAMESPACE` in the place of those in `/etc`. Programs there find every node by its
+/// name, through /etc/hosts, and the node's name is their host name.
 /// `environment` is added to the command's. Returns only on failure.
 pub fn exec(state: &State, node: &str, command: &[OsString], environment: &[(&str, String)]) -> Error {
     node::exec(state, node, command, environment)

@@ -10,7 +10,7 @@ use std::process::Command;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::{command, mounts};
+use super::{command, mounts, names};
 use crate::Error;
 use crate::netns::NodeNs;
 use crate::state::{NodeState, State};
@@ -37,21 +37,39 @@ fn enter(state: &State, node: &NodeState) -> Result<(), Error> {
     let Some(name) = &node.namespace else {
         // The router is where nsrouter was started; the process that keeps the lab is still there.
         let ns = NodeNs::open(Path::new(&format!("/proc/{}/ns/net", state.owner.pid))).map_err(step())?;
-        return setns(&ns, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).map_err(step());
+        setns(&ns, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).map_err(step())?;
+        unshare_mounts().map_err(step())?;
+        give_names(state, node);
+        return Ok(());
     };
     let ns = NodeNs::named(name).map_err(step())?;
     setns(&ns, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).map_err(step())?;
-    unshare(CloneFlags::CLONE_NEWNS).map_err(io::Error::from).map_err(step())?;
-    // What is mounted from here on stays here; what is mounted outside is still seen.
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
-        .map_err(io::Error::from)
-        .map_err(step())?;
+    unshare_mounts().map_err(step())?;
     // In a user namespace it may be refused; the old /sys shows other links, the rest works.
     if let Err(error) = mounts::mount_sys(true) {
         tracing::debug!("no /sys of {}: {error}", node.name);
     }
     bind_etc(name);
+    give_names(state, node);
+    // The machine's own name stays that of a router that is the machine.
+    if let Err(error) = names::set_host_name(&node.name) {
+        tracing::debug!("no host name of {}: {error}", node.name);
+    }
     Ok(())
+}
+
+/// What is mounted from here on stays here; what is mounted outside is still seen.
+fn unshare_mounts() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
+    Ok(())
+}
+
+/// Without the nodes' names all works by addresses.
+fn give_names(state: &State, node: &NodeState) {
+    if let Err(error) = names::bind_hosts(state, node) {
+        tracing::debug!("the nodes' names are not known in {}: {error}", node.name);
+    }
 }
 
 /// Puts the files of /etc/netns/NAME in the place of those in /etc (ip-netns(8)).

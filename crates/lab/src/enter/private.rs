@@ -14,14 +14,25 @@ use nix::unistd::{Gid, Uid, close, pipe2};
 
 use super::relay::{Happened, Signals, pid_of, reap};
 use super::{Part, mounts, rights};
-use crate::Error;
 use crate::netlink::Netlink;
 use crate::pointer::{self, Pointer};
 use crate::process::ProcessId;
+use crate::{Error, clean};
 
 /// The supervisor's part: returns the exit code when the lab is gone.
-pub(super) fn supervise(name: &str) -> Result<u8, Error> {
+pub(super) fn supervise(name: &str, replace: bool) -> Result<u8, Error> {
     let signals = Signals::take()?;
+    // Until the new lab can be found, no other one takes the name.
+    let claim = pointer::claim(name)?;
+    for former in claim.former.iter().filter(|former| former.is_running()) {
+        if !replace {
+            return Err(Error::Running { name: name.to_owned(), pid: former.supervisor.pid });
+        }
+        let removed = clean::end_private(former, true);
+        if let Some(problem) = removed.problems.first() {
+            return Err(Error::Replace { name: name.to_owned(), problem: problem.clone() });
+        }
+    }
     // While the user's number is still the real one. A lab without a pointer is a lab all the same.
     let pointer_dir = pointer::dir().inspect_err(|error| tracing::warn!("{error}")).ok();
     let supervisor = ProcessId::current().map_err(Error::step("tell this process apart from others"))?;
@@ -42,6 +53,7 @@ pub(super) fn supervise(name: &str) -> Result<u8, Error> {
     {
         tracing::warn!("{error}");
     }
+    drop(claim);
     let code = relay_to_init(&signals, speak, pid);
     if code.is_err() {
         // Nothing may outlive the process that the user knows.
