@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::fmt::Arguments;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,8 +40,8 @@ pub(crate) struct OutputError(#[source] io::Error);
 /// Whether the reader of standard output has left.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Whether nobody reads standard output any more.
-fn is_closed() -> bool {
+/// Whether nobody reads standard output any more. What would go on printing for ever ends then.
+pub(crate) fn is_closed() -> bool {
     CLOSED.load(Ordering::Relaxed)
 }
 
@@ -66,7 +66,16 @@ pub(crate) fn draw(line: &str) -> Result<(), OutputError> {
     write_bytes(drawing(line, terminal::width(&io::stdout())).as_bytes())
 }
 
-/// The same on standard error; an empty line takes it away.
+/// Writes text in the place of all that the terminal shows, and below what was there where it is no terminal of ours to draw
+/// on.
+pub(crate) fn redraw(text: &str) -> Result<(), OutputError> {
+    if io::stdout().is_terminal() && terminal::is_in_foreground(io::stdout()) {
+        write_bytes(b"\x1b[H\x1b[2J")?;
+    }
+    out!("{text}")
+}
+
+/// A line that keeps itself current on standard error; an empty line takes it away.
 pub(crate) fn draw_error(line: &str) {
     if terminal::is_in_foreground(io::stderr()) {
         let _ = io::stderr().lock().write_all(drawing(line, terminal::width(&io::stderr())).as_bytes());

@@ -2,22 +2,33 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use nsrouter_engine::control::serve;
-use nsrouter_engine::status::Status;
-use nsrouter_lab::Error;
+use nsrouter_engine::status::{NeighbourStatus, Status};
 use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::State;
+use nsrouter_lab::{Error, Role};
 
-use crate::output::{self, outln};
+use crate::output::{self, out};
 use crate::report::{self, LabReport};
 use crate::{terminal, which};
+
+/// How often `--watch` looks.
+const WATCH_PERIOD: Duration = Duration::from_secs(1);
 
 /// What `status` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     which: which::Args,
+    /// Show nothing but the userspace router's neighbours.
+    #[arg(long)]
+    neighbours: bool,
+    /// Show it again every second, until Ctrl-C or the end of the lab.
+    #[arg(long)]
+    watch: bool,
     /// Print JSON.
     #[arg(short, long)]
     json: bool,
@@ -39,33 +50,70 @@ pub(crate) fn report_of<'a>(state: &'a State, engine: &'a Status) -> LabReport<'
     }
 }
 
-/// Shows the running lab.
+/// Shows the running lab, once or again and again.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (entered, state) = enter::join(args.which.lab())?;
     if let Entered::Done(code) = entered {
         return Ok(ExitCode::from(code));
     }
     let state = state.ok_or(Error::NoLabs)?;
-    let engine = serve::ask_status(&socket_of(&state.dir()))?;
-    if args.json {
-        output::json(&report_of(&state, &engine))?;
-        return Ok(ExitCode::SUCCESS);
+    let router = state.nodes.iter().find(|node| node.role == Role::Router);
+    if let (true, "kernel", Some(router)) = (args.neighbours, state.mode.as_str(), router) {
+        return Err(Error::Usage(format!(
+            "in kernel mode the neighbours are the kernel's: `nsrouter exec {} -- ip neigh` shows them",
+            router.name
+        ))
+        .into());
     }
-    outln!("lab `{}`: {} mode, {}, process {}", state.name, engine.mode, engine.backend, state.owner.pid)?;
-    for node in &state.nodes {
-        let place = node.namespace.as_deref().unwrap_or("where nsrouter was started");
-        outln!("  {:<12} namespace {place}", node.name)?;
+    loop {
+        show(args, &state, &serve::ask_status(&socket_of(&state.dir()))?)?;
+        if !args.watch || output::is_closed() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        thread::sleep(WATCH_PERIOD);
     }
-    if !engine.host_port.available {
-        outln!("no host port: {}", engine.host_port.reason)?;
-    }
-    outln!("\n{}\n{}", report::ports(&engine, terminal::look()), report::account(&engine))?;
-    if !engine.neighbours.is_empty() {
-        outln!("neighbours:")?;
-        for neighbour in &engine.neighbours {
-            let mac = neighbour.mac.as_deref().unwrap_or("-");
-            outln!("  {:<10} {:<28} {mac:<18} {}", neighbour.port, neighbour.address, neighbour.state)?;
+}
+
+fn show(args: &Args, state: &State, engine: &Status) -> anyhow::Result<()> {
+    match (args.json, args.neighbours) {
+        (true, true) => output::json(&engine.neighbours)?,
+        (true, false) => output::json(&report_of(state, engine))?,
+        (false, only_neighbours) => {
+            let text = if only_neighbours { neighbours(engine) } else { text(state, engine) };
+            if args.watch {
+                output::redraw(&text)?;
+            } else {
+                out!("{text}")?;
+            }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+fn text(state: &State, engine: &Status) -> String {
+    let mut text = format!(
+        "lab `{}`: {} mode, {}, process {}\n",
+        state.name, engine.mode, engine.backend, state.owner.pid
+    );
+    for node in &state.nodes {
+        let place = node.namespace.as_deref().unwrap_or("where nsrouter was started");
+        text.push_str(&format!("  {:<12} namespace {place}\n", node.name));
+    }
+    if !engine.host_port.available {
+        text.push_str(&format!("no host port: {}\n", engine.host_port.reason));
+    }
+    text.push_str(&format!("\n{}\n{}\n", report::ports(engine, terminal::look()), report::account(engine)));
+    if !engine.neighbours.is_empty() {
+        text.push_str(&format!("neighbours:\n{}", neighbours(engine)));
+    }
+    text
+}
+
+/// A line a neighbour: port, address, MAC address, state.
+fn neighbours(engine: &Status) -> String {
+    let line = |neighbour: &NeighbourStatus| {
+        let mac = neighbour.mac.as_deref().unwrap_or("-");
+        format!("  {:<10} {:<28} {mac:<18} {}\n", neighbour.port, neighbour.address, neighbour.state)
+    };
+    engine.neighbours.iter().map(line).collect()
 }

@@ -1,7 +1,7 @@
 //! What a person sees: output that breaks off, narrow terminals, jobs in the background, check and status.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,6 +26,12 @@ pub(crate) const CASES: &[Case] = &[
         body: commands_fit,
     },
     Case { name: "check_between_two_nodes", modes: &["userspace"], programs: &["ip"], body: check_between },
+    Case {
+        name: "status_watches_and_shows_neighbours",
+        modes: &["kernel", "userspace"],
+        programs: &["ping", "setsid"],
+        body: status_watches,
+    },
     Case { name: "foreign_names_are_harmless", modes: &["kernel"], programs: &[], body: foreign_names },
     // Run by a trial, in a lab of its own.
     Case { name: "all_pairs_are_checked_soon", modes: &[], programs: &[], body: all_pairs },
@@ -382,4 +388,31 @@ fn all_pairs(_: &Lab) {
         }
     }
     assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+}
+
+fn status_watches(lab: &Lab) {
+    lab.succeed("t1", &["ping", "-c", "1", "10.10.252.1"]);
+    let neighbours = |options: &[&str]| {
+        Command::new(nsrouter()).args(["status", "--neighbours"]).args(options).output().unwrap()
+    };
+    let output = neighbours(&[]);
+    if lab.is_userspace() {
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("10.10.251.1"), "{}", describe(&output));
+        assert!(!text.contains("namespace"), "{text}");
+        let list: serde_json::Value = serde_json::from_slice(&neighbours(&["--json"]).stdout).unwrap();
+        assert!(list.as_array().unwrap().iter().any(|entry| entry["address"] == "10.10.252.1"), "{list}");
+    } else {
+        assert_eq!(output.status.code(), Some(2), "{}", describe(&output));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("nsrouter exec router -- ip neigh"));
+    }
+
+    // It goes on until its reader leaves.
+    let mut watch =
+        Command::new(nsrouter()).args(["status", "--watch"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(watch.stdout.take().unwrap()).lines();
+    let titles = lines.by_ref().map(Result::unwrap).filter(|line| line.starts_with("lab `"));
+    assert_eq!(titles.take(2).count(), 2);
+    drop(lines);
+    assert!(watch.wait().unwrap().success());
 }
