@@ -60,7 +60,7 @@ pub(crate) struct Args {
     /// How the userspace router's frames enter and leave.
     #[arg(short, long, value_enum, default_value = "auto")]
     backend: Backend,
-    /// Have the hosts complete checksums and cut segments themselves, as the xdp backend needs it in any case.
+    /// Switch checksum and segmentation offloads off in the hosts; with the xdp backend they are always off.
     #[arg(long)]
     no_host_offloads: bool,
     /// The lab's name; namespaces of a lab other than `default` are called LAB-NODE.
@@ -92,7 +92,7 @@ pub(crate) struct Args {
     /// --cpus]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: Option<u16>,
-    /// The processors that these threads stay on, in turn: 0,1 or 0-3.
+    /// Pin these threads to processors, the first thread to the first one and so on: 0,1 or 0-3.
     #[arg(long, value_name = "LIST", value_parser = cpus::parse)]
     cpus: Option<cpus::List>,
     /// The nice value of these threads, -20 to 19. Below 0 they go before the programs that share their processor: shorter

@@ -197,7 +197,10 @@ pub fn lines(changes: &[Change]) -> Vec<String> {
         }
     }
     let same = changes.iter().filter(|change| change.verdict == Verdict::Same).count();
-    lines.push(format!("against the baseline: {same} of {} figures not told apart", changes.len()));
+    lines.push(format!(
+        "against the baseline: {same} of {} figures do not differ significantly",
+        changes.len()
+    ));
     let unjudged = changes.iter().filter(|change| change.rounds < ROUNDS_FOR_A_VERDICT).count();
     if unjudged > 0 {
         lines.push(format!(

@@ -129,7 +129,7 @@ fn glance(report: &Report) -> String {
         }
         html += "</tr>\n";
     }
-    html + "</table></div><p>Green is better than the kernel, red is worse, what has no colour is not told apart.</p>\n"
+    html + "</table></div><p>Green is better than the kernel, red is worse, what has no colour does not differ significantly.</p>\n"
 }
 
 fn bar_charts(report: &Report) -> String {

@@ -148,22 +148,25 @@ impl Report {
     pub fn notes(&self) -> Vec<String> {
         let environment = &self.environment;
         let rounds = environment.rounds;
-        let mut notes = vec![
-            format!(
-                "medians of {rounds} round{} of {} s with 95% bootstrap intervals; traffic by {}",
-                if rounds == 1 { "" } else { "s" },
-                environment.seconds,
-                environment.traffic
-            ),
-            format!("{}; {}", environment.offloads, environment.cpu_placement),
-        ];
+        let mut notes = vec![format!(
+            "medians of {rounds} round{} of {} s with 95% bootstrap intervals; traffic by {}",
+            if rounds == 1 { "" } else { "s" },
+            environment.seconds,
+            environment.traffic
+        )];
+        // Both are unknown where nothing was measured.
+        if environment.offloads == environment.cpu_placement {
+            notes.push(environment.offloads.clone());
+        } else {
+            notes.push(format!("{}; {}", environment.offloads, environment.cpu_placement));
+        }
         if let (Some(name), true) =
             (environment.congestion_control(), self.results.iter().any(|row| row.metric == "throughput"))
         {
             notes.push(format!("the hosts' TCP congestion control is {name}"));
         }
         if rounds as usize >= ROUNDS_FOR_A_VERDICT {
-            notes.push("~ marks a ratio that is not told apart from 1".into());
+            notes.push("~ marks a ratio that does not differ significantly from 1".into());
         }
         if self.results.iter().any(|row| row.metric == "forwarded") {
             notes.push(

@@ -118,7 +118,11 @@ fn findings(seen: &Seen) -> Vec<Finding> {
             if seen.rootless.is_ok() { State::Limited } else { State::No },
             format!("{error} as user {}", seen.user),
             "labs are private ones, in a user namespace: not seen by `ip netns` from outside, and without BPF",
-            "run as root",
+            if seen.user.is_root() {
+                "give this root CAP_SYS_ADMIN, as with `docker run --privileged`"
+            } else {
+                "run as root"
+            },
         )
         .essential(),
     });
@@ -398,5 +402,16 @@ mod tests {
         assert!(!nft_drops(&nft("accept", "forward")));
         assert!(!nft_drops(&nft("drop", "input")));
         assert!(!nft_drops(""));
+    }
+
+    #[test]
+    fn root_without_rights_is_not_told_to_become_root() {
+        let remedy = |user: u32| {
+            let seen = Seen { user: Uid::from_raw(user), ..seen(Err("EPERM".into()), Ok(works())) };
+            let found = findings(&seen).into_iter().find(|finding| finding.what == "network namespaces");
+            found.and_then(|finding| finding.remedy).unwrap_or_default()
+        };
+        assert_eq!(remedy(1000), "run as root");
+        assert!(remedy(0).contains("CAP_SYS_ADMIN"), "{}", remedy(0));
     }
 }

@@ -163,13 +163,17 @@ pub(super) struct Program {
     pub(super) remedy: &'static str,
 }
 
-pub(super) const PROGRAMS: [Program; 6] = [
+pub(super) const PROGRAMS: [Program; 7] = [
     Program {
         name: "iperf3",
-        cost: "`nsrouter bench` cannot measure throughput",
+        cost: "`nsrouter bench` generates its traffic itself; `--traffic iperf3` does not work",
         remedy: "apt-get install iperf3",
     },
-    Program { name: "iperf", cost: "nothing of nsrouter's own needs it", remedy: "apt-get install iperf" },
+    Program {
+        name: "iperf",
+        cost: "`nsrouter bench --traffic iperf` does not work",
+        remedy: "apt-get install iperf",
+    },
     Program {
         name: "ping",
         cost: "`nsrouter check` has its own; `nsrouter exec t1 -- ping` does not work",
@@ -179,6 +183,11 @@ pub(super) const PROGRAMS: [Program; 6] = [
         name: "traceroute",
         cost: "`nsrouter check` has its own; `nsrouter exec t1 -- traceroute` does not work",
         remedy: "apt-get install traceroute",
+    },
+    Program {
+        name: "tracepath",
+        cost: "`nsrouter exec t1 -- tracepath` does not work",
+        remedy: "apt-get install iputils-tracepath",
     },
     Program {
         name: "tcpdump",
