@@ -34,14 +34,20 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
     said
 }
 
+/// The text without what a terminal would obey: names come from files and from the command line.
+fn harmless(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
+}
+
 /// Prints the error and says with which code to exit.
 pub(crate) fn explain(error: &anyhow::Error) -> ExitCode {
-    errln!("nsrouter: {}", sentence(error));
+    errln!("nsrouter: {}", harmless(&sentence(error)));
     let lab = error.downcast_ref::<nsrouter_lab::Error>();
     let cannot = error.downcast_ref::<Cannot>();
     let hint = lab.and_then(nsrouter_lab::Error::hint).or_else(|| cannot.map(|cannot| cannot.hint.clone()));
     if let Some(hint) = hint {
-        errln!("  hint: {hint}");
+        errln!("  hint: {}", harmless(&hint));
     }
     let code = match lab {
         Some(lab) if lab.is_usage() => USAGE,
@@ -58,6 +64,11 @@ mod tests {
     use std::io;
 
     use super::*;
+
+    #[test]
+    fn a_terminal_is_told_nothing_by_a_name() {
+        assert_eq!(harmless("no `\u{1b}[31mX\n`: größer"), "no `\\u{1b}[31mX\\n`: größer");
+    }
 
     #[test]
     fn a_cause_is_said_once() {

@@ -340,6 +340,7 @@ fn threads(args: &Args, mode: Mode) -> anyhow::Result<Threads> {
 /// Reads it on a thread that nobody waits for: from a pipe it may never come.
 async fn read_topology(file: PathBuf) -> anyhow::Result<Topology> {
     let (tell, told) = oneshot::channel();
+    let name = file.display().to_string();
     thread::spawn(move || {
         let text = std::fs::read_to_string(&file)
             .map_err(|error| Error::Usage(format!("cannot read the topology {}: {error}", file.display())));
@@ -347,7 +348,7 @@ async fn read_topology(file: PathBuf) -> anyhow::Result<Topology> {
         let _ = tell.send(text);
     });
     let text = told.await.context("the thread that reads the topology is gone")??;
-    Ok(Topology::from_toml(&text).map_err(Error::from)?)
+    Topology::from_toml(&text).map_err(Error::from).context(name)
 }
 
 /// The signals that end a lab.

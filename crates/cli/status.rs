@@ -91,10 +91,11 @@ fn show(args: &Args, state: &State, engine: &Status) -> anyhow::Result<()> {
 }
 
 fn text(state: &State, engine: &Status) -> String {
-    let mut text = format!(
-        "lab `{}`: {} mode, {}, process {}\n",
-        state.name, engine.mode, engine.backend, state.owner.pid
-    );
+    let process = match enter::outside_pid() {
+        Some(outside) => format!("private, process {outside} ({} inside)", state.owner.pid),
+        None => format!("process {}", state.owner.pid),
+    };
+    let mut text = format!("lab `{}`: {} mode, {}, {process}\n", state.name, engine.mode, engine.backend);
     for node in &state.nodes {
         let place = node.namespace.as_deref().unwrap_or("where nsrouter was started");
         text.push_str(&format!("  {:<12} namespace {place}\n", node.name));

@@ -405,6 +405,8 @@ fn taken(_: &Lab) {
     let said = fail(1, ":", "--mode kernel --private --name taken -- true");
     assert!(said.contains("`taken` is already running") && said.contains(&first.id().to_string()), "{said}");
     succeed("exec --name taken t1 -- true");
+    let said = succeed("status --name taken");
+    assert!(said.contains(&format!("private, process {} (", first.id())), "{said}");
     succeed("--mode kernel --private --name other -- true");
     succeed("--mode kernel --private --name taken --replace -- true");
     let mut first = first;

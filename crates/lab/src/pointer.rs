@@ -34,7 +34,7 @@ impl Pointer {
     }
 }
 
-/// Lies in a private lab's own /run: there, numbers of processes outside mean nothing.
+/// Lies in a private lab's own /run, and holds the number that its supervisor has outside. Inside, that number means nothing.
 pub(crate) fn inside_mark() -> PathBuf {
     Path::new(STATE_DIR).join(".private")
 }
@@ -42,6 +42,11 @@ pub(crate) fn inside_mark() -> PathBuf {
 /// Whether the caller is inside a private lab.
 pub(crate) fn is_inside() -> bool {
     inside_mark().exists()
+}
+
+/// Inside a private lab, the number of its supervisor outside.
+pub(crate) fn outside_pid() -> Option<u32> {
+    fs::read_to_string(inside_mark()).ok()?.parse().ok()
 }
 
 /// Where a user's pointers may be: the runtime folder that the environment names, the usual one, or a

@@ -33,6 +33,9 @@ pub const HOST_PORT: &str = "nsr-host";
 /// A link's MTU where the topology does not say one, in bytes (RFC 894).
 pub const DEFAULT_MTU_BYTES: u32 = 1500;
 
+/// The longest value that is quoted from a topology file, in bytes.
+const QUOTED_BYTES: usize = 60;
+
 /// A whole lab: what exists and how it is joined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -228,14 +231,17 @@ impl Topology {
     /// A sentence that names the line or the thing at fault.
     pub fn from_toml(text: &str) -> Result<Self, Invalid> {
         let topology: Self = toml::from_str(text).map_err(|error| {
-            let line = error
-                .span()
-                .and_then(|span| text.get(..span.start))
-                .unwrap_or_default()
-                .matches('\n')
-                .count()
-                + 1;
-            Invalid(format!("line {line}: {}", error.message().replace('\n', " ")))
+            let span = error.span().unwrap_or_default();
+            let line = text.get(..span.start).unwrap_or_default().matches('\n').count() + 1;
+            let message = error.message().replace('\n', " ");
+            // The parser says what is wrong, not always with what: a value of one line is quoted.
+            let value = text.get(span).unwrap_or_default().trim();
+            let is_telling = (1..=QUOTED_BYTES).contains(&value.len()) && !value.contains('\n');
+            if is_telling && !message.contains(value.trim_matches('"')) {
+                Invalid(format!("line {line}: {value}: {message}"))
+            } else {
+                Invalid(format!("line {line}: {message}"))
+            }
         })?;
         topology.validate()?;
         Ok(topology)

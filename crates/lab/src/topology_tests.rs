@@ -150,3 +150,11 @@ fn ipv6_needs_its_smallest_mtu() {
     let refusal = Topology::from_toml(&text).unwrap_err().to_string();
     assert_eq!(refusal, "`right`: IPv6 needs an MTU of at least 1280 bytes, this link has 1279");
 }
+
+#[test]
+fn a_value_that_makes_no_sense_is_quoted() {
+    let text =
+        "[[node]]\nname = \"a\"\nrole = \"host\"\nroutes = [{ to = \"default\", via = \"10.0.0.256\" }]\n";
+    let refusal = Topology::from_toml(text).unwrap_err().to_string();
+    assert!(refusal.contains("line 4") && refusal.contains("\"10.0.0.256\""), "{refusal}");
+}

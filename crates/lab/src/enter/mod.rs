@@ -40,8 +40,8 @@ pub enum Entered {
 /// The part of a process in a private lab, as its zeroth argument says it.
 #[derive(Debug, PartialEq, Eq)]
 enum Part {
-    /// PID 1; the number is that of the descriptor on which the supervisor speaks.
-    Init(i32),
+    /// PID 1; the numbers are that of the descriptor on which the supervisor speaks, and that of the supervisor.
+    Init(i32, u32),
     /// The real one.
     Inside,
     /// A child that tries whether user namespaces can be had.
@@ -59,7 +59,10 @@ impl Part {
             "nsrouter-probe" => Some(Self::Probe),
             "nsrouter-detached" => Some(Self::Detached),
             other => match other.split_once(':')? {
-                ("nsrouter-init", fd) => fd.parse().ok().map(Self::Init),
+                ("nsrouter-init", numbers) => {
+                    let (fd, supervisor) = numbers.split_once(':')?;
+                    Some(Self::Init(fd.parse().ok()?, supervisor.parse().ok()?))
+                }
                 ("nsrouter-command", parent) => parent.parse().ok().map(Self::Command),
                 _ => None,
             },
@@ -68,7 +71,7 @@ impl Part {
 
     fn argument(&self) -> String {
         match self {
-            Self::Init(fd) => format!("nsrouter-init:{fd}"),
+            Self::Init(fd, supervisor) => format!("nsrouter-init:{fd}:{supervisor}"),
             Self::Inside => "nsrouter-inside".to_owned(),
             Self::Probe => "nsrouter-probe".to_owned(),
             Self::Detached => "nsrouter-detached".to_owned(),
@@ -95,7 +98,7 @@ impl Part {
 /// [`Error::Cannot`] where the machine forbids a private lab, with what is missing.
 pub fn first() -> Result<Option<u8>, Error> {
     match Part::current() {
-        Some(Part::Init(fd)) => private::init(fd).map(Some),
+        Some(Part::Init(fd, supervisor)) => private::init(fd, supervisor).map(Some),
         Some(Part::Probe) => Ok(Some(rights::probe())),
         Some(Part::Command(parent)) => Ok(Some(command::become_command(parent))),
         Some(Part::Detached) => detach::leave_terminal().map(|()| None),
@@ -162,6 +165,11 @@ pub fn join(which: Which<'_>) -> Result<(Entered, Option<Box<State>>), Error> {
     }
 }
 
+/// Inside a private lab, the number that the process which keeps it has outside.
+pub fn outside_pid() -> Option<u32> {
+    pointer::outside_pid()
+}
+
 /// Replaces the process by `command` inside a node, as `ip netns exec` does: the node's network, a `/sys`
 /// that shows it, and the files of `/etc/netns/NAMESPACE` in the place of those in `/etc`. Programs there find every node by its
 /// name, through /etc/hosts, and the node's name is their host name.
@@ -177,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_part_is_told_by_the_zeroth_argument() {
-        for part in [Part::Init(7), Part::Inside, Part::Probe, Part::Detached, Part::Command(9)] {
+        for part in [Part::Init(7, 8), Part::Inside, Part::Probe, Part::Detached, Part::Command(9)] {
             assert_eq!(Part::of(OsStr::new(&part.argument())), Some(part));
         }
         assert_eq!(Part::of(OsStr::new("nsrouter")), None);

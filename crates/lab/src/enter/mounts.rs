@@ -34,7 +34,8 @@ fn held_path(file: &File) -> PathBuf {
 }
 
 /// In a new mount namespace, in a new PID namespace: /proc, /sys and /run of the lab's own.
-pub(super) fn make_private() -> Result<(), Error> {
+/// `supervisor`: the number outside of the process that keeps the lab.
+pub(super) fn make_private(supervisor: u32) -> Result<(), Error> {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .map_err(Error::step("make the mounts private"))?;
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -53,7 +54,7 @@ pub(super) fn make_private() -> Result<(), Error> {
     private_run().map_err(Error::step("give the lab a /run of its own"))?;
     let mark = pointer::inside_mark();
     DirBuilder::new().mode(0o755).create(STATE_DIR).map_err(Error::file("make", STATE_DIR))?;
-    fs::write(&mark, "").map_err(Error::file("write", &mark))
+    fs::write(&mark, supervisor.to_string()).map_err(Error::file("write", &mark))
 }
 
 /// A /sys that shows the links of the caller's network namespace. `replace` takes the old one away, as

@@ -88,7 +88,7 @@ fn unshare_pids() -> Result<(), Error> {
 fn start_init(signals: &Signals, listen: OwnedFd) -> Result<std::process::Child, Error> {
     fcntl(&listen, FcntlArg::F_SETFD(FdFlag::empty())).map_err(Error::step("pass a pipe on"))?;
     // `listen` is closed here when the child has its copy.
-    signals.spawn(&mut Part::Init(listen.as_raw_fd()).command())
+    signals.spawn(&mut Part::Init(listen.as_raw_fd(), std::process::id()).command())
 }
 
 fn relay_to_init(signals: &Signals, speak: OwnedFd, init: nix::unistd::Pid) -> Result<u8, Error> {
@@ -109,7 +109,7 @@ fn relay_to_init(signals: &Signals, speak: OwnedFd, init: nix::unistd::Pid) -> R
 }
 
 /// Init's part: returns the exit code of the real process; all others end with init.
-pub(super) fn init(fd: i32) -> Result<u8, Error> {
+pub(super) fn init(fd: i32, supervisor: u32) -> Result<u8, Error> {
     let signals = Signals::take()?;
     set_pdeathsig(Signal::SIGKILL).map_err(Error::step("tie this process to its supervisor"))?;
     // Opened anew, so that the new descriptor closes itself on exec.
@@ -118,7 +118,7 @@ pub(super) fn init(fd: i32) -> Result<u8, Error> {
     close(fd).map_err(Error::step("close the supervisor's pipe"))?;
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
         .map_err(|errno| rights::forbidden(errno.into(), Uid::effective()))?;
-    mounts::make_private()?;
+    mounts::make_private(supervisor)?;
     {
         let netlink = Netlink::open()?;
         netlink.mark_and_up(netlink.the_link("lo")?.index, "nsrouter:private")?;
