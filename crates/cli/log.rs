@@ -14,7 +14,7 @@ pub(crate) fn start() {
         builder().parse_lossy("")
     });
     // A subscriber that cannot write would complain on standard error, and panic where that is what is closed.
-    let subscriber = tracing_subscriber::fmt().log_internal_errors(false).with_ansi(false);
+    let subscriber = tracing_subscriber::fmt().log_internal_errors(false).with_ansi(false).with_target(false);
     let installed = subscriber.with_writer(std::io::stderr).with_env_filter(filter).try_init();
     if let Err(error) = installed {
         errln!("nsrouter: no log: {error}");

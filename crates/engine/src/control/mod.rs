@@ -177,7 +177,7 @@ impl Control {
         }
         self.ask_for_everything(0);
         self.ask_for_lists(&monitor).await;
-        while !self.shared.stop.load(Ordering::Acquire) {
+        while !self.is_stopping() {
             let pause = self.pause();
             tokio::select! {
                 _ = bell.readable() => {
@@ -194,13 +194,23 @@ impl Control {
                     }
                 }
                 routes = self.routes.asked() => self.take_routes(routes, &mut monitor),
-                Some((port, state)) = far.recv() => self.port_changed(port, state, false),
+                Some((port, state)) = far.recv() => if !self.is_stopping() {
+                    self.port_changed(port, state, false);
+                },
                 () = pass(pause) => {}
+            }
+            if self.is_stopping() {
+                return;
             }
             self.ask_for_lists(&monitor).await;
             self.routes.ask_if_due(self.shared.clock.now_ns(), || monitor.routes());
             self.advance();
         }
+    }
+
+    /// Whether the engine stops. The workers close their ports then, and what goes with these is no news to anybody.
+    fn is_stopping(&self) -> bool {
+        self.shared.stop.load(Ordering::Acquire)
     }
 
     /// How long nothing needs to be done.
@@ -317,6 +327,9 @@ impl Control {
     fn take(&mut self, event: KernelEvent, monitor: &mut Monitor) {
         let now = self.shared.clock.now_ns();
         let later = now + PAUSE_NS;
+        if self.is_stopping() {
+            return;
+        }
         match event {
             KernelEvent::Link(link) => self.link_changed(&link),
             KernelEvent::Addresses => self.ask_for_all(PAUSE_NS),
