@@ -1,6 +1,7 @@
 //! Labs on machines that are odd, read-only, full or somebody else's; what a killed lab leaves and what clean makes of it.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -411,6 +412,15 @@ fn taken(_: &Lab) {
     succeed("--mode kernel --private --name taken --replace -- true");
     let mut first = first;
     wait_for("the former lab is gone", || first.try_wait().unwrap());
+    // Who has a shell in a lab that goes is told why it went.
+    let lab = start("--mode kernel --private", "taken");
+    let mut shell = Command::new(nsrouter());
+    shell.args(["exec", "--name", "taken", "t1", "--", "sh", "-c", "echo in; trap '' TERM; sleep 60; true"]);
+    let mut shell = shell.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    shell.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
+    end(lab);
+    let output = shell.wait_with_output().unwrap();
+    assert!(describe(&output).contains("lab taken has ended"), "{}", describe(&output));
     // A dead one is not in the way.
     end_badly(start("--mode kernel --private", "taken"));
     succeed("--mode kernel --private --name taken -- true");

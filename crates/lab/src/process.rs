@@ -148,6 +148,22 @@ impl Held {
     }
 }
 
+/// A process that is watched from where its number means something else, or nothing.
+#[derive(Debug)]
+pub(crate) struct Watched(OwnedFd);
+
+impl Watched {
+    /// `None` where there is no such process.
+    pub(crate) fn open(pid: i32) -> io::Result<Option<Self>> {
+        Ok(Held::open(pid)?.map(|held| Self(held.fd)))
+    }
+
+    /// Whether it has ended, or does so within that time.
+    pub(crate) fn ends_within(self, timeout: Duration) -> io::Result<bool> {
+        wait_all(&[Held { fd: self.0 }], timeout)
+    }
+}
+
 /// Waits until all are gone (a pidfd is readable when its process is a zombie); false when time is up.
 fn wait_all(held: &[Held], timeout: Duration) -> io::Result<bool> {
     let deadline = Instant::now() + timeout;

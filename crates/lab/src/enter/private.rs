@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -16,7 +17,13 @@ use super::relay::{Happened, Signals, pid_of, reap};
 use super::{Part, mounts, rights};
 use crate::netlink::Netlink;
 use crate::pointer::{self, Pointer};
-use crate::process::ProcessId;
+use crate::process::{ProcessId, Watched};
+
+/// The exit code that stands for SIGKILL.
+const KILLED: u8 = 128 + 9;
+
+/// How long a PID 1 may take to go once all others in its namespace are gone.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
 use crate::{Error, clean};
 
 /// The supervisor's part: returns the exit code when the lab is gone.
@@ -163,9 +170,10 @@ pub(super) fn join(pointer: &Pointer) -> Result<u8, Error> {
         .map(|which| File::open(of(which)))
         .collect::<io::Result<_>>()
         .map_err(step())?;
-    if !pointer.is_running() {
+    let init = Watched::open(pointer.init.pid).map_err(step())?;
+    let (true, Some(init)) = (pointer.is_running(), init) else {
         return Err(Error::NoLab(pointer.name.clone()));
-    }
+    };
     match setns(&user, CloneFlags::CLONE_NEWUSER) {
         // EINVAL: the caller is in that user namespace already.
         Ok(()) | Err(Errno::EINVAL) => {}
@@ -184,6 +192,10 @@ pub(super) fn join(pointer: &Pointer) -> Result<u8, Error> {
     let child = pid_of(&signals.spawn(&mut command)?);
     loop {
         if let Some(code) = reap(child)? {
+            // The kernel kills what is inside just before PID 1 is gone for good.
+            if code == KILLED && init.ends_within(LAST_MOMENT).unwrap_or(false) {
+                eprintln!("nsrouter: lab {} has ended, and what ran in it", pointer.name);
+            }
             return Ok(code);
         }
         match signals.next(None::<&OwnedFd>)? {
