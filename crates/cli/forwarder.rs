@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, anyhow};
 use nsrouter_engine::kernel::Kernel;
-use nsrouter_engine::status::Status;
+use nsrouter_engine::status::{RouteList, Status};
 use nsrouter_engine::userspace::{Config, OpenHost, Spin, Userspace};
 use nsrouter_engine::{Engine, Hop, NeighConfig, Route, RouteKind, Settings};
 use nsrouter_lab::{HOST_PORT, Lab, Node, PortInfo, Stop};
@@ -35,6 +35,24 @@ impl Engines {
     pub(crate) fn status(&self) -> anyhow::Result<Status> {
         let all = self.0.iter().map(|(name, engine)| Ok((name.clone(), engine.status()?)));
         Ok(merged(all.collect::<anyhow::Result<_>>()?))
+    }
+
+    /// The routes of all userspace routers, ports named as in the status; none in kernel mode.
+    pub(crate) async fn routes(&self) -> Option<RouteList> {
+        let asked: Option<Vec<_>> =
+            self.0.iter().map(|(name, engine)| Some((name, engine.routes()?))).collect();
+        let mut all = RouteList::default();
+        for (name, routes) in asked? {
+            let mut list = routes.await;
+            if self.0.len() > 1 {
+                let ports = list.routes.iter_mut().flat_map(|route| &mut route.hops);
+                ports.filter_map(|hop| hop.port.as_mut()).for_each(|port| *port = format!("{name}/{port}"));
+                list.routes.iter_mut().for_each(|route| route.router = Some(name.clone()));
+            }
+            all.routes.extend(list.routes);
+            all.total += list.total;
+        }
+        Some(all)
     }
 
     /// Whether one has ended by itself.

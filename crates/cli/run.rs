@@ -254,7 +254,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
         let child = start_command(args, &lab, descriptors)?;
         tokio::select! {
             end = until_end(args, child, &mut signals, &engine, (!quiet).then_some(&lasting)) => end,
-            never = serve::serve(listener, || engine.status().unwrap_or_default()) => match never {},
+            never = serve::serve(listener, || engine.status().unwrap_or_default(), || engine.routes()) => match never {},
         }
     })?;
 

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use nsrouter_engine::control::serve;
-use nsrouter_engine::status::{NeighbourStatus, Status};
+use nsrouter_engine::status::{NeighbourStatus, RouteList, RouteStatus, Status};
 use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::State;
 use nsrouter_lab::{Error, Role};
@@ -23,6 +23,9 @@ const WATCH_PERIOD: Duration = Duration::from_secs(1);
 pub(crate) struct Args {
     #[command(flatten)]
     which: which::Args,
+    /// Show nothing but the userspace router's routes: those of its ports' subnets, and those that it was told.
+    #[arg(long, conflicts_with = "neighbours")]
+    routes: bool,
     /// Show nothing but the userspace router's neighbours.
     #[arg(long)]
     neighbours: bool,
@@ -58,20 +61,61 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let state = state.ok_or(Error::NoLabs)?;
     let router = state.nodes.iter().find(|node| node.role == Role::Router);
-    if let (true, "kernel", Some(router)) = (args.neighbours, state.mode.as_str(), router) {
+    if let (true, "kernel", Some(router)) = (args.neighbours || args.routes, state.mode.as_str(), router) {
+        let (what, object) = if args.routes { ("routes", "route") } else { ("neighbours", "neigh") };
         return Err(Error::Usage(format!(
-            "in kernel mode the neighbours are the kernel's: `nsrouter exec {} -- ip neigh` shows them",
+            "in kernel mode the {what} are the kernel's: `nsrouter exec {} -- ip {object}` shows them",
             router.name
         ))
         .into());
     }
     loop {
-        show(args, &state, &serve::ask_status(&socket_of(&state.dir()))?)?;
+        let socket = socket_of(&state.dir());
+        if args.routes {
+            show_routes(args, &serve::ask_routes(&socket)?.unwrap_or_default())?;
+        } else {
+            show(args, &state, &serve::ask_status(&socket)?)?;
+        }
         if !args.watch || output::is_closed() {
             return Ok(ExitCode::SUCCESS);
         }
         thread::sleep(WATCH_PERIOD);
     }
+}
+
+fn show_routes(args: &Args, list: &RouteList) -> anyhow::Result<()> {
+    if args.json {
+        output::json(list)?;
+    } else if args.watch {
+        output::redraw(&routes(list))?;
+    } else {
+        out!("{}", routes(list))?;
+    }
+    Ok(())
+}
+
+/// A line a route, in the words of ip-route(8), and what is left out.
+fn routes(list: &RouteList) -> String {
+    let line = |route: &RouteStatus| {
+        let router = route.router.as_ref().map_or(String::new(), |router| format!("{router}: "));
+        let kind = if route.kind == "unicast" { String::new() } else { format!("{} ", route.kind) };
+        let several = route.hops.len() > 1;
+        let hops = route.hops.iter().map(|hop| {
+            let next = if several { " nexthop" } else { "" };
+            let via = hop.via.as_ref().map_or(String::new(), |via| format!(" via {via}"));
+            let port = hop.port.as_ref().map_or(String::new(), |port| format!(" dev {port}"));
+            let weight = if several { format!(" weight {}", hop.weight) } else { String::new() };
+            format!("{next}{via}{port}{weight}")
+        });
+        let mtu = route.mtu.map_or(String::new(), |mtu| format!(" mtu {mtu}"));
+        let hops: String = hops.collect();
+        format!("{router}{kind}{}{hops} metric {}{mtu} {}\n", route.prefix, route.metric, route.origin)
+    };
+    let mut text: String = list.routes.iter().map(line).collect();
+    if list.total > list.routes.len() {
+        text.push_str(&format!("and {} more\n", list.total - list.routes.len()));
+    }
+    text
 }
 
 fn show(args: &Args, state: &State, engine: &Status) -> anyhow::Result<()> {

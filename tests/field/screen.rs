@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 use nix::pty::{Winsize, openpty};
 
-use crate::common::{Case, Lab, case_output, describe, lab_name, nsrouter, trial};
+use crate::common::{Case, Lab, case_output, describe, lab_name, nsrouter, trial, wait_for};
 
 /// Cases beside the built-in lab.
 pub(crate) const CASES: &[Case] = &[
@@ -33,6 +33,12 @@ pub(crate) const CASES: &[Case] = &[
         body: status_watches,
     },
     Case { name: "foreign_names_are_harmless", modes: &["kernel"], programs: &[], body: foreign_names },
+    Case {
+        name: "status_shows_routes",
+        modes: &["kernel", "userspace"],
+        programs: &["ip"],
+        body: status_routes,
+    },
     // Run by a trial, in a lab of its own.
     Case { name: "all_pairs_are_checked_soon", modes: &[], programs: &[], body: all_pairs },
 ];
@@ -415,4 +421,46 @@ fn status_watches(lab: &Lab) {
     assert_eq!(titles.take(2).count(), 2);
     drop(lines);
     assert!(watch.wait().unwrap().success());
+}
+
+/// What the router forwards by: its own subnets, and what ip(8) adds while it runs.
+fn status_routes(lab: &Lab) {
+    let status = |options: &[&str]| {
+        Command::new(nsrouter()).args(["status", "--routes"]).args(options).output().unwrap()
+    };
+    if !lab.is_userspace() {
+        let output = status(&[]);
+        assert_eq!(output.status.code(), Some(2), "{}", describe(&output));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("nsrouter exec router -- ip route"));
+        return;
+    }
+    let text = || {
+        let output = status(&[]);
+        assert!(output.status.success(), "{}", describe(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for line in
+        ["10.10.251.0/24 dev eth-t1 metric 0 connected", "fd00:252::/64 dev eth-t2 metric 0 connected"]
+    {
+        assert!(text().lines().any(|found| found == line), "{line}: {}", text());
+    }
+    let routes = [
+        (
+            &["10.99.0.0/16", "via", "10.10.252.1", "dev", "eth-t2", "onlink", "metric", "7", "mtu", "1400"]
+                [..],
+            "10.99.0.0/16 via 10.10.252.1 dev eth-t2 metric 7 mtu 1400 learned",
+        ),
+        (&["blackhole", "10.98.0.0/16"], "blackhole 10.98.0.0/16 metric 0 learned"),
+    ];
+    for (words, line) in routes {
+        lab.succeed("router", &[&["ip", "route", "add"], words].concat());
+        wait_for(line, || text().lines().any(|found| found == line).then_some(()));
+    }
+    let output = status(&["--json"]);
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let all = list["routes"].as_array().unwrap();
+    assert_eq!(list["total"], all.len());
+    assert!(
+        all.iter().any(|route| route["prefix"] == "10.99.0.0/16" && route["hops"][0]["port"] == "eth-t2")
+    );
 }

@@ -57,6 +57,14 @@ impl Engine {
         }
     }
 
+    /// The routes of our own router; none in kernel mode, where they are the kernel's.
+    pub fn routes(&self) -> Option<impl Future<Output = status::RouteList> + use<>> {
+        match self {
+            Engine::Kernel(_) => None,
+            Engine::Userspace(userspace) => Some(userspace.routes()),
+        }
+    }
+
     /// Whether forwarding has ended by itself; the status says why.
     #[must_use]
     pub fn has_ended(&self) -> bool {

@@ -72,6 +72,48 @@ impl Status {
     }
 }
 
+/// The routes of a userspace router.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RouteList {
+    /// The ports' own subnets, then the other routes by family and prefix; of a large table the first ones.
+    pub routes: Vec<RouteStatus>,
+    /// How many there are.
+    pub total: usize,
+}
+
+/// One route.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RouteStatus {
+    /// The router whose it is, in a lab with several.
+    pub router: Option<String>,
+    /// Its destinations.
+    pub prefix: String,
+    /// What it does, in words of ip-route(8): unicast, blackhole, unreachable, prohibit.
+    pub kind: String,
+    /// Where it leads; several share the flows.
+    pub hops: Vec<HopStatus>,
+    /// Preference: lower is better.
+    pub metric: u32,
+    /// The largest packet that may go by it, in bytes, where it says so.
+    pub mtu: Option<u32>,
+    /// Who made it: `connected` by a port's address, `configured` with the lab, `learned` from the kernel's main table.
+    pub origin: String,
+}
+
+/// One next hop of a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HopStatus {
+    /// The gateway; nothing where destinations are on the link.
+    pub via: Option<String>,
+    /// The port; nothing where the route to the gateway decides.
+    pub port: Option<String>,
+    /// Its share of the flows.
+    pub weight: u16,
+}
+
 /// What a drop reason of either mode means, as a sentence; `None` where there is no such reason.
 #[must_use]
 pub fn drop_sentence(name: &str) -> Option<&'static str> {

@@ -247,6 +247,15 @@ impl RouteTable {
         }
     }
 
+    /// Every declared route, used or not, with who declared it; without the ports' own subnets and addresses.
+    pub fn routes(&self) -> impl Iterator<Item = (Origin, Route)> {
+        self.declared.iter().filter_map(|(prefix, entry)| {
+            let Kind { kind, mtu, .. } = self.kinds.get(usize::try_from(entry.kind).ok()?)?;
+            let mtu = (*mtu != NO_MTU).then_some(u32::from(*mtu));
+            Some((entry.origin, Route { prefix, kind: kind.clone(), metric: entry.metric, mtu }))
+        })
+    }
+
     /// Number of prefixes, those of our own subnets and addresses included.
     pub fn prefixes(&self) -> usize {
         self.rib.len()

@@ -30,8 +30,10 @@ use crate::control::netlink::QuestionError;
 use crate::control::routes::{Routed, Routes};
 use crate::userspace::wake::Bell;
 use crate::userspace::worker::{Command, WorkerHandle};
-use crate::userspace::{Plan, Shared, UserspaceError};
+use crate::userspace::{Declared, Plan, Shared, UserspaceError};
 
+/// Routes that are told on request: more than anybody reads, and no burden to the control thread.
+const ROUTES_TOLD: usize = 10_000;
 /// How soon commands are offered again to a worker whose channel was full.
 const RETRY: Duration = Duration::from_millis(1);
 
@@ -202,6 +204,7 @@ impl Control {
             if self.is_stopping() {
                 return;
             }
+            self.tell_routes();
             self.ask_for_lists(&monitor).await;
             self.routes.ask_if_due(self.shared.clock.now_ns(), || monitor.routes());
             self.advance();
@@ -211,6 +214,18 @@ impl Control {
     /// Whether the engine stops. The workers close their ports then, and what goes with these is no news to anybody.
     fn is_stopping(&self) -> bool {
         self.shared.stop.load(Ordering::Acquire)
+    }
+
+    /// Answers who asked for the routes.
+    fn tell_routes(&self) {
+        let questions =
+            std::mem::take(&mut *self.shared.route_questions.lock().unwrap_or_else(PoisonError::into_inner));
+        for question in questions {
+            let all = || self.routes.table.routes();
+            // Whoever asked may have gone.
+            let _ =
+                question.send(Declared { routes: all().take(ROUTES_TOLD).collect(), total: all().count() });
+        }
     }
 
     /// How long nothing needs to be done.

@@ -19,12 +19,13 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, listen, socket};
 use nix::sys::stat::{Mode, fchmod};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 
-use crate::status::Status;
+use crate::status::{RouteList, Status};
 
 /// What can be asked of a running lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,8 @@ use crate::status::Status;
 pub enum Request {
     /// The engine's counters and state.
     Status,
+    /// The router's routes; null in kernel mode.
+    Routes,
 }
 
 /// The control socket failed; one variant a step.
@@ -93,7 +96,11 @@ pub fn bind(path: &Path) -> Result<UnixListener, ControlError> {
 }
 
 /// Answers requests until the future is dropped, each connection beside the others.
-pub async fn serve(listener: UnixListener, status: impl Fn() -> Status) -> Infallible {
+pub async fn serve<F: Future<Output = Option<RouteList>>>(
+    listener: UnixListener,
+    status: impl Fn() -> Status,
+    routes: impl Fn() -> F,
+) -> Infallible {
     let mut connections = FuturesUnordered::new();
     // What closes each of them, oldest first.
     let mut closers: VecDeque<oneshot::Sender<Infallible>> = VecDeque::new();
@@ -119,23 +126,28 @@ pub async fn serve(listener: UnixListener, status: impl Fn() -> Status) -> Infal
         }
         let (closer, closed) = oneshot::channel();
         closers.push_back(closer);
-        let status = &status;
+        let (status, routes) = (&status, &routes);
         connections.push(async move {
             tokio::select! {
                 // What goes wrong with one is its client's to know.
-                _ = tokio::time::timeout(TIMEOUT, answer(stream, status)) => {}
+                _ = tokio::time::timeout(TIMEOUT, answer(stream, status, routes)) => {}
                 _ = closed => {}
             }
         });
     }
 }
 
-async fn answer(stream: UnixStream, status: &impl Fn() -> Status) -> io::Result<()> {
+async fn answer<F: Future<Output = Option<RouteList>>>(
+    stream: UnixStream,
+    status: &impl Fn() -> Status,
+    routes: &impl Fn() -> F,
+) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     BufReader::new(reader.take(REQUEST_BYTES)).read_line(&mut line).await?;
     let reply = match serde_json::from_str::<Request>(&line) {
         Ok(Request::Status) => serde_json::to_string(&status())?,
+        Ok(Request::Routes) => serde_json::to_string(&routes().await)?,
         Err(error) => serde_json::json!({ "error": error.to_string() }).to_string(),
     };
     writer.write_all(reply.as_bytes()).await?;
@@ -147,14 +159,26 @@ async fn answer(stream: UnixStream, status: &impl Fn() -> Status) -> io::Result<
 /// # Errors
 /// [`ControlError::Connect`] and [`ControlError::Exchange`].
 pub fn ask_status(path: &Path) -> Result<Status, ControlError> {
+    ask(path, Request::Status)
+}
+
+/// Asks it for its routes, which it has in userspace mode.
+///
+/// # Errors
+/// [`ControlError::Connect`] and [`ControlError::Exchange`].
+pub fn ask_routes(path: &Path) -> Result<Option<RouteList>, ControlError> {
+    ask(path, Request::Routes)
+}
+
+fn ask<T: DeserializeOwned>(path: &Path, request: Request) -> Result<T, ControlError> {
     use std::io::{BufRead, Write};
     let name = || path.display().to_string();
     let mut stream = std::os::unix::net::UnixStream::connect(path)
         .map_err(|source| ControlError::Connect { path: name(), source })?;
-    let mut exchange = || -> io::Result<Status> {
+    let mut exchange = || -> io::Result<T> {
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
-        let mut request = serde_json::to_string(&Request::Status)?;
+        let mut request = serde_json::to_string(&request)?;
         request.push('\n');
         stream.write_all(request.as_bytes())?;
         let mut line = String::new();
@@ -183,7 +207,8 @@ mod tests {
             runtime.block_on(async {
                 let listener = bind(&path).unwrap();
                 ready.send(()).unwrap();
-                serve(listener, || Status { mode: "test".to_owned(), ..Status::default() }).await
+                serve(listener, || Status { mode: "test".to_owned(), ..Status::default() }, async || None)
+                    .await
             })
         });
         is_ready.recv().unwrap();

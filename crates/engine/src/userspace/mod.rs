@@ -17,18 +17,23 @@ use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use nsrouter_rings::guard::Guard;
 use nsrouter_rings::port::{Receive, Transmit};
 use nsrouter_router::{
-    Counters, DropReason, Limits, NeighConfig, NeighbourEntry, PortCounters, Route, Settings, Tables,
-    TablesError, Time,
+    Counters, DropReason, Hop, Limits, NeighConfig, NeighbourEntry, Origin, PortCounters, Route, RouteKind,
+    Settings, Tables, TablesError, Time,
 };
 use nsrouter_wire::frame::PortId;
+use tokio::sync::oneshot;
 
 use crate::Port;
 use crate::control::links::FarLink;
 use crate::control::{Control, Reported};
-use crate::status::{Events, HostPort, NeighbourStatus, PortStatus, Status, Totals, WorkerStatus};
+use crate::status::{
+    Events, HopStatus, HostPort, NeighbourStatus, PortStatus, RouteList, RouteStatus, Status, Totals,
+    WorkerStatus,
+};
 use crate::userspace::originate::Reports;
 pub(crate) use crate::userspace::plan::Plan;
 pub use crate::userspace::spin::Spin;
@@ -162,6 +167,52 @@ fn cpu_of(cpus: &[usize], worker: usize) -> Option<usize> {
     cpus.get(worker % cpus.len().max(1)).copied()
 }
 
+/// Declared routes of a router, the first of them.
+#[derive(Debug, Default)]
+pub(crate) struct Declared {
+    pub(crate) routes: Vec<(Origin, Route)>,
+    pub(crate) total: usize,
+}
+
+/// The subnets of the addresses of a port that is up, as routes.
+fn connected(port: &PortStatus) -> impl Iterator<Item = RouteStatus> {
+    let prefixes = port.addresses.iter().filter_map(|address| address.parse::<IpNet>().ok());
+    prefixes.map(|address| RouteStatus {
+        prefix: address.trunc().to_string(),
+        kind: "unicast".to_owned(),
+        hops: vec![HopStatus { via: None, port: Some(port.name.clone()), weight: 1 }],
+        origin: "connected".to_owned(),
+        ..RouteStatus::default()
+    })
+}
+
+fn described(origin: Origin, route: &Route, ports: &[String]) -> RouteStatus {
+    let hop = |hop: &Hop| HopStatus {
+        via: hop.via.map(|via| via.to_string()),
+        port: hop.port.and_then(|port| ports.get(port.index()).cloned()),
+        weight: hop.weight.max(1),
+    };
+    let (kind, hops) = match &route.kind {
+        RouteKind::Unicast(hops) => ("unicast", hops.iter().map(hop).collect()),
+        RouteKind::Blackhole => ("blackhole", Vec::new()),
+        RouteKind::Unreachable => ("unreachable", Vec::new()),
+        RouteKind::Prohibit => ("prohibit", Vec::new()),
+    };
+    let origin = match origin {
+        Origin::Configured => "configured",
+        Origin::Learned => "learned",
+    };
+    RouteStatus {
+        router: None,
+        prefix: route.prefix.to_string(),
+        kind: kind.to_owned(),
+        hops,
+        metric: route.metric,
+        mtu: route.mtu,
+        origin: origin.to_owned(),
+    }
+}
+
 /// What the threads of one engine share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -180,6 +231,8 @@ pub(crate) struct Shared {
     carriers: Vec<AtomicBool>,
     /// What of the kernel's configuration is not taken over, at present.
     lacking: Mutex<Vec<String>>,
+    /// Who wants to know the routes: the control thread alone has them.
+    pub(crate) route_questions: Mutex<Vec<oneshot::Sender<Declared>>>,
     ended: AtomicBool,
 }
 
@@ -314,6 +367,7 @@ impl Userspace {
                 .collect(),
             troubles: Mutex::default(),
             lacking: Mutex::default(),
+            route_questions: Mutex::default(),
             carriers: plan.ports.iter().map(|_| AtomicBool::new(true)).collect(),
             ended: AtomicBool::new(false),
         });
@@ -441,6 +495,23 @@ impl Userspace {
                 ended: worker.ended.load(Ordering::Acquire) && !self.shared.stop.load(Ordering::Acquire),
             })
             .collect()
+    }
+
+    /// The routes, as the control thread has them; the answer does not come where that has ended.
+    pub fn routes(&self) -> impl Future<Output = RouteList> + use<> {
+        let (tell, told) = oneshot::channel();
+        self.shared.route_questions.lock().unwrap_or_else(PoisonError::into_inner).push(tell);
+        // The first one is the control thread's.
+        self.bells.iter().take(1).for_each(Bell::ring);
+        let names: Vec<String> = self.plan.ports.iter().map(|port| port.name.clone()).collect();
+        let own: Vec<RouteStatus> =
+            self.status().ports.iter().filter(|port| port.up).flat_map(connected).collect();
+        async move {
+            let declared = told.await.unwrap_or_default();
+            let total = own.len() + declared.total;
+            let routes = declared.routes.iter().map(|(origin, route)| described(*origin, route, &names));
+            RouteList { routes: own.into_iter().chain(routes).collect(), total }
+        }
     }
 
     /// What the engine tells of itself.

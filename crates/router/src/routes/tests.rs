@@ -95,6 +95,21 @@ fn own_subnets_are_not_overridden_and_come_back() {
 }
 
 #[test]
+fn all_declared_routes_are_listed_as_they_were_declared() {
+    let mut table = table();
+    let configured = via("192.0.2.0/24", "10.10.252.1");
+    let learned = Route { metric: 3, mtu: Some(1400), ..via("fd99::/64", "fd00:251::1") };
+    let refusing = Route { kind: RouteKind::Prohibit, ..via_at(net("192.0.2.0/24"), "10.10.251.1", 9) };
+    table.configure(std::slice::from_ref(&configured)).unwrap();
+    learn(&mut table, &learned);
+    learn(&mut table, &refusing);
+    let listed: Vec<(Origin, Route)> = table.routes().collect();
+    let expected =
+        [(Origin::Configured, configured), (Origin::Learned, refusing), (Origin::Learned, learned)];
+    assert_eq!(listed, expected);
+}
+
+#[test]
 fn a_gateway_behind_a_route_is_found_when_that_comes() {
     let mut table = table();
     let tables = table.tables();
