@@ -248,7 +248,12 @@ fn tiny_segments(lab: &Lab) {
     // rtt min/avg/max/mdev = 0.036/0.060/0.311/0.041 ms
     let longest: f64 = pings.rsplit('/').nth(1).unwrap().parse().unwrap();
     assert!(longest < 150.0, "{pings}\n{}", lab.dump());
-    assert!(pings.contains(" 0% packet loss"), "{pings}\n{}", lab.dump());
+    // 150 packets transmitted, 150 received, 0% packet loss, time 1635ms
+    let lost = pings.split(", ").find_map(|part| part.strip_suffix("% packet loss")?.parse::<f64>().ok());
+    // Over xdp the sender's own kernel cuts: of the tens of thousands of frames, and the answers to them, some find t1's queue
+    // full, and so may an echo request among them.
+    let bearable = if lab.mode.contains("xdp") { 20.0 } else { 0.0 };
+    assert!(lost.unwrap() <= bearable, "{pings}\n{}", lab.dump());
 }
 
 /// The links of the built-in lab from t1 to t2, end by end.
