@@ -22,7 +22,7 @@ use crate::{Error, pointer, state};
 /// What the copy says when the lab is ready.
 const READY: &[u8] = b"\n";
 
-/// What came of [`detach`].
+/// What came of starting a copy of this process without a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Detached {
     /// This is the copy: go on.
