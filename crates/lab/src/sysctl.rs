@@ -74,7 +74,7 @@ pub(crate) fn normalise(silent: bool) -> Result<(), Error> {
 /// have. Best effort: without it a host is deaf to fragments for longer.
 pub(crate) fn shorten_reassembly() {
     for (family, prefix) in [("ipv4", "ip"), ("ipv6", "ip6")] {
-        for (name, value) in [("time", "2"), ("high_thresh", "16777216")] {
+        for (name, value) in [("time", "1"), ("high_thresh", "16777216")] {
             if let Err(error) = write(&format!("net/{family}/{prefix}frag_{name}"), value) {
                 tracing::debug!("{error}");
             }
