@@ -58,6 +58,13 @@ pub fn nsrouter() -> PathBuf {
     std::env::var_os(BINARY_VARIABLE).unwrap_or_else(|| env!("CARGO_BIN_EXE_nsrouter").into()).into()
 }
 
+/// The binary under test, to be given arguments; it hears a hang-up also where these tests were started by nohup(1).
+pub fn hearing_hangups() -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP").arg(nsrouter());
+    command
+}
+
 /// This test program and the binary under test, copied to where every user may run them.
 pub struct Shared {
     folder: tempfile::TempDir,

@@ -10,7 +10,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getsid};
 
-use crate::common::{Case, Lab, SANDBOX, describe, is_program, nsrouter, trial, wait_for};
+use crate::common::{Case, Lab, SANDBOX, describe, hearing_hangups, is_program, nsrouter, trial, wait_for};
 
 /// Cases beside the built-in lab, and such as make their own, which have a network and a /run to themselves.
 pub(crate) const CASES: &[Case] = &[
@@ -191,7 +191,7 @@ fn run(arguments: &[&str]) -> Output {
 
 /// nsrouter with these arguments, in the background.
 fn start(arguments: &[&str]) -> Child {
-    let mut command = Command::new(nsrouter());
+    let mut command = hearing_hangups();
     command
         .args(arguments)
         .stdin(Stdio::null())
