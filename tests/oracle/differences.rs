@@ -155,6 +155,7 @@ pub const NOT_PLAYED: &[NotPlayed] = &[
 /// worker is first.
 pub const NOT_WITH_WORKERS: &[&str] = &[
     "ipv4_errors::six_errors_at_once_to_one_destination",
+    "ipv4_errors::errors_without_route_are_charged_twice",
     "ipv4_errors::errors_without_route_after_others",
     "ipv4_errors::errors_after_others_without_route",
     "ipv4_errors::what_is_never_told_is_charged_too",
