@@ -121,6 +121,9 @@ pub(crate) struct Worker {
     cpu: Option<usize>,
     nice: Option<i32>,
     rounds: u32,
+    /// The inlet that the next round begins with: after a sleep that which ended it, so that an answer by another port is met
+    /// in the same round; in a stream each in turn, so that none always gets the last room on the way out.
+    begin: usize,
 }
 
 /// What a frame goes through between its arrival and its departure.
@@ -184,6 +187,7 @@ impl Worker {
             cpu: parts.cpu,
             nice: parts.nice,
             rounds: 0,
+            begin: 0,
         };
         Ok((worker, handle))
     }
@@ -268,7 +272,7 @@ impl Worker {
 
     /// One round over all ports; false when there was nothing to do.
     fn round(&mut self, now: Time) -> bool {
-        let Worker { shared, commands, path, inlets, rounds, .. } = self;
+        let Worker { shared, commands, path, inlets, rounds, begin, .. } = self;
         let mut busy = false;
         // Commands before tables: what a command tells of is in the tables taken after it.
         let asked: ArrayVec<Command, 16> = commands.try_iter().take(16).collect();
@@ -280,15 +284,15 @@ impl Worker {
         }
         *rounds = rounds.wrapping_add(1);
         let look_everywhere = rounds.is_multiple_of(LOOK_ROUNDS);
-        // Each round begins with another port, so that none always gets the last room on the way out.
-        let begin = *rounds as usize % inlets.len().max(1);
-        let (last, first) = inlets.split_at_mut(begin);
+        let first = *begin % inlets.len().max(1);
+        let (last, first) = inlets.split_at_mut(first);
         for inlet in first.iter_mut().chain(last).filter(|inlet| inlet.is_alive()) {
             if inlet.signalled || look_everywhere || inlet.ring.looks_are_free() {
                 inlet.signalled = path.forward_burst(inlet, &tables, now, shared);
                 busy |= inlet.signalled;
             }
         }
+        *begin = begin.wrapping_add(usize::from(busy));
         path.expire_held(now);
         if path.router.next_deadline().is_some_and(|deadline| deadline <= now.mono_ns) {
             path.outbox.begin(PortId::HOST, now.mono_ns);
@@ -330,11 +334,12 @@ impl Worker {
         };
         self.inlets.iter_mut().for_each(|inlet| inlet.signalled = false);
         for event in &self.woken[..count] {
-            let inlet = usize::try_from(event.data()).ok().and_then(|index| self.inlets.get_mut(index));
-            let Some(inlet) = inlet else {
+            let index = usize::try_from(event.data()).unwrap_or(usize::MAX);
+            let Some(inlet) = self.inlets.get_mut(index) else {
                 self.bell.silence();
                 continue;
             };
+            self.begin = index;
             inlet.signalled = event.events().contains(EpollFlags::EPOLLIN);
             if event.events().intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP)
                 && let Err(error) = inlet.ring.take_error()
