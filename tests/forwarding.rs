@@ -331,11 +331,12 @@ fn iperf3_udp(lab: &Lab) {
 
 fn iperf3_to_the_router(lab: &Lab) {
     // Super-frames for the router's own programs have to be cut, and their checksums completed.
+    // What the sender's socket still holds at the end, some megabytes, iperf3 does not count.
     for to in ["10.10.251.2", "fd00:251::2"] {
-        let report = iperf3(lab, "t1", "router", &["-c", to, "-n", "16M"]);
-        assert!(report["end"]["sum_received"]["bytes"].as_u64().unwrap() >= 10_000_000);
-        let report = iperf3(lab, "t1", "router", &["-c", to, "-n", "16M", "-R"]);
-        assert!(report["end"]["sum_received"]["bytes"].as_u64().unwrap() >= 10_000_000);
+        let report = iperf3(lab, "t1", "router", &["-c", to, "-n", "64M"]);
+        assert!(report["end"]["sum_received"]["bytes"].as_u64().unwrap() >= 50_000_000);
+        let report = iperf3(lab, "t1", "router", &["-c", to, "-n", "64M", "-R"]);
+        assert!(report["end"]["sum_received"]["bytes"].as_u64().unwrap() >= 50_000_000);
     }
 }
 
