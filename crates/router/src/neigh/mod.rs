@@ -13,6 +13,7 @@ use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::PortId;
 
 use crate::drop::DropReason;
+use crate::random::Random;
 use crate::tables::{Tables, Way};
 use crate::types::{Event, NextHop, Seen};
 
@@ -98,14 +99,14 @@ pub struct Neighbours {
     table: Table,
     /// Which ports are up, and which of them for IPv6.
     ports_up: Vec<(bool, bool)>,
-    random: u64,
+    random: Random,
 }
 
 impl Neighbours {
     /// An empty table.
     pub fn new(config: NeighConfig) -> Self {
         Neighbours {
-            random: config.seed | 1,
+            random: Random::new(config.seed),
             table: Table::new(config.max_entries),
             config,
             ports_up: Vec::new(),
@@ -315,11 +316,8 @@ impl Neighbours {
             return self.stale(next_hop, now_ns);
         }
         // RFC 4861 section 6.3.2: uniformly between half and one and a half times the base.
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
         let base_ns = self.config.reachable_ms.max(1) * MS;
-        let lifetime_ns = base_ns / 2 + self.random % base_ns;
+        let lifetime_ns = base_ns / 2 + self.random.below(base_ns);
         self.table.set(next_hop, State::Reachable, now_ns, now_ns + lifetime_ns);
     }
 
