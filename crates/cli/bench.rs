@@ -9,16 +9,16 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use nix::unistd::getppid;
 use nsrouter_bench::agent::{self, AgentError, AgentOptions};
-use nsrouter_bench::baseline::{self, Baseline, Verdict};
-use nsrouter_bench::cell::{Binary, Cancel};
-use nsrouter_bench::environment::Environment;
-use nsrouter_bench::host::{Host, Lab, Port};
-use nsrouter_bench::output::{self, OutputError};
-use nsrouter_bench::place::{Place, Placement};
+use nsrouter_bench::export::{self, OutputError};
+use nsrouter_bench::plan::place::{Place, Placement};
 use nsrouter_bench::plan::{Forwarder, Mode, Plan, Scenario, Scenarios};
 use nsrouter_bench::report::Report;
+use nsrouter_bench::report::aims;
+use nsrouter_bench::report::baseline::{self, Baseline, Verdict};
+use nsrouter_bench::report::environment::Environment;
+use nsrouter_bench::run::cell::{Binary, Cancel};
 use nsrouter_bench::run::{self, Event, Outcome, Refusal};
-use nsrouter_bench::speed;
+use nsrouter_bench::testbed::{Host, Lab, Port};
 use nsrouter_bench::traffic::{
     Generator, GeneratorError, Iperf3Error, IperfError, ProgramError, TrafficChoice,
 };
@@ -110,16 +110,16 @@ struct Outputs {
 impl Outputs {
     fn write(&self, report: &Report) -> Result<(), OutputError> {
         if let Some(file) = &self.json {
-            output::write_json(file, report)?;
+            export::write_json(file, report)?;
         }
         if let Some(folder) = &self.folder {
-            output::write_folder(folder, report)?;
+            export::write_folder(folder, report)?;
         }
         Ok(())
     }
 }
 
-/// What the hidden `bench-agent` takes: see [`nsrouter_bench::cell::agent_arguments`].
+/// What the hidden `bench-agent` takes: see [`nsrouter_bench::run::cell::agent_arguments`].
 #[derive(Debug, clap::Args)]
 pub(crate) struct AgentArgs {
     #[arg(long, env = LAB_VARIABLE)]
@@ -217,7 +217,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     for note in report.notes() {
         outln!("{note}")?;
     }
-    if let Some(aims) = speed::table(&report, terminal::look()) {
+    if let Some(aims) = aims::table(&report, terminal::look()) {
         outln!("{aims}")?;
     }
     let mut worse = false;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use nsrouter_bench::table::Look;
+use nsrouter_bench::export::terminal::Look;
 use nsrouter_engine::status::Status;
 use nsrouter_lab::state::State;
 use nsrouter_lab::{Role, Topology};

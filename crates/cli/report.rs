@@ -2,7 +2,7 @@
 
 use comfy_table::presets::{ASCII_BORDERS_ONLY_CONDENSED, UTF8_BORDERS_ONLY};
 use comfy_table::{CellAlignment, Table};
-use nsrouter_bench::table::{Look, fit};
+use nsrouter_bench::export::terminal::{Look, fit};
 use nsrouter_engine::status::{PortStatus, Status, drop_sentence};
 use nsrouter_lab::topology::Endpoint;
 use nsrouter_lab::{Role, Topology};

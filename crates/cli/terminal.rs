@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{getpgrp, tcgetpgrp};
-use nsrouter_bench::table::Look;
+use nsrouter_bench::export::terminal::Look;
 use rustix::termios::tcgetwinsize;
 
 /// Columns of the terminal that `stream` is: as it says itself, else as `COLUMNS` says. None where it is no terminal: then

@@ -4,16 +4,12 @@
 //! Everything here acts in the network namespace of the thread that calls it. Whoever calls decides where that is:
 //! `bench` enters the namespaces of a lab's hosts itself ([`crate::agent`]), `check` does so through the lab.
 
-pub(crate) mod builtin;
 mod echo;
 mod icmp;
-pub(crate) mod interface;
-pub(crate) mod iperf;
-pub(crate) mod iperf3;
 pub(crate) mod ndr;
-pub(crate) mod ping;
-mod program;
+pub(crate) mod programs;
 pub(crate) mod raw;
+pub(crate) mod tcp;
 mod trace;
 pub(crate) mod udp;
 pub mod verified;
@@ -24,10 +20,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use echo::{EchoOptions, EchoReport, echo};
-pub use iperf::IperfError;
-pub use iperf3::Iperf3Error;
-pub use ping::PingError;
-pub use program::ProgramError;
+pub use programs::ProgramError;
+pub use programs::iperf::IperfError;
+pub use programs::iperf3::Iperf3Error;
+pub use programs::ping::PingError;
+use programs::{iperf, iperf3};
 pub use trace::{Answer, TraceOptions, trace};
 
 /// Which generator was asked for.

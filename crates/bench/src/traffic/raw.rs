@@ -22,7 +22,7 @@ use nix::sys::socket::{
 };
 
 use crate::agent::AgentError;
-use crate::place::Place;
+use crate::plan::place::Place;
 
 /// Frames a call at most.
 const BATCH: usize = 32;

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use super::Sample;
-use super::builtin::{Window, snmp};
 use super::ndr::{self, Trial};
 use super::raw::{self, Path, Receiver, Sender};
+use super::tcp::{Window, snmp};
 use crate::agent::AgentError;
-use crate::host::{Host, Lab};
-use crate::meter::{Meter, STILL_FOR};
 use crate::plan::{Family, Frames, Scenario};
+use crate::testbed::meter::{Meter, STILL_FOR};
+use crate::testbed::{Host, Lab};
 
 /// What is sent from the client's host to the server's.
 pub(crate) struct Flow<'a> {

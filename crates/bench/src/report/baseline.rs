@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::environment::Environment;
 use crate::plan::Plan;
+use crate::report::environment::Environment;
 use crate::report::{Report, SCHEMA};
 use crate::stats::{self, ROUNDS_FOR_A_VERDICT, Ratio};
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::baseline::more_is_better;
+use crate::export::svg::{self, Bar, Line};
+use crate::export::terminal::with_interval;
 use crate::plan::Mode;
-use crate::plot::{self, Bar, Line};
+use crate::report::baseline::more_is_better;
 use crate::report::{Report, ResultRow};
 use crate::stats::Estimate;
-use crate::table::with_interval;
 
 /// Each scheme has its own eight colours; modes beyond the eighth repeat them.
 const STYLE: &str = "
@@ -106,7 +106,7 @@ fn glance(report: &Report) -> String {
         "<h2>At a glance: ratios to the kernel</h2><div class=\"wide\"><table><tr><th></th><th></th>",
     );
     for mode in &modes {
-        let _ = write!(html, "<th class=\"number\">{}</th>", escape(&plot::shortened(mode)));
+        let _ = write!(html, "<th class=\"number\">{}</th>", escape(&svg::shortened(mode)));
     }
     html += "</tr>\n";
     let mut last = "";
@@ -148,7 +148,7 @@ fn bar_charts(report: &Report) -> String {
             .map(|row| Bar { row, part: part.and_then(|part| report.result(&row.scenario, part, &row.mode)) })
             .collect();
         if !bars.is_empty() {
-            let _ = write!(html, "<h2>{}</h2>\n{}", escape(title), plot::bars(&report.modes, &bars));
+            let _ = write!(html, "<h2>{}</h2>\n{}", escape(title), svg::bars(&report.modes, &bars));
         }
     }
     html
@@ -181,7 +181,7 @@ fn size_charts(report: &Report) -> String {
                 Line { colour: index, points: rows.filter_map(point).collect() }
             };
             let lines: Vec<Line> = report.modes.iter().enumerate().map(line).collect();
-            let chart = plot::lines(&ticks, &lines, unit);
+            let chart = svg::lines(&ticks, &lines, unit);
             let _ = write!(
                 html,
                 "<h2>{what} a second forwarded, against the frame's size in bytes with FCS, {family} UDP</h2>\n{}{chart}",
@@ -198,7 +198,7 @@ fn distribution_charts(report: &Report) -> String {
     let mut html = String::new();
     for scenario in scenarios {
         let rows: Vec<_> = report.distributions.iter().filter(|row| row.scenario == scenario).collect();
-        let chart = plot::distributions(&report.modes, &rows);
+        let chart = svg::distributions(&report.modes, &rows);
         let _ = write!(
             html,
             "<h2>Round trip, {}: the share of echoes answered within a time</h2>\n{}{chart}",
@@ -213,7 +213,7 @@ fn distribution_charts(report: &Report) -> String {
 fn key(report: &Report) -> String {
     let mut html = String::from("<p class=\"key\">");
     for (index, mode) in report.modes.iter().enumerate() {
-        let _ = write!(html, "<span style=\"background:{}\"></span>{}", plot::colour(index), escape(mode));
+        let _ = write!(html, "<span style=\"background:{}\"></span>{}", svg::colour(index), escape(mode));
     }
     html + "</p>\n"
 }

@@ -1,10 +1,12 @@
 //! Runs a plan cell by cell. A cell that fails is said to have failed and tried once more.
 
+pub mod cell;
+
 use crate::agent::AgentReport;
-use crate::cell::{self, Binary, Cancel, CellError};
 use crate::plan::{Cell, Forwarder, Load, Mode, Plan, Rate};
-use crate::script;
 use crate::stats;
+use crate::testbed::script;
+use cell::{Binary, Cancel, CellError};
 
 /// Attempts at a cell.
 const ATTEMPTS: u32 = 2;
@@ -189,7 +191,7 @@ mod tests {
             warm_up_seconds: 0,
             seed: 1,
             traffic: TrafficChoice::Auto,
-            placement: crate::place::Placement::Scheduler,
+            placement: crate::plan::place::Placement::Scheduler,
             congestion: None,
         }
     }

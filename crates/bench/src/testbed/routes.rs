@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::agent::AgentError;
-use crate::host::Lab;
 use crate::plan::Family;
+use crate::testbed::Lab;
 
 /// How long a million routes may take to be in effect.
 pub(crate) const IN_EFFECT_WITHIN: Duration = Duration::from_secs(120);

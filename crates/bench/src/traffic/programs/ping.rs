@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::program::{Program, ProgramError, Said};
+use super::{Program, ProgramError, Said};
 
 /// From one echo request to the next: the shortest that ping grants every user.
 const INTERVAL: Duration = Duration::from_millis(200);

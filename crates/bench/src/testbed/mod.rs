@@ -1,5 +1,11 @@
 //! The lab as the measuring end sees it: two hosts, the router between them, and how to act inside each.
 
+pub(crate) mod interface;
+pub(crate) mod meter;
+pub(crate) mod routes;
+pub(crate) mod script;
+pub mod setting;
+
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
@@ -9,8 +15,8 @@ use std::thread;
 use nix::sched::{CloneFlags, setns};
 
 use crate::agent::AgentError;
-use crate::place::Place;
 use crate::plan::Family;
+use crate::plan::place::Place;
 
 /// An interface of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The table of speed aims: what each backend should reach, and what it reached.
 
+use crate::export::terminal::{Look, align, fit, lined, with_interval};
 use crate::plan::Mode;
 use crate::report::Report;
-use crate::table::{Look, align, fit, lined, with_interval};
 
 /// What a row holds up to its aims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,8 +143,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::agent::AgentReport;
-    use crate::environment::Environment;
     use crate::plan::{Plan, Scenarios};
+    use crate::report::environment::Environment;
     use crate::run::{Measurement, Outcome};
     use crate::traffic::{Generator, Sample, TrafficChoice};
 
@@ -165,7 +165,7 @@ mod tests {
             warm_up_seconds: 0,
             seed: 1,
             traffic: TrafficChoice::Auto,
-            placement: crate::place::Placement::Scheduler,
+            placement: crate::plan::place::Placement::Scheduler,
             congestion: None,
         };
         let mut outcome = Outcome::default();

@@ -1,15 +1,20 @@
 //! Results with their intervals, as data for JSON.
 
+pub mod aims;
+pub mod baseline;
+pub mod environment;
+pub(crate) mod warnings;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::environment::Environment;
-use crate::histogram::Histogram;
 use crate::plan::{Mode, Plan};
 use crate::run::Outcome;
+use crate::stats::histogram::Histogram;
 use crate::stats::{self, Estimate, Ratio};
-use crate::warnings::warnings;
+use environment::Environment;
+use warnings::warnings;
 
 /// Of the JSON that [`Report`] serializes to. Raised by every change that a reader could stumble over.
 pub const SCHEMA: u32 = 1;
@@ -245,7 +250,7 @@ pub(crate) mod tests {
     use crate::agent::AgentReport;
     use crate::plan;
     use crate::run::{Failure, Measurement, Refusal};
-    use crate::setting::Setting;
+    use crate::testbed::setting::Setting;
     use crate::traffic::{Generator, Sample, TrafficChoice};
 
     pub(crate) fn example() -> (Plan, Outcome) {
@@ -257,7 +262,7 @@ pub(crate) mod tests {
             warm_up_seconds: 0,
             seed: 4,
             traffic: TrafficChoice::Auto,
-            placement: crate::place::Placement::Scheduler,
+            placement: crate::plan::place::Placement::Scheduler,
             congestion: None,
         };
         let mut outcome = Outcome::default();

@@ -10,7 +10,7 @@ use nix::sys::socket::{
 use serde::{Deserialize, Serialize};
 
 use crate::agent::AgentError;
-use crate::host::{Host, Lab};
+use crate::testbed::{Host, Lab};
 use std::os::fd::AsRawFd;
 
 /// The offloads that decide what crosses a link: pending checksums, super-frames, and their making on arrival.

@@ -6,10 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::place::Placement;
 use crate::plan::Plan;
+use crate::plan::place::Placement;
 use crate::run::{Measurement, Outcome};
-use crate::setting::{Setting, sysctls};
+use crate::testbed::setting::{Setting, sysctls};
 use crate::traffic::{Generator, ndr};
 
 /// Sysctls that move results. All are of the machine's own namespace; a lab's namespaces start from them or from the kernel's

@@ -6,9 +6,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::Sample;
-use super::program::{Program, ProgramError, Server};
+use super::{Program, ProgramError, Server};
 use crate::plan::{Direction, Load};
+use crate::traffic::Sample;
 
 /// Its own default.
 pub(crate) const PORT: u16 = 5001;

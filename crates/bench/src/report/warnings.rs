@@ -1,8 +1,8 @@
 //! What a reader should know before believing the figures, and what to do about it.
 
-use crate::environment::Environment;
 use crate::plan::Plan;
 use crate::report::ResultRow;
+use crate::report::environment::Environment;
 use crate::run::Outcome;
 use crate::stats::ROUNDS_FOR_A_VERDICT;
 

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::html::escape;
+use crate::export::html::escape;
+use crate::export::terminal::{scaled, with_interval};
 use crate::report::{DistributionRow, ResultRow};
 use crate::stats::Estimate;
-use crate::table::{scaled, with_interval};
 
 /// Colours in the page's style.
 const COLOURS: usize = 8;

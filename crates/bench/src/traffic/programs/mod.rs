@@ -1,6 +1,10 @@
 //! Real programs as clients and servers: started in the calling thread's namespace, waited for with patience, and ended by their
 //! process id.
 
+pub(crate) mod iperf;
+pub(crate) mod iperf3;
+pub(crate) mod ping;
+
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::process::{Child, Command, Output, Stdio};

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::agent::{AgentError, AgentReport};
-use crate::histogram::Histogram;
+use crate::stats::histogram::Histogram;
 use crate::stats::quantile;
-use crate::traffic::ping::{self, Pinged};
+use crate::traffic::programs::ping::{self, Pinged};
 use crate::traffic::{EchoOptions, Sample, echo};
 
 /// From one echo request to the next: long enough that the path is idle in between.

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 use crate::agent::AgentReport;
 use crate::plan::{Cell, Load, Mode, Plan};
-use crate::routes;
+use crate::testbed::routes;
 use crate::traffic::ndr;
 
 /// Building and taking down a lab, the traffic's own waits included.

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::place::Place;
 use crate::plan::PlanError;
+use crate::plan::place::Place;
 
 /// Backend of the userspace mode where none is named.
 const DEFAULT_BACKEND: &str = "packet";

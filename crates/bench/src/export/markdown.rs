@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
+use crate::export::terminal::with_interval;
 use crate::plan::Mode;
 use crate::report::Report;
-use crate::speed;
-use crate::table::with_interval;
+use crate::report::aims;
 
 /// The whole page.
 pub(crate) fn page(report: &Report) -> String {
@@ -27,9 +27,9 @@ pub(crate) fn page(report: &Report) -> String {
         environment.warm_up_seconds,
         environment.seed
     );
-    if let Some(aims) = speed::rows(report) {
+    if let Some(aims) = aims::rows(report) {
         page += &table(&aims);
-        let _ = writeln!(page, "\n{}.\n", speed::LEGEND);
+        let _ = writeln!(page, "\n{}.\n", aims::LEGEND);
     }
     page += &table(&results(report));
     page += "\nIn parentheses: the ratio to the kernel, with its interval.\n\n";

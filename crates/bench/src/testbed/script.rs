@@ -12,8 +12,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::agent::AgentError;
-use crate::host::{Host, Lab, Port};
 use crate::plan::Family;
+use crate::testbed::{Host, Lab, Port};
 
 /// How long a forwarder may take until it forwards: DPDK's take seconds.
 pub(crate) const READY_WITHIN: Duration = Duration::from_secs(20);

@@ -1,12 +1,15 @@
 //! Results as files: JSON, CSV, Markdown and a page with plots. A reader, or a run cut short, never meets half of one.
 
+mod html;
+mod markdown;
+mod svg;
+pub mod terminal;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::html;
-use crate::markdown;
 use crate::report::Report;
 
 /// A file that could not be written.

@@ -4,6 +4,8 @@
 //! of one round ran within seconds of each other. So everything here is about medians, never means, and ratios are
 //! resampled by round, which keeps what the modes of a round had in common.
 
+pub(crate) mod histogram;
+
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::Serialize;

@@ -1,5 +1,7 @@
 //! The measuring end: runs inside a lab, makes one scenario's traffic between two of its hosts, and reports samples.
 
+pub(crate) mod latency;
+
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -8,17 +10,16 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::histogram::Histogram;
-use crate::host::Lab;
-use crate::latency;
-use crate::meter::{Meter, Owner};
 use crate::plan::{Direction, Forwarder, Frames, Load, Mode, Rate, Scenario};
-use crate::routes;
-use crate::script::{self, Script};
-use crate::setting::Setting;
-use crate::traffic::builtin::{self, Window};
-use crate::traffic::iperf::{self, IperfError};
-use crate::traffic::iperf3::{self, Iperf3Error};
+use crate::stats::histogram::Histogram;
+use crate::testbed::Lab;
+use crate::testbed::meter::{Meter, Owner};
+use crate::testbed::routes;
+use crate::testbed::script::{self, Script};
+use crate::testbed::setting::Setting;
+use crate::traffic::programs::iperf::{self, IperfError};
+use crate::traffic::programs::iperf3::{self, Iperf3Error};
+use crate::traffic::tcp::{self, Window};
 use crate::traffic::udp::{self, Flow};
 use crate::traffic::{EchoOptions, Generator, GeneratorError, PingError, Sample, TrafficChoice, echo};
 
@@ -275,12 +276,10 @@ impl Measuring<'_> {
                 client.run(|| latency::ping(self.target, seconds, warm_up_seconds))
             }
             Load::LatencyIdle => self.latency(|echoes| echoes()),
-            Load::LatencyLoad => {
-                self.latency(|echoes| builtin::beside_bulk(client, server, self.target, echoes))
-            }
+            Load::LatencyLoad => self.latency(|echoes| tcp::beside_bulk(client, server, self.target, echoes)),
             Load::Connections => {
                 let window = self.options.window();
-                let work = || builtin::connections(client, server, self.target, window);
+                let work = || tcp::connections(client, server, self.target, window);
                 let (mut samples, cost) = self.meter.beside(window.warm_up, window.length, work)?;
                 samples.extend(cost.samples());
                 Ok(report(samples, &Generator::Builtin.to_string()))
@@ -308,7 +307,7 @@ impl Measuring<'_> {
         let generator = Generator::choose(self.options.traffic)?;
         let ((mut samples, cost), name) = match &generator {
             Generator::Builtin => {
-                let work = || builtin::tcp(client, server, self.target, streams, direction, window);
+                let work = || tcp::tcp(client, server, self.target, streams, direction, window);
                 (self.meter.beside(window.warm_up, window.length, work)?, generator.to_string())
             }
             Generator::Iperf3 { version } => (self.beside_client(|| self.iperf3(0))?, version.clone()),
@@ -373,7 +372,7 @@ impl Measuring<'_> {
     fn beside_client(
         &self,
         work: impl FnOnce() -> Result<Vec<Sample>, AgentError>,
-    ) -> Result<(Vec<Sample>, crate::meter::Cost), AgentError> {
+    ) -> Result<(Vec<Sample>, crate::testbed::meter::Cost), AgentError> {
         let window = self.options.window();
         let length = window.length.saturating_sub(2 * CLIENT_START);
         self.meter.beside(window.warm_up + CLIENT_START, length, work)

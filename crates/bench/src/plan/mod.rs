@@ -1,15 +1,19 @@
 //! What is measured: modes, scenarios, and the order in which their cells run.
 
+mod mode;
+pub mod place;
+mod scenario;
+
 use std::str::FromStr;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-pub use crate::mode::{Forwarder, Mode};
-use crate::place::Placement;
-pub use crate::scenario::{Direction, Family, Frames, Load, Rate, Scenario};
 use crate::traffic::TrafficChoice;
+pub use mode::{Forwarder, Mode};
+use place::Placement;
+pub use scenario::{Direction, Family, Frames, Load, Rate, Scenario};
 
 /// Scenarios that go by one name.
 const SETS: [(&str, &str); 3] = [
@@ -224,7 +228,7 @@ mod tests {
             warm_up_seconds: 1,
             seed,
             traffic: TrafficChoice::Auto,
-            placement: crate::place::Placement::Scheduler,
+            placement: crate::plan::place::Placement::Scheduler,
             congestion: None,
         }
     }

@@ -15,9 +15,9 @@ use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::Sample;
 use crate::agent::AgentError;
-use crate::host::Host;
-use crate::place::Place;
 use crate::plan::Direction;
+use crate::plan::place::Place;
+use crate::testbed::Host;
 
 /// Read and written at a time, as iperf3 does by default.
 const TCP_BLOCK_BYTES: usize = 128 << 10;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Sample;
-use super::program::{Program, ProgramError, Server};
+use super::{Program, ProgramError, Server};
 use crate::plan::{Direction, Load};
+use crate::traffic::Sample;
 
 const IPERF3: Program = Program { name: "iperf3", package: "iperf3" };
 
@@ -207,15 +207,17 @@ mod tests {
     // The files are what iperf 3.12 printed in the lab with kernel forwarding.
     #[test]
     fn tcp_one_and_four_streams() {
-        let one = read(include_str!("../../tests/data/tcp-1.json"), tcp(1, Direction::Forward), 0).unwrap();
+        let one =
+            read(include_str!("../../../tests/data/tcp-1.json"), tcp(1, Direction::Forward), 0).unwrap();
         assert_eq!(values(&one), [("throughput", 17_471_432_687.0), ("retransmits", 6509.0)]);
-        let four = read(include_str!("../../tests/data/tcp-4.json"), tcp(4, Direction::Forward), 0).unwrap();
+        let four =
+            read(include_str!("../../../tests/data/tcp-4.json"), tcp(4, Direction::Forward), 0).unwrap();
         assert_eq!(values(&four), [("throughput", 30_887_372_945.0), ("retransmits", 10136.0)]);
     }
 
     #[test]
     fn warnings_around_the_report_are_skipped() {
-        let report = include_str!("../../tests/data/tcp-1.json");
+        let report = include_str!("../../../tests/data/tcp-1.json");
         let warning = "warning: UDP block size 1472 exceeds TCP MSS 1448, {may} result in fragmentation\n";
         let load = tcp(1, Direction::Forward);
         let plain = read(report, load, 0).unwrap();
@@ -228,16 +230,18 @@ mod tests {
     #[test]
     fn tcp_reverse_and_both_ways() {
         let back =
-            read(include_str!("../../tests/data/tcp-1-reverse.json"), tcp(1, Direction::Reverse), 0).unwrap();
+            read(include_str!("../../../tests/data/tcp-1-reverse.json"), tcp(1, Direction::Reverse), 0)
+                .unwrap();
         assert_eq!(values(&back), [("throughput", 18_743_851_220.0), ("retransmits", 7252.0)]);
-        let both = read(include_str!("../../tests/data/tcp-bidir.json"), tcp(1, Direction::Both), 0).unwrap();
+        let both =
+            read(include_str!("../../../tests/data/tcp-bidir.json"), tcp(1, Direction::Both), 0).unwrap();
         assert_eq!(values(&both)[1], ("retransmits", 24953.0 + 25545.0));
         assert!((both[0].value - 26_758_828_409.493_8).abs() < 1.0);
     }
 
     #[test]
     fn udp_offered_delivered_and_lost_belong_together() {
-        let udp = read(include_str!("../../tests/data/udp-64.json"), UDP, 18).unwrap();
+        let udp = read(include_str!("../../../tests/data/udp-64.json"), UDP, 18).unwrap();
         let by_name = |name: &str| udp.iter().find(|s| s.metric == name).unwrap().value;
         let delivered = 10_580_814.0 / 18.0;
         assert!((by_name("offered") - 600_630.0 / 1.000_033).abs() < 1e-6);
@@ -247,7 +251,7 @@ mod tests {
 
     #[test]
     fn losses_of_the_warm_up_are_not_counted() {
-        let text = include_str!("../../tests/data/udp-64-omit.json");
+        let text = include_str!("../../../tests/data/udp-64-omit.json");
         let udp = read(text, UDP, 18).unwrap();
         let loss = udp.iter().find(|s| s.metric == "loss").unwrap().value;
         // The report's own lost_percent is 1.56, with what was lost in the omitted second.
@@ -256,15 +260,15 @@ mod tests {
 
     #[test]
     fn errors_are_told_in_its_words() {
-        let error =
-            read(include_str!("../../tests/data/refused.json"), tcp(1, Direction::Forward), 0).unwrap_err();
+        let error = read(include_str!("../../../tests/data/refused.json"), tcp(1, Direction::Forward), 0)
+            .unwrap_err();
         assert_eq!(error.to_string(), "iperf3: unable to connect to server: Connection refused");
         assert!(matches!(read("", tcp(1, Direction::Forward), 0), Err(Iperf3Error::Json(_))));
         assert!(matches!(
             read("{\"end\":{}}", tcp(1, Direction::Forward), 0),
             Err(Iperf3Error::Lacks("sum_sent"))
         ));
-        let one_way = include_str!("../../tests/data/tcp-1.json");
+        let one_way = include_str!("../../../tests/data/tcp-1.json");
         assert!(matches!(read(one_way, tcp(1, Direction::Both), 0), Err(Iperf3Error::Lacks("way back"))));
     }
 }

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::agent::AgentError;
-use crate::host::{Host, Lab};
+use crate::testbed::interface::Totals;
+use crate::testbed::{Host, Lab};
 use crate::traffic::Sample;
-use crate::traffic::interface::Totals;
 
 /// Bytes of a full Ethernet frame without FCS at an MTU of 1500: a super-frame counts as so many of these.
 const FULL_FRAME: f64 = 1514.0;
