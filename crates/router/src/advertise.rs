@@ -13,8 +13,9 @@ use crate::config::Advertise;
 use crate::icmp_error::TTL;
 use crate::output::Exit;
 use crate::pipeline::{Context, Router};
+use crate::port::{ALL_NODES, Port};
 use crate::random::Random;
-use crate::tables::{ALL_NODES, Port, Tables};
+use crate::tables::Tables;
 use crate::types::{NextHop, Originate, Time};
 
 const MS: u64 = 1_000_000;

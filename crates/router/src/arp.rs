@@ -9,8 +9,8 @@ use nsrouter_wire::offload::Offload;
 
 use crate::drop::DropReason;
 use crate::pipeline::{Cast, Context, Router};
+use crate::port::Port;
 use crate::rewrite::L3;
-use crate::tables::Port;
 use crate::types::{Event, Originate, Seen, Verdict};
 
 impl Router {

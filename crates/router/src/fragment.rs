@@ -11,8 +11,8 @@ use crate::drop::DropReason;
 use crate::options;
 use crate::output;
 use crate::pipeline::{Context, Router};
+use crate::port::Port;
 use crate::rewrite::{self, L3};
-use crate::tables::Port;
 use crate::types::{NextHop, Originate, Verdict};
 
 /// Where the pieces go.

@@ -9,10 +9,11 @@ use nsrouter_wire::ipv6;
 use nsrouter_wire::segment;
 
 use crate::drop::DropReason;
+use crate::nexthop::Way;
 use crate::options::Options;
 use crate::pipeline::{Cast, Context, Router, check_ipv4};
 use crate::rewrite::{self, L3};
-use crate::tables::{Tables, Way};
+use crate::tables::Tables;
 use crate::types::{Originate, Time, Verdict};
 
 impl Router {

@@ -10,11 +10,13 @@ use nsrouter_wire::ipv6;
 use nsrouter_wire::offload::Offload;
 
 use crate::drop::IcmpAnswer;
+use crate::nexthop::Way;
 use crate::options;
 use crate::output::{self, Exit};
 use crate::pipeline::{Cast, Context, Router};
+use crate::port::Port;
 use crate::source;
-use crate::tables::{Port, Tables, Way};
+use crate::tables::Tables;
 use crate::types::Originate;
 
 /// TTL and hop limit of packets of our own (Linux `ip_default_ttl`).

@@ -13,9 +13,9 @@ use crate::drop::DropReason;
 use crate::icmp_error::TTL;
 use crate::options::{self, Options};
 use crate::pipeline::{Cast, Context, Router};
+use crate::port::Port;
 use crate::rewrite::{self, L3};
 use crate::source;
-use crate::tables::Port;
 use crate::types::{Originate, Verdict};
 
 impl Router {

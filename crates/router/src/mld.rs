@@ -22,9 +22,10 @@ use nsrouter_wire::offload::Offload;
 use crate::drop::DropReason;
 use crate::output::Exit;
 use crate::pipeline::{Context, Router};
+use crate::port::{ALL_ROUTERS, Port};
 use crate::random::Random;
 use crate::rewrite::L3;
-use crate::tables::{ALL_ROUTERS, Port, Tables};
+use crate::tables::Tables;
 use crate::types::{NextHop, Originate, Time, Verdict};
 
 const MS: u64 = 1_000_000;

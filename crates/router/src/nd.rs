@@ -15,9 +15,9 @@ use nsrouter_wire::offload::Offload;
 use crate::drop::DropReason;
 use crate::output::Exit;
 use crate::pipeline::{Context, Router};
+use crate::port::{ALL_NODES, Port};
 use crate::rewrite::L3;
 use crate::source;
-use crate::tables::{ALL_NODES, Port};
 use crate::types::{Event, NextHop, Originate, Seen, Verdict};
 
 /// A message that passed the checks which all kinds share.

@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use nsrouter_wire::frame::Frame;
 use nsrouter_wire::ipv4;
 
+use crate::nexthop::Way;
 use crate::output::{self, Exit};
 use crate::pipeline::Context;
 use crate::rewrite::L3;
 use crate::source;
-use crate::tables::{Tables, Way};
+use crate::tables::Tables;
 use crate::types::NextHop;
 
 const END: u8 = 0;

@@ -9,10 +9,12 @@ use nsrouter_wire::ipv6;
 use nsrouter_wire::offload::Offload;
 
 use crate::drop::DropReason;
-use crate::multipath;
+use crate::nexthop::group;
+use crate::nexthop::{Target, Way};
 use crate::pipeline::{Context, Router};
+use crate::port::Port;
 use crate::rewrite::{self, L3};
-use crate::tables::{Port, Tables, Target, Way};
+use crate::tables::Tables;
 use crate::types::{Event, NextHop, Originate, Verdict};
 
 /// The way of a packet of our own to a destination.
@@ -214,8 +216,8 @@ pub(crate) fn unresolved(packet: &[u8], next_hop: NextHop, tables: &Tables) -> E
 fn flow_hash(packet: &[u8], tables: &Tables, destination: IpAddr) -> u32 {
     let policy = tables.settings().flow_hash;
     match destination {
-        IpAddr::V4(_) => multipath::flow_hash4(packet, policy),
-        IpAddr::V6(_) => multipath::flow_hash6(packet, policy),
+        IpAddr::V4(_) => group::flow_hash4(packet, policy),
+        IpAddr::V6(_) => group::flow_hash6(packet, policy),
     }
 }
 

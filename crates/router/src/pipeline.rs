@@ -19,9 +19,11 @@ use crate::counters::Counters;
 use crate::drop::{DropReason, IcmpAnswer};
 use crate::limit::Limits;
 use crate::mld::Listener;
+use crate::nexthop::{NO_MTU, Target, Way};
 use crate::options::{self, Options};
+use crate::port::Port;
 use crate::rewrite::{self, L3};
-use crate::tables::{NO_MTU, Port, Tables, Target, Way};
+use crate::tables::Tables;
 use crate::types::{Config, NextHop, Originate, Time, Verdict};
 
 /// One worker's router: its counters and identifications, and the limits that it shares. Tables and time are passed in.

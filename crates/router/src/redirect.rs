@@ -11,10 +11,10 @@ use nsrouter_wire::nd;
 use nsrouter_wire::offload::Offload;
 
 use crate::icmp_error;
+use crate::nexthop::Way;
 use crate::output::Exit;
 use crate::pipeline::{Context, Router};
 use crate::rewrite::L3;
-use crate::tables::Way;
 use crate::types::{NextHop, Originate};
 
 /// For this host, not for its network (RFC 1812 section 5.2.7.2).

@@ -6,7 +6,7 @@ use nsrouter_wire::ipv4;
 use nsrouter_wire::offload::Gso;
 use nsrouter_wire::segment;
 
-use crate::tables::Port;
+use crate::port::Port;
 
 /// Where the IP header begins: host packets get room for an Ethernet header before anything else happens to them.
 pub(crate) const L3: usize = eth::HEADER_BYTES;

@@ -1,6 +1,6 @@
 //! The neighbour table and its state machine (RFC 826, RFC 4861 section 7.3).
 
-mod map;
+pub(crate) mod map;
 mod probe;
 mod table;
 #[cfg(test)]
@@ -13,8 +13,9 @@ use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::PortId;
 
 use crate::drop::DropReason;
+use crate::nexthop::Way;
 use crate::random::Random;
-use crate::tables::{Tables, Way};
+use crate::tables::Tables;
 use crate::types::{Event, NextHop, Seen};
 
 pub use map::NeighbourMap;

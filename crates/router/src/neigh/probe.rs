@@ -9,8 +9,9 @@ use nsrouter_wire::ipv4::protocol;
 use nsrouter_wire::ipv6;
 use nsrouter_wire::nd;
 
+use crate::port::Port;
 use crate::source;
-use crate::tables::{Port, Tables};
+use crate::tables::Tables;
 use crate::types::NextHop;
 
 /// A question for the MAC address of `next_hop`: to everybody who could be it, or to `known` alone; in the name of

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::tables::Port;
-use crate::targets::Way;
+use crate::nexthop::Way;
+use crate::port::Port;
 
 /// The subnets of ports that are up, their broadcast addresses, and the addresses of all ports; of two that say
 /// something about the same prefix the one named later.

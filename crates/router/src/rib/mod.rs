@@ -4,6 +4,10 @@
 //! [`RouteTable::tables`], which also tells when the memory of removed prefixes can be used again: each snapshot carries
 //! a token, and once nobody has a snapshot that is older than a removal, nobody can be inside of what was removed.
 
+mod connected_routes;
+mod declared;
+mod gateways;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -11,12 +15,14 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::config::{PortConfig, Route, RouteKind, Settings, TablesError};
-use crate::connected;
-use crate::declared::{Declared, Entry, Origin, Placement};
 use crate::fib::{Retired, Rib};
-use crate::gateways::{self, Resolution};
-use crate::tables::{MIN_IPV6_MTU_BYTES, MIN_MTU_BYTES, Port, Tables, check_number, check_ports, ports};
-use crate::targets::{NO_MTU, Target, Targets, Way};
+use crate::nexthop::{NO_MTU, Target, Targets, Way};
+use crate::port::{MIN_IPV6_MTU_BYTES, MIN_MTU_BYTES, Port, check_number, check_ports, ports};
+use crate::tables::Tables;
+use declared::{Declared, Entry};
+use gateways::Resolution;
+
+pub use declared::{Origin, Placement};
 
 /// Targets that no prefix uses any more are forgotten when there are this many, and more than those in use.
 const MOST_DEAD: usize = 1 << 16;
@@ -123,7 +129,7 @@ impl RouteTable {
         check_number(configs)?;
         self.ports = ports(configs);
         self.own4 = self.ports.iter().flat_map(|port| port.v4.iter().map(Ipv4Net::addr)).collect();
-        let before = std::mem::replace(&mut self.connected, connected::ways(&self.ports));
+        let before = std::mem::replace(&mut self.connected, connected_routes::ways(&self.ports));
         let numbers: Vec<u32> = self.kind_numbers.values().copied().collect();
         let changed = self.resolve_again(numbers);
         let changed_subnets = before
@@ -465,6 +471,18 @@ impl RouteTable {
                 self.use_target(number);
             }
         }
+    }
+}
+
+impl Tables {
+    /// Builds tables. Routes to the ports' own subnets and addresses are added by themselves.
+    ///
+    /// # Errors
+    /// [`TablesError`] names the port or route that does not fit.
+    pub fn new(ports: &[PortConfig], routes: &[Route], settings: Settings) -> Result<Tables, TablesError> {
+        let mut table = RouteTable::new(ports, settings)?;
+        table.configure(routes)?;
+        Ok(table.tables())
     }
 }
 

@@ -8,9 +8,9 @@ use nsrouter_wire::frame::PortId;
 
 use crate::config::{Hop, Route, RouteKind, TablesError};
 use crate::drop::DropReason;
-use crate::multipath::{GroupHop, HopGroup};
-use crate::tables::Port;
-use crate::targets::Way;
+use crate::nexthop::Way;
+use crate::nexthop::group::{GroupHop, HopGroup};
+use crate::port::Port;
 
 /// How many recursive routes may lead to each other before a gateway counts as unreachable.
 pub(crate) const MAX_RECURSION: usize = 4;

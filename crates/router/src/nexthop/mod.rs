@@ -1,13 +1,15 @@
 //! What the values of the forwarding table stand for.
 
+pub(crate) mod group;
+
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use nsrouter_wire::frame::PortId;
 
 use crate::drop::DropReason;
-use crate::multipath::HopGroup;
-use crate::tables::Port;
+use crate::port::Port;
+use group::HopGroup;
 
 /// Where packets to a prefix go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
