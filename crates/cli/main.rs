@@ -4,41 +4,21 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, reason = "`output` is the one way out")]
 
-mod backend;
-mod bench;
-mod check;
-mod clean;
-mod completions;
-mod cpus;
-mod doctor;
-mod down;
-mod exec;
-mod failure;
-mod fit;
-mod forwarder;
-mod greeting;
-mod log;
-mod ls;
-mod man;
-mod misspelt;
+mod command;
+mod dataplane;
+mod options;
 mod output;
-mod parallel;
-mod report;
-mod run;
 mod runtime;
-mod settings;
-mod shell;
-mod status;
-mod terminal;
 mod version;
-mod which;
 
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::output::{errln, out};
+use crate::command::{bench, check, clean, completions, doctor, down, exec, ls, man, run, shell, status};
+use crate::options::misspelt;
+use crate::output::{errln, failure, log, out};
 
 /// A packet-forwarding lab and dataplane for Linux.
 ///

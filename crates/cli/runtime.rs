@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::failure::Cannot;
+use crate::output::failure::Cannot;
 
 /// Pairs of descriptors that must be free: more than a runtime takes.
 const FREE_PAIRS: usize = 6;

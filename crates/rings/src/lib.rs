@@ -10,7 +10,6 @@
 //! | [`memory`] | an in-process ring for tests and benchmarks |
 //! | [`vnet`] | a virtio-net header's bytes as [`nsrouter_wire::offload::Offload`] and back |
 //! | [`guard`] | a program that keeps the kernel's hands off what the router owns |
-//! | `tc` | the traffic control that a guard on many interfaces takes |
 //! | [`probe`] | what this kernel and user can do, tried for real |
 //! | [`limits`] | the memory that can still be had, and what too few descriptors look like |
 //! | `sys` | the system calls and the shared memory: all the unsafe code there is |
@@ -27,7 +26,6 @@ pub mod packet;
 pub mod port;
 pub mod probe;
 pub mod tap;
-mod tc;
 pub mod tun;
 pub mod vnet;
 pub mod xdp;

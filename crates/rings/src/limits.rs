@@ -6,7 +6,7 @@ use std::process::Command;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::sys::limit;
+use crate::sys::child;
 
 /// How many descriptors a process may have open (RLIMIT_NOFILE, `ulimit -n`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Descriptors {
 
     /// Has a child start with these limits.
     pub fn give_to(self, command: &mut Command) {
-        limit::set_in_child(command, self.soft, self.hard);
+        child::set_in_child(command, self.soft, self.hard);
     }
 }
 

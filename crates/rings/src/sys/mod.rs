@@ -1,10 +1,9 @@
 //! System calls and shared memory: all the unsafe code there is. Everything that leaves this folder is safe to call.
 
 pub(crate) mod bpf;
-pub(crate) mod limit;
+pub(crate) mod child;
 pub(crate) mod messages;
-pub(crate) mod ring;
+pub(crate) mod slots;
 pub(crate) mod socket;
 pub(crate) mod tun;
-pub(crate) mod umem;
 pub(crate) mod xdp;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use nsrouter_lab::Which;
 use nsrouter_lab::enter::{self, Entered};
 
-use crate::which;
+use crate::options::which;
 
 /// Run a program in a node of the running lab, as `ip netns exec` would; its exit code is passed on.
 #[derive(Debug, clap::Args)]

@@ -18,9 +18,9 @@ use nsrouter_lab::state::{NodeState, State};
 use nsrouter_lab::{Error, HOST_PORT, NodeNs, Role};
 use serde::Serialize;
 
+use crate::command::status::socket_of;
+use crate::options::which;
 use crate::output::{self, out};
-use crate::status::socket_of;
-use crate::which;
 
 /// Echo requests a row.
 const ECHOES: u32 = 5;

@@ -15,9 +15,9 @@
 
 mod plan;
 mod program;
-mod receive;
-pub(crate) mod ring;
-mod transmit;
+mod rx;
+
+mod tx;
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,17 +29,17 @@ use arrayvec::ArrayVec;
 use nsrouter_wire::frame::PortId;
 
 pub use self::plan::{Demand, Plan};
-pub use self::receive::XdpRx;
-pub use self::transmit::XdpTx;
+pub use self::rx::XdpRx;
+pub use self::tx::XdpTx;
 
 use self::program::{Redirect, redirect};
-use self::receive::refill;
-use self::transmit::Unsent;
+use self::rx::refill;
+use self::tx::Unsent;
 use crate::limits::way_out;
 use crate::port::BURST_FRAMES;
 use crate::sys::bpf::set_xsk;
 use crate::sys::socket::{self, Buffer, Interfaces};
-use crate::sys::umem::{Area, Chunk};
+use crate::sys::xdp::area::{Area, Chunk};
 use crate::sys::xdp::{self, Rings};
 
 /// How xdp ports are set up; [`Settings::default`] is what measured best.

@@ -1,7 +1,7 @@
 //! The memory area that AF_XDP sockets share with the kernel, cut into chunks of equal size.
 //!
 //! A [`Chunk`] is the one right to touch its bytes: it can be neither copied nor made anew. Whoever lets the kernel write
-//! into a chunk gives it away first ([`super::xdp::Inbound`]).
+//! into a chunk gives it away first ([`super::Inbound`]).
 
 use std::io;
 use std::ptr::NonNull;

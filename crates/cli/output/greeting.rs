@@ -8,7 +8,7 @@ use nsrouter_engine::status::Status;
 use nsrouter_lab::state::State;
 use nsrouter_lab::{Role, Topology};
 
-use crate::report;
+use crate::output::report;
 
 /// The text. `why` says why this backend was chosen, where that was not the user.
 pub(crate) fn greeting(state: &State, status: &Status, why: Option<&str>, look: Look) -> String {
@@ -59,7 +59,7 @@ mod tests {
     fn what_to_try_is_there() {
         let built_in = Topology::default_lab();
         assert_eq!(far_hosts(&built_in), Some(("t1", "t2", "10.10.252.1".parse().unwrap())));
-        let chain = Topology::from_toml(include_str!("../../tests/data/chain.toml")).unwrap();
+        let chain = Topology::from_toml(include_str!("../../../tests/data/chain.toml")).unwrap();
         assert_eq!(far_hosts(&chain), Some(("a", "b", "10.2.0.1".parse().unwrap())));
     }
 }

@@ -11,9 +11,10 @@ use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::State;
 use nsrouter_lab::{Error, Role};
 
+use crate::options::which;
+use crate::output::report::{self, LabReport};
+use crate::output::terminal;
 use crate::output::{self, out};
-use crate::report::{self, LabReport};
-use crate::{terminal, which};
 
 /// How often `--watch` looks.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);

@@ -1,6 +1,12 @@
 //! The one way out. All that nsrouter prints goes through here, so that a reader who has left, a terminal that was closed and
 //! a full disk are met in one place, and never with a panic.
 
+pub(crate) mod failure;
+pub(crate) mod greeting;
+pub(crate) mod log;
+pub(crate) mod report;
+pub(crate) mod terminal;
+
 use std::cell::Cell;
 use std::fmt::Arguments;
 use std::fs::File;
@@ -11,8 +17,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::libc;
 use serde::Serialize;
-
-use crate::terminal;
 
 /// Writes to standard output; a `Result<(), OutputError>`.
 macro_rules! out {
@@ -168,7 +172,7 @@ impl Lasting {
         if let Err(error) = written
             && !self.failed.replace(true)
         {
-            errln!("nsrouter: {}", crate::failure::sentence(&error.into()));
+            errln!("nsrouter: {}", crate::output::failure::sentence(&error.into()));
         }
     }
 

@@ -24,14 +24,17 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::oneshot;
 
-use crate::backend::{self, Backend, Choice, Taps};
-use crate::fit;
-use crate::forwarder::{self, Engines, Threads};
-use crate::greeting::greeting;
+use crate::command::{clean, status};
+use crate::dataplane::backend::{self, Backend, Choice, Taps};
+use crate::dataplane::fit;
+use crate::dataplane::forwarder::{self, Engines, Threads};
+use crate::options::settings::{self, Setting};
+use crate::options::{cpus, which};
+use crate::output::greeting::greeting;
+use crate::output::report::{self, LabReport};
+use crate::output::terminal;
 use crate::output::{self, Lasting, errln, out, outln};
-use crate::report::{self, LabReport};
-use crate::settings::{self, Setting};
-use crate::{clean, cpus, runtime, status, terminal, which};
+use crate::runtime;
 
 /// Who forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -211,7 +211,7 @@ mod tests {
     use nsrouter_engine::status::WorkerStatus;
 
     use super::*;
-    use crate::terminal::wrapped;
+    use crate::output::terminal::wrapped;
 
     #[test]
     fn thousands_stand_apart() {

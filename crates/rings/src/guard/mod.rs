@@ -9,11 +9,13 @@
 //! lock that the whole machine's networking shares (tcx_entry_sync), and so does to detach it. Where there are many
 //! interfaces, a filter of an ingress qdisc is used instead, which waits for nothing.
 
+mod tc;
+
 use std::io;
 use std::os::fd::OwnedFd;
 
+use self::tc::Control;
 use crate::sys::bpf::{Instruction, link_tcx_ingress, load_classifier};
-use crate::tc;
 
 /// `TC_ACT_SHOT` (include/uapi/linux/pkt_cls.h): the frame is dropped.
 const SHOT: i32 = 2;
@@ -65,7 +67,7 @@ pub fn attach(interfaces: &[u32]) -> io::Result<Vec<Guard>> {
         let tcx = |ifindex: &u32| Ok(Guard(Kind::Tcx { _link: link_tcx_ingress(&program, *ifindex)? }));
         return interfaces.iter().map(tcx).collect();
     }
-    let mut control = tc::Control::open()?;
+    let mut control = Control::open()?;
     let filter = |ifindex: &u32| {
         control.drop_on_ingress(*ifindex, &program)?;
         Ok(Guard(Kind::Filter))

@@ -27,10 +27,12 @@ use nsrouter_lab::state::{NodeState, PortInfo, State};
 use nsrouter_lab::{Error, NETNS_DIR, Role, Which};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::failure::{self, Cannot};
+use crate::options::cpus;
+use crate::options::which::LAB_VARIABLE;
+use crate::output::failure::{self, Cannot};
+use crate::output::terminal;
 use crate::output::{self as screen, errln, outln};
-use crate::which::LAB_VARIABLE;
-use crate::{cpus, runtime, terminal, version};
+use crate::{runtime, version};
 
 /// What `bench --quick` measures.
 const QUICK: &str = "quick";

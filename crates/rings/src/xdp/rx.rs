@@ -12,7 +12,7 @@ use nsrouter_wire::offload::Offload;
 
 use crate::port::{BURST_FRAMES, Burst, Receive, Received};
 use crate::sys::socket;
-use crate::sys::umem::{Area, Chunk};
+use crate::sys::xdp::area::{Area, Chunk};
 use crate::sys::xdp::{self, Inbound};
 
 /// The receive half of an xdp port.

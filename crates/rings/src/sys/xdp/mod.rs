@@ -1,14 +1,17 @@
 //! AF_XDP sockets: set-up, the memory of their rings, and who may write where (include/uapi/linux/if_xdp.h,
 //! net/xdp/xsk.c).
 
+pub(crate) mod area;
+pub(crate) mod ring;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::sys::socket;
-use crate::sys::umem::{Area, Chunk};
-use crate::xdp::ring::{Consumer, Memory, Producer};
+use crate::sys::xdp::area::{Area, Chunk};
+use crate::sys::xdp::ring::{Consumer, Memory, Producer};
 
 /// `XDP_MAX_TX_SKB_BUDGET`: frames that one sendto(2) sends at most in copy mode (kernel 6.17 and later).
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::exec::become_inside;
+use crate::command::exec::become_inside;
+use crate::options::which;
 use crate::output::errln;
-use crate::which;
 
 /// Open a shell in a node of the running lab; the prompt names the node.
 #[derive(Debug, clap::Args)]
@@ -16,7 +16,7 @@ pub(crate) struct Args {
     node: String,
 }
 
-/// Becomes the shell; returns as [`crate::exec::run`] does.
+/// Becomes the shell; returns as [`crate::command::exec::run`] does.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     become_inside(args.which.lab(), &args.node, |lab| {
         let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());

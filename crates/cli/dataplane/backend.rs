@@ -13,8 +13,8 @@ use nsrouter_rings::port::{Receive, Transmit};
 use nsrouter_rings::tap::{TapRx, TapTx};
 use nsrouter_rings::{guard, packet, probe, tap, xdp};
 
-use crate::failure::Cannot;
-use crate::parallel;
+use crate::dataplane::parallel;
+use crate::output::failure::Cannot;
 
 /// How the userspace router's frames enter and leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

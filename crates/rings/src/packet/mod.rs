@@ -20,7 +20,7 @@ use nsrouter_wire::frame::{Frame, PortId};
 use crate::limits::way_out;
 use crate::port::{BURST_FRAMES, Burst, Capabilities, Receive, Received, Refusal, Sent, Transmit};
 use crate::sys::messages::{Arrived, receive_each, send_each};
-use crate::sys::ring::{STATUS_BYTES, SlotRing};
+use crate::sys::slots::{STATUS_BYTES, SlotRing};
 use crate::sys::socket::{self, Buffer};
 use crate::vnet::{self, VNET_HEADER_BYTES};
 

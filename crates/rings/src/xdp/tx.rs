@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nsrouter_wire::frame::Frame;
 
 use super::LINK_BYTES;
-use super::ring::{Consumer, Producer};
 use crate::port::{Capabilities, Refusal, Sent, Transmit};
 use crate::sys::socket::Interfaces;
-use crate::sys::umem::{Area, Chunk};
+use crate::sys::xdp::area::{Area, Chunk};
+use crate::sys::xdp::ring::{Consumer, Producer};
 use crate::sys::xdp::{self, Mapped, length_of, length_word};
 
 /// The smallest MTU of an Ethernet interface (`ETH_MIN_MTU`).

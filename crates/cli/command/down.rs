@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use nsrouter_lab::clean::{What, clean};
 use nsrouter_lab::{Error, LabInfo, Removed, enter, labs};
 
-use crate::clean;
+use crate::command::clean;
 
 /// End a lab and return when it is gone: one of another terminal, without a terminal, private, or dead.
 #[derive(Debug, clap::Args)]

@@ -10,9 +10,9 @@ use nsrouter_engine::{Engine, Hop, NeighConfig, Route, RouteKind, Settings};
 use nsrouter_lab::{HOST_PORT, Lab, Node, PortInfo, Stop};
 use nsrouter_rings::tun;
 
-use crate::backend::{self, Backend, Taps};
-use crate::run::Mode;
-use crate::settings::Setting;
+use crate::command::run::Mode;
+use crate::dataplane::backend::{self, Backend, Taps};
+use crate::options::settings::Setting;
 
 /// The threads that forward in userspace mode.
 #[derive(Clone, Debug)]

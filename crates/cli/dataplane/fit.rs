@@ -4,8 +4,8 @@ use nsrouter_lab::Topology;
 use nsrouter_rings::limits::{self, Available};
 use nsrouter_rings::{guard, tap, xdp};
 
-use crate::backend::Backend;
-use crate::failure::Cannot;
+use crate::dataplane::backend::Backend;
+use crate::output::failure::Cannot;
 
 /// The way out of what a backend cannot do, but packet can.
 const USE_PACKET: &str = "use --backend packet";

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use self::tries::{Forward, Seen, Tries, Try, in_user_namespace, look};
-use crate::failure::CANNOT;
+use crate::output::failure::CANNOT;
 use crate::output::{self, out, outln};
 
 /// A TCP super-frame, in bytes: what buffers must hold several of.
