@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 /// Prefix lengths of the IPv4 table of the default-free zone, per ten thousand (routeviews.org, rounded).
 const LENGTHS_V4: &[(u8, u32)] = &[

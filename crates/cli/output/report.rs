@@ -116,7 +116,7 @@ pub(crate) fn ports(status: &Status, look: Look) -> Table {
 
 fn table(look: Look) -> Table {
     let mut table = Table::new();
-    table.load_preset(if look.ascii { ASCII_BORDERS_ONLY_CONDENSED } else { UTF8_BORDERS_ONLY });
+    table.load_style(if look.ascii { ASCII_BORDERS_ONLY_CONDENSED } else { UTF8_BORDERS_ONLY });
     table
 }
 

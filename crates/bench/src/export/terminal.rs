@@ -29,7 +29,7 @@ impl Look {
 pub(crate) fn lined(look: Look) -> Table {
     let mut table = Table::new();
     let preset = if look.ascii { presets::ASCII_FULL_CONDENSED } else { presets::UTF8_FULL_CONDENSED };
-    table.load_preset(preset).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(preset).set_content_arrangement(ContentArrangement::Disabled);
     table
 }
 

@@ -7,7 +7,7 @@
 pub(crate) mod histogram;
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
 /// How often a sample is resampled. The ends of a 95% interval are then the 250th value from either side. The tests make

@@ -10,7 +10,7 @@ use nsrouter_wire::ipv4;
 use nsrouter_wire::ipv6;
 use nsrouter_wire::mld;
 use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
-use rand::Rng;
+use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::case::Case;
