@@ -1,10 +1,12 @@
-//! A live worker allocates nothing, whatever its frames are: forwarded, answered, refused with an error; and where the control
-//! plane is told, which allocates, far less than once a frame.
+//! A live worker allocates nothing, whatever its frames are: forwarded, answered, refused with an error, pending for a
+//! neighbour.
 //!
-//! In a process of its own, whose allocations are all counted; the ports lend frames that were made before.
+//! The worker's thread alone is counted: the control plane, which may allocate, keeps up as well as the machine lets it.
+//! The ports lend frames that were made before.
 #![allow(clippy::unwrap_used)]
 
 use std::alloc::System;
+use std::cell::Cell;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -16,10 +18,42 @@ use nsrouter_engine::{MacAddr, NeighConfig, Port, PortId, Settings};
 use nsrouter_rings::port::{Burst, Capabilities, Receive, Received, Sent, Transmit};
 use nsrouter_wire::frame::Frame;
 use nsrouter_wire::offload::Offload;
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tracking_allocator::{
+    AllocationGroupId, AllocationGroupToken, AllocationRegistry, AllocationTracker, Allocator,
+};
 
 #[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+static ALLOCATOR: Allocator<System> = Allocator::system();
+
+/// Allocations and reallocations of the worker's thread since it received for the first time.
+static WORKER_ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// Whether this thread's allocations are counted.
+    static IS_COUNTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Counts for the worker: no other thread enters a group.
+struct CountWorker;
+
+impl AllocationTracker for CountWorker {
+    fn allocated(&self, _: usize, _: usize, _: usize, group: AllocationGroupId) {
+        if group != AllocationGroupId::ROOT {
+            WORKER_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn deallocated(&self, _: usize, _: usize, _: usize, _: AllocationGroupId, _: AllocationGroupId) {}
+}
+
+/// Counts what the calling thread allocates from now on.
+fn count_this_thread() {
+    if !IS_COUNTED.replace(true) {
+        let mut group = AllocationGroupToken::register().unwrap();
+        // The thread never leaves the group.
+        std::mem::forget(group.enter());
+    }
+}
 
 const ROUTER: [[u8; 6]; 2] = [[2, 1, 2, 3, 4, 1], [2, 1, 2, 3, 4, 2]];
 const HOST: [[u8; 6]; 2] = [[2, 9, 9, 9, 9, 1], [2, 9, 9, 9, 9, 2]];
@@ -29,17 +63,14 @@ const FRAME_BYTES: usize = 60;
 const BURST: usize = 32;
 const BURSTS: u64 = 500;
 const FRAMES: usize = 16_000;
-/// Looks at one kind, at most.
-const LOOKS: usize = 100;
-/// The kinds that the control plane is told of.
+/// The kind that does not leave.
 const HELD: &str = "held";
-const ARP: &str = "answered, ARP";
 
 /// What both ends of a test share.
 #[derive(Default)]
 struct Traffic {
-    /// Bursts that are still to be received.
-    bursts: AtomicU64,
+    /// Looks for frames that are still to be made: each finds a burst but the last, by which all bursts are forwarded.
+    looks: AtomicU64,
     /// Which of the kinds of frames comes.
     kind: AtomicUsize,
     /// Frames that left by any port.
@@ -57,16 +88,15 @@ struct Source {
 
 impl Receive for Source {
     fn recv<'r>(&'r mut self, max: usize, burst: &mut Burst<'r>) -> io::Result<Received> {
-        let bursts = self.traffic.bursts.load(Ordering::Acquire);
-        if bursts == 0 || self.kinds.is_empty() {
-            return Ok(Received::default());
-        }
+        count_this_thread();
+        let looks = &self.traffic.looks;
+        let before = looks.fetch_update(Ordering::AcqRel, Ordering::Acquire, |looks| looks.checked_sub(1));
+        let Ok(2..) = before else { return Ok(Received::default()) };
         let kind = &self.kinds[self.traffic.kind.load(Ordering::Acquire)];
         for buffer in self.buffers.iter_mut().take(max) {
             buffer[HEADROOM..].copy_from_slice(kind);
             burst.extend(Frame::new(buffer, HEADROOM, FRAME_BYTES, self.port, Offload::default()));
         }
-        self.traffic.bursts.store(bursts - 1, Ordering::Release);
         Ok(Received::default())
     }
 
@@ -134,6 +164,8 @@ fn wait_for(what: &str, mut look: impl FnMut() -> bool) {
 
 #[test]
 fn a_live_worker_does_not_allocate() {
+    AllocationRegistry::set_global_tracker(CountWorker).unwrap();
+    AllocationRegistry::enable_tracking();
     let traffics: [Arc<Traffic>; 2] = Default::default();
     // What comes in by the first port; by the second come ARP requests, once.
     let kinds = [
@@ -142,7 +174,7 @@ fn a_live_worker_does_not_allocate() {
         ("refused with an error", udp([10, 0, 2, 1], 1)),
         ("refused, no route", udp([99, 0, 0, 1], 64)),
         (HELD, udp([10, 0, 2, 77], 64)),
-        (ARP, arp(0)),
+        ("answered, ARP", arp(0)),
     ];
     // Its write end stays open, so it never becomes readable.
     let (never, _writer) = io::pipe().unwrap();
@@ -190,8 +222,8 @@ fn a_live_worker_does_not_allocate() {
     .unwrap();
     let run = |port: usize, kind: usize, bursts: u64| {
         traffics[port].kind.store(kind, Ordering::Release);
-        traffics[port].bursts.store(bursts, Ordering::Release);
-        wait_for("frames are received", || traffics[port].bursts.load(Ordering::Acquire) == 0);
+        traffics[port].looks.store(bursts + 1, Ordering::Release);
+        wait_for("frames are forwarded", || traffics[port].looks.load(Ordering::Acquire) == 0);
     };
     // Both hosts become known, and then each kind is met. What the control plane is told may be lost, as packets may.
     let arp_kind = kinds.len() - 1;
@@ -205,19 +237,10 @@ fn a_live_worker_does_not_allocate() {
     }
     for (kind, (what, _)) in kinds.iter().enumerate() {
         let sent: u64 = traffics.iter().map(|traffic| traffic.sent.load(Ordering::Relaxed)).sum();
-        // The control plane may be busy with what came before: of several looks one is undisturbed. It is told of frames
-        // that are held and of neighbours that ask, and allocates then, though not in every look: so of those the worker's
-        // part can only be bounded, to less than one in eight bursts.
-        let most = if [HELD, ARP].contains(what) { BURSTS / 16 } else { 0 };
-        let mut allocations = Vec::new();
-        let is_quiet = (0..LOOKS).any(|_| {
-            let region = Region::new(ALLOCATOR);
-            run(0, kind, BURSTS);
-            let change = region.change();
-            allocations.push(change.allocations + change.reallocations);
-            allocations.last().is_some_and(|count| *count as u64 <= most)
-        });
-        assert!(is_quiet, "{what}: {allocations:?} allocations");
+        let before = WORKER_ALLOCATIONS.load(Ordering::Relaxed);
+        run(0, kind, BURSTS);
+        let allocations = WORKER_ALLOCATIONS.load(Ordering::Relaxed) - before;
+        assert_eq!(allocations, 0, "{what}");
         let after: u64 = traffics.iter().map(|traffic| traffic.sent.load(Ordering::Relaxed)).sum();
         if *what != HELD {
             assert!(after - sent >= FRAMES as u64, "{what}: {} frames left", after - sent);
