@@ -39,7 +39,7 @@ impl PortCounters {
 }
 
 /// What one worker did, in frames. A super-frame (GSO) is one frame, as it is to the kernel's counters.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Counters {
     /// By link port.
     pub ports: Vec<PortCounters>,
@@ -72,6 +72,50 @@ pub struct Counters {
 impl Default for Counters {
     fn default() -> Self {
         Counters::new(0)
+    }
+}
+
+impl Clone for Counters {
+    fn clone(&self) -> Counters {
+        let mut copy = Counters::default();
+        copy.clone_from(self);
+        copy
+    }
+
+    /// Allocates only where there are more ports than before: a worker publishes its counters so.
+    fn clone_from(&mut self, source: &Counters) {
+        let mut ports = std::mem::take(&mut self.ports);
+        ports.clone_from(&source.ports);
+        let Counters {
+            ports: _,
+            host,
+            received,
+            originated,
+            sent,
+            to_host,
+            consumed,
+            held,
+            drops,
+            icmp_errors,
+            icmp_rate_limited,
+            originate_no_buffer,
+            lookups,
+        } = *source;
+        *self = Counters {
+            ports,
+            host,
+            received,
+            originated,
+            sent,
+            to_host,
+            consumed,
+            held,
+            drops,
+            icmp_errors,
+            icmp_rate_limited,
+            originate_no_buffer,
+            lookups,
+        };
     }
 }
 
