@@ -49,14 +49,17 @@ fn tests(text: &str) -> BTreeSet<String> {
 }
 
 /// The tests of a home: `tests/HOME.rs`, `tests/oracle/HOME.rs`, or with `CRATE::MODULE` those in the files of a crate
-/// whose path names the module.
+/// whose path names the module; `MODULE_tests.rs` beside it belongs to it.
 fn tests_of(home: &str) -> BTreeSet<String> {
     if let Some((package, module)) = home.split_once("::") {
         let mut files = Vec::new();
         rust_files(&root().join("crates").join(package), &mut files);
         let is_of = |path: &PathBuf| {
             let inside = path.strip_prefix(root()).unwrap().with_extension("");
-            inside.iter().any(|part| part == module)
+            inside.iter().any(|part| {
+                let part = part.to_string_lossy();
+                part.strip_suffix("_tests").unwrap_or(&part) == module
+            })
         };
         return files.iter().filter(|path| is_of(path)).flat_map(|path| tests(&read(path))).collect();
     }

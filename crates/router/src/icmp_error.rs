@@ -10,14 +10,14 @@ use nsrouter_wire::ipv6;
 use nsrouter_wire::offload::Offload;
 
 use crate::drop::IcmpAnswer;
+use crate::ip4::options;
 use crate::nexthop::Way;
-use crate::options;
-use crate::output::{self, Exit};
+use crate::own::originate::{self, Exit};
+use crate::own::source;
 use crate::pipeline::{Cast, Context, Router};
 use crate::port::Port;
-use crate::source;
 use crate::tables::Tables;
-use crate::types::Originate;
+use crate::verdict::Originate;
 
 /// TTL and hop limit of packets of our own (Linux `ip_default_ttl`).
 pub(crate) const TTL: u8 = 64;
@@ -139,7 +139,7 @@ impl Router {
     ) {
         let tables = context.tables;
         let Some(header) = ipv4::Header::parse(packet) else { return };
-        let Some(exit) = output::exit(tables, IpAddr::V4(header.source()), context.ingress, Some(packet))
+        let Some(exit) = originate::exit(tables, IpAddr::V4(header.source()), context.ingress, Some(packet))
         else {
             return;
         };
@@ -198,7 +198,7 @@ impl Router {
             return;
         }
         let tables = context.tables;
-        let Some(exit) = output::exit(tables, IpAddr::V6(header.source()), context.ingress, Some(packet))
+        let Some(exit) = originate::exit(tables, IpAddr::V6(header.source()), context.ingress, Some(packet))
         else {
             return;
         };
@@ -319,4 +319,5 @@ fn interval6_ns(tables: &Tables, exit: Exit<'_>) -> u64 {
 }
 
 #[cfg(test)]
+#[path = "icmp_error_tests.rs"]
 mod tests;

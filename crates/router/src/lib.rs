@@ -5,35 +5,28 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_possible_truncation))]
 
-mod advertise;
-mod arp;
-mod closed;
 pub mod config;
 pub mod counters;
 pub mod drop;
 pub mod fib;
-mod fragment;
-mod host;
 mod icmp_error;
+mod ip4;
+mod ip6;
 mod limit;
+mod link;
 mod local;
-mod mld;
-mod nd;
 pub mod neigh;
 mod nexthop;
-mod options;
-mod output;
+mod own;
 mod pipeline;
 mod port;
 mod random;
 mod redirect;
-mod rewrite;
 mod rib;
-mod source;
 pub mod tables;
 #[cfg(test)]
 mod testing;
-mod types;
+mod verdict;
 
 pub use config::{Advertise, FlowHash, Hop, PortConfig, Route, RouteKind, Settings, TablesError};
 pub use counters::{Counters, PortCounters};
@@ -45,4 +38,4 @@ pub use pipeline::Router;
 pub use port::link_local;
 pub use rib::{Origin, Placement, RouteTable};
 pub use tables::Tables;
-pub use types::{Config, Event, NextHop, Originate, Seen, Time, Verdict};
+pub use verdict::{Config, Event, NextHop, Originate, Seen, Time, Verdict};

@@ -8,15 +8,15 @@ use nsrouter_wire::icmp;
 use nsrouter_wire::ipv4::{self, protocol};
 use nsrouter_wire::ipv6;
 
-use crate::closed;
 use crate::drop::DropReason;
 use crate::icmp_error::TTL;
-use crate::options::{self, Options};
+use crate::ip4::options::{self, Options};
+use crate::link::ethernet::{self, L3};
+use crate::own::no_listener;
+use crate::own::source;
 use crate::pipeline::{Cast, Context, Router};
 use crate::port::Port;
-use crate::rewrite::{self, L3};
-use crate::source;
-use crate::types::{Originate, Verdict};
+use crate::verdict::{Originate, Verdict};
 
 impl Router {
     /// An IPv4 packet to one of our addresses, at any TTL.
@@ -38,7 +38,7 @@ impl Router {
         if number != protocol::ICMP {
             return self.deliver(frame, context, number, options, out);
         }
-        if !rewrite::complete_checksum(frame, L3 + header_bytes) {
+        if !ethernet::complete_checksum(frame, L3 + header_bytes) {
             return Verdict::Drop(DropReason::BadOffload);
         }
         let message = &mut frame.data_mut()[L3 + header_bytes..];
@@ -89,7 +89,7 @@ impl Router {
         }
         let number = frame.data().get(L3 + 9).copied();
         if number == Some(protocol::UDP) && context.tables.settings().host_port {
-            rewrite::remove_link_header(frame);
+            ethernet::remove_link_header(frame);
             return Verdict::ToHost;
         }
         Verdict::Drop(DropReason::Broadcast)
@@ -132,7 +132,7 @@ impl Router {
         if upper.protocol != protocol::ICMPV6 {
             return self.deliver(frame, context, upper.protocol, Options::default(), out);
         }
-        if !rewrite::complete_checksum(frame, L3 + upper.offset) {
+        if !ethernet::complete_checksum(frame, L3 + upper.offset) {
             return Verdict::Drop(DropReason::BadOffload);
         }
         let Some(header) = ipv6::Header::parse(&frame.data()[L3..]) else {
@@ -235,14 +235,14 @@ impl Router {
             return Verdict::Drop(DropReason::L2Broadcast);
         }
         if self.host_takes(frame, context) {
-            rewrite::remove_link_header(frame);
+            ethernet::remove_link_header(frame);
             return Verdict::ToHost;
         }
         let context = &options::arrive(frame, context, options);
         match number {
             protocol::TCP => self.reset(frame, context, out),
             // What is broken was for nobody.
-            protocol::UDP if !closed::udp_is_sound(frame) => Verdict::Drop(DropReason::PortUnreachable),
+            protocol::UDP if !no_listener::udp_is_sound(frame) => Verdict::Drop(DropReason::PortUnreachable),
             protocol::UDP => self.refuse(frame, context, DropReason::PortUnreachable, 0, out),
             protocol::NONE => Verdict::Drop(DropReason::IcmpIgnored),
             _ => {
@@ -256,7 +256,7 @@ impl Router {
 
     fn icmp_to_host(&mut self, frame: &mut Frame<'_>, context: &Context<'_>) -> Verdict {
         if self.host_takes(frame, context) && context.cast == Cast::Ours {
-            rewrite::remove_link_header(frame);
+            ethernet::remove_link_header(frame);
             return Verdict::ToHost;
         }
         Verdict::Drop(DropReason::IcmpIgnored)
@@ -268,7 +268,7 @@ impl Router {
             return Verdict::Drop(DropReason::L2Broadcast);
         }
         if self.host_takes(frame, context) {
-            rewrite::remove_link_header(frame);
+            ethernet::remove_link_header(frame);
             return Verdict::ToHost;
         }
         Verdict::Drop(DropReason::LocalFragment)
@@ -311,4 +311,5 @@ fn echo_options(frame: &mut Frame<'_>, context: &Context<'_>, options: Options, 
 }
 
 #[cfg(test)]
+#[path = "local_tests.rs"]
 mod tests;

@@ -1,8 +1,8 @@
 //! The forwarding path, top to bottom: read this file first.
 //!
 //! [`Router::forward`] is all that happens to a frame: Ethernet, IP header checks, is it for us, route, TTL, MTU, next
-//! hop. Each step that ends a frame's way names its reason (`drop.rs`); what is for us is in `local.rs`, `arp.rs` and
-//! `nd.rs`, what leaves in `output.rs`, and what our own host sends in `host.rs`.
+//! hop. Each step that ends a frame's way names its reason (`drop.rs`); what is for us is in `local.rs`, `link/arp.rs` and
+//! `ip6/nd.rs`, what leaves in `own/originate.rs`, and what our own host sends in `own/host.rs`.
 
 use std::net::IpAddr;
 
@@ -14,17 +14,17 @@ use nsrouter_wire::ipv6;
 use nsrouter_wire::offload::Gso;
 use nsrouter_wire::segment;
 
-use crate::advertise::Schedule;
 use crate::counters::Counters;
 use crate::drop::{DropReason, IcmpAnswer};
+use crate::ip4::options::{self, Options};
+use crate::ip6::advertise::Schedule;
+use crate::ip6::mld::Listener;
 use crate::limit::Limits;
-use crate::mld::Listener;
+use crate::link::ethernet::{self, L3};
 use crate::nexthop::{NO_MTU, Target, Way};
-use crate::options::{self, Options};
 use crate::port::Port;
-use crate::rewrite::{self, L3};
 use crate::tables::Tables;
-use crate::types::{Config, NextHop, Originate, Time, Verdict};
+use crate::verdict::{Config, NextHop, Originate, Time, Verdict};
 
 /// One worker's router: its counters and identifications, and the limits that it shares. Tables and time are passed in.
 #[derive(Debug)]
@@ -213,7 +213,7 @@ impl Router {
         };
         let context = Context { tables, now, ingress: port.id, cast, options: Options::default() };
         let ether_type = match header.ether_type() {
-            eth::TYPE_VLAN | eth::TYPE_QINQ => match rewrite::remove_priority_tags(frame) {
+            eth::TYPE_VLAN | eth::TYPE_QINQ => match ethernet::remove_priority_tags(frame) {
                 Some(ether_type) => ether_type,
                 None => return Verdict::Drop(DropReason::Vlan),
             },
@@ -290,7 +290,7 @@ impl Router {
         }
         // RFC 2113: somebody on the path may want to look at it.
         if options.router_alert && tables.settings().router_alert && tables.settings().host_port {
-            rewrite::remove_link_header(frame);
+            ethernet::remove_link_header(frame);
             return Verdict::ToHost;
         }
         let arrived;
@@ -324,7 +324,7 @@ impl Router {
             let mtu = u32::try_from(mtu).unwrap_or(0);
             return self.refuse(frame, context, DropReason::TooBig, mtu, out);
         }
-        rewrite::decrement_ttl(frame);
+        ethernet::decrement_ttl(frame);
         // Section 5.2.7.2: there was a shorter way, which the sender may take next time.
         if port.id == context.ingress {
             self.redirect4(frame, context, next_hop, out);
@@ -405,7 +405,7 @@ impl Router {
             Way::Broadcast | Way::OnLink(_) | Way::Via(..) | Way::Group(_) => {}
         }
         if first_header == HOP_BY_HOP && self.alerts(frame, context) {
-            rewrite::remove_link_header(frame);
+            ethernet::remove_link_header(frame);
             return Verdict::ToHost;
         }
         if hop_limit <= 1 {
@@ -432,7 +432,7 @@ impl Router {
             let mtu = u32::try_from(mtu).unwrap_or(0);
             return self.refuse(frame, context, DropReason::TooBig, mtu, out);
         }
-        rewrite::decrement_hop_limit(frame);
+        ethernet::decrement_hop_limit(frame);
         self.send_on(frame, port, next_hop, tables, out)
     }
 }
@@ -477,4 +477,5 @@ pub(crate) fn check_ipv4(frame: &mut Frame<'_>) -> Result<(), DropReason> {
 }
 
 #[cfg(test)]
+#[path = "pipeline_tests.rs"]
 mod tests;

@@ -11,11 +11,11 @@ use nsrouter_wire::nd;
 use nsrouter_wire::offload::Offload;
 
 use crate::icmp_error;
+use crate::link::ethernet::L3;
 use crate::nexthop::Way;
-use crate::output::Exit;
+use crate::own::originate::Exit;
 use crate::pipeline::{Context, Router};
-use crate::rewrite::L3;
-use crate::types::{NextHop, Originate};
+use crate::verdict::{NextHop, Originate};
 
 /// For this host, not for its network (RFC 1812 section 5.2.7.2).
 const FOR_HOST: u8 = 1;
@@ -131,4 +131,5 @@ fn write_message(
 }
 
 #[cfg(test)]
+#[path = "redirect_tests.rs"]
 mod tests;

@@ -14,7 +14,7 @@ use crate::fib::Fib;
 use crate::neigh::map::NeighbourMap;
 use crate::nexthop::{NO_MTU, Target, Targets, Way};
 use crate::port::Port;
-use crate::types::NextHop;
+use crate::verdict::NextHop;
 
 /// Frames whose look-ups are collected at once: a burst.
 const WARMED: usize = 64;

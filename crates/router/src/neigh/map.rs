@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::PortId;
 
-use crate::types::NextHop;
+use crate::verdict::NextHop;
 
 /// One usable neighbour.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use crate::drop::DropReason;
 use crate::nexthop::Way;
 use crate::random::Random;
 use crate::tables::Tables;
-use crate::types::{Event, NextHop, Seen};
+use crate::verdict::{Event, NextHop, Seen};
 
 pub use map::NeighbourMap;
 use table::{Entry, State, Table, visible};

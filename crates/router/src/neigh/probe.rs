@@ -9,10 +9,10 @@ use nsrouter_wire::ipv4::protocol;
 use nsrouter_wire::ipv6;
 use nsrouter_wire::nd;
 
+use crate::own::source;
 use crate::port::Port;
-use crate::source;
 use crate::tables::Tables;
-use crate::types::NextHop;
+use crate::verdict::NextHop;
 
 /// A question for the MAC address of `next_hop`: to everybody who could be it, or to `known` alone; in the name of
 /// `asker`, or of the address that fits. `None` when the port is gone.

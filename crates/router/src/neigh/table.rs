@@ -7,7 +7,7 @@ use nsrouter_wire::eth::MacAddr;
 
 use super::Action;
 use crate::drop::DropReason;
-use crate::types::NextHop;
+use crate::verdict::NextHop;
 
 /// The states of RFC 4861 section 7.3.2, and Linux's failed and permanent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

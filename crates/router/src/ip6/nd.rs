@@ -13,12 +13,12 @@ use nsrouter_wire::nd::{self, Options};
 use nsrouter_wire::offload::Offload;
 
 use crate::drop::DropReason;
-use crate::output::Exit;
+use crate::link::ethernet::L3;
+use crate::own::originate::Exit;
+use crate::own::source;
 use crate::pipeline::{Context, Router};
 use crate::port::{ALL_NODES, Port};
-use crate::rewrite::L3;
-use crate::source;
-use crate::types::{Event, NextHop, Originate, Seen, Verdict};
+use crate::verdict::{Event, NextHop, Originate, Seen, Verdict};
 
 /// A message that passed the checks which all kinds share.
 struct Message {
@@ -234,4 +234,5 @@ fn write_advertisement(
 }
 
 #[cfg(test)]
+#[path = "nd_tests.rs"]
 mod tests;

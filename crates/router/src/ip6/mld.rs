@@ -20,13 +20,13 @@ use nsrouter_wire::mld::{self, Query, Record};
 use nsrouter_wire::offload::Offload;
 
 use crate::drop::DropReason;
-use crate::output::Exit;
+use crate::link::ethernet::L3;
+use crate::own::originate::Exit;
 use crate::pipeline::{Context, Router};
 use crate::port::{ALL_ROUTERS, Port};
 use crate::random::Random;
-use crate::rewrite::L3;
 use crate::tables::Tables;
-use crate::types::{NextHop, Originate, Time, Verdict};
+use crate::verdict::{NextHop, Originate, Time, Verdict};
 
 const MS: u64 = 1_000_000;
 /// How often a change is told (the Robustness Variable, RFC 3810 section 9.1), and within what time from one to the next
@@ -347,4 +347,5 @@ impl Router {
 }
 
 #[cfg(test)]
+#[path = "mld_tests.rs"]
 mod tests;

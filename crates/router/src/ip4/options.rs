@@ -6,13 +6,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use nsrouter_wire::frame::Frame;
 use nsrouter_wire::ipv4;
 
+use crate::link::ethernet::L3;
 use crate::nexthop::Way;
-use crate::output::{self, Exit};
+use crate::own::originate::{self, Exit};
+use crate::own::source;
 use crate::pipeline::Context;
-use crate::rewrite::L3;
-use crate::source;
 use crate::tables::Tables;
-use crate::types::NextHop;
+use crate::verdict::NextHop;
 
 const END: u8 = 0;
 const NOP: u8 = 1;
@@ -233,7 +233,7 @@ fn address_of_arrival(context: &Context<'_>, sender: Ipv4Addr, destination: Ipv4
     if tables.is_own4(destination) {
         return Some(destination);
     }
-    let back = match output::exit(tables, IpAddr::V4(sender), context.ingress, None) {
+    let back = match originate::exit(tables, IpAddr::V4(sender), context.ingress, None) {
         Some(Exit::Link { next_hop, .. }) => source::v4_towards(tables, next_hop),
         Some(Exit::Host) | None => None,
     };
@@ -343,4 +343,5 @@ pub(crate) fn blank_uncopied(header: &mut [u8]) {
 }
 
 #[cfg(test)]
+#[path = "options_tests.rs"]
 mod tests;

@@ -9,12 +9,12 @@ use nsrouter_wire::ipv6;
 use nsrouter_wire::segment;
 
 use crate::drop::DropReason;
+use crate::ip4::options::Options;
+use crate::link::ethernet::{self, L3};
 use crate::nexthop::Way;
-use crate::options::Options;
 use crate::pipeline::{Cast, Context, Router, check_ipv4};
-use crate::rewrite::{self, L3};
 use crate::tables::Tables;
-use crate::types::{Originate, Time, Verdict};
+use crate::verdict::{Originate, Time, Verdict};
 
 impl Router {
     /// Routes a packet of the host: it begins at its IP header, and grows into its headroom by an Ethernet header.
@@ -25,7 +25,7 @@ impl Router {
         now: Time,
         out: &mut impl Originate,
     ) -> Verdict {
-        if !rewrite::add_link_header(frame) {
+        if !ethernet::add_link_header(frame) {
             return Verdict::Drop(DropReason::NoBuffer);
         }
         let destination = match host_destination(frame) {
@@ -102,4 +102,5 @@ fn host_destination(frame: &mut Frame<'_>) -> Result<IpAddr, DropReason> {
 }
 
 #[cfg(test)]
+#[path = "host_tests.rs"]
 mod tests;

@@ -8,10 +8,10 @@ use nsrouter_wire::frame::Frame;
 use nsrouter_wire::offload::Offload;
 
 use crate::drop::DropReason;
+use crate::link::ethernet::L3;
 use crate::pipeline::{Cast, Context, Router};
 use crate::port::Port;
-use crate::rewrite::L3;
-use crate::types::{Event, Originate, Seen, Verdict};
+use crate::verdict::{Event, Originate, Seen, Verdict};
 
 impl Router {
     /// Handles an ARP packet. Like Linux (`arp_ignore` 0) it answers on any port for any address of ours.
@@ -76,4 +76,5 @@ impl Router {
 }
 
 #[cfg(test)]
+#[path = "arp_tests.rs"]
 mod tests;

@@ -6,7 +6,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use nsrouter_wire::frame::PortId;
 
 use crate::tables::Tables;
-use crate::types::NextHop;
+use crate::verdict::NextHop;
 
 /// The source for a packet that leaves by `port` towards `next_hop` (the gateway, or the destination): the address
 /// of the port whose subnet holds the next hop, else its first, else any other port's (Linux `inet_select_addr`).

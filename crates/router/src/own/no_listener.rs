@@ -11,9 +11,9 @@ use nsrouter_wire::offload::{Gso, Offload};
 
 use crate::drop::DropReason;
 use crate::icmp_error::TTL;
+use crate::link::ethernet::{self, L3};
 use crate::pipeline::{Context, Router};
-use crate::rewrite::{self, L3};
-use crate::types::{Originate, Verdict};
+use crate::verdict::{Originate, Verdict};
 
 /// Bytes of a header without options.
 const HEADER_BYTES: usize = 20;
@@ -53,7 +53,7 @@ impl Segment {
         };
         // What an offload left to do cannot be checked, nor need it be: the sender is no wire away.
         let is_whole = frame.offload.gso == Gso::None;
-        if is_whole && !rewrite::complete_checksum(frame, L3 + offset) {
+        if is_whole && !ethernet::complete_checksum(frame, L3 + offset) {
             return None;
         }
         let segment = frame.data().get(L3 + offset..)?;
@@ -109,7 +109,7 @@ pub(crate) fn udp_is_sound(frame: &mut Frame<'_>) -> bool {
     if frame.offload.gso != Gso::None {
         return true;
     }
-    if !rewrite::complete_checksum(frame, L3 + offset) {
+    if !ethernet::complete_checksum(frame, L3 + offset) {
         return false;
     }
     let Some(payload) = frame.data().get(L3 + offset..) else { return false };
@@ -204,4 +204,5 @@ impl Router {
 }
 
 #[cfg(test)]
+#[path = "no_listener_tests.rs"]
 mod tests;

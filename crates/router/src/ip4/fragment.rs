@@ -8,12 +8,12 @@ use nsrouter_wire::offload::{Gso, Offload};
 use nsrouter_wire::segment::Segments;
 
 use crate::drop::DropReason;
-use crate::options;
-use crate::output;
+use crate::ip4::options;
+use crate::link::ethernet::{self, L3};
+use crate::own::originate;
 use crate::pipeline::{Context, Router};
 use crate::port::Port;
-use crate::rewrite::{self, L3};
-use crate::types::{NextHop, Originate, Verdict};
+use crate::verdict::{NextHop, Originate, Verdict};
 
 /// Where the pieces go.
 struct Way<'a> {
@@ -35,13 +35,13 @@ impl Router {
         next_hop: NextHop,
         out: &mut impl Originate,
     ) -> Verdict {
-        let mac = output::resolve(context.tables, next_hop, out);
+        let mac = originate::resolve(context.tables, next_hop, out);
         let way = Way { port, mtu, next_hop, mac };
         let done = if frame.offload.gso == Gso::None {
             let header = ipv4::Header::parse(&frame.data()[L3..]);
             let l4 = L3 + header.map_or(0, |header| header.header_bytes());
             // The checksum covers the whole, which no receiver of a fragment sees.
-            if !rewrite::complete_checksum(frame, l4) {
+            if !ethernet::complete_checksum(frame, l4) {
                 return Verdict::Drop(DropReason::BadOffload);
             }
             self.split(&frame.data()[L3..], &way, out)
@@ -52,7 +52,7 @@ impl Router {
             self.split_super(segments, &way, out)
         };
         if mac.is_none() {
-            out.report(output::unresolved(&frame.data()[L3..], next_hop, context.tables));
+            out.report(originate::unresolved(&frame.data()[L3..], next_hop, context.tables));
         }
         if done { Verdict::Consumed } else { Verdict::Drop(DropReason::NoBuffer) }
     }
@@ -136,4 +136,5 @@ impl Router {
 }
 
 #[cfg(test)]
+#[path = "fragment_tests.rs"]
 mod tests;

@@ -1,7 +1,7 @@
 use etherparse::{Icmpv6Slice, Ipv6Slice};
 use nsrouter_wire::icmp;
 
-use crate::mld::Listener;
+use crate::ip6::mld::Listener;
 use crate::testing::*;
 use crate::*;
 

@@ -11,12 +11,12 @@ use nsrouter_wire::offload::Offload;
 
 use crate::config::Advertise;
 use crate::icmp_error::TTL;
-use crate::output::Exit;
+use crate::own::originate::Exit;
 use crate::pipeline::{Context, Router};
 use crate::port::{ALL_NODES, Port};
 use crate::random::Random;
 use crate::tables::Tables;
-use crate::types::{NextHop, Originate, Time};
+use crate::verdict::{NextHop, Originate, Time};
 
 const MS: u64 = 1_000_000;
 /// The first advertisements come at least this often (`MAX_INITIAL_RTR_ADVERT_INTERVAL`), and this many of them.
@@ -199,4 +199,5 @@ fn write_message(body: &mut [u8], port: &Port, advertise: &Advertise) {
 }
 
 #[cfg(test)]
+#[path = "advertise_tests.rs"]
 mod tests;

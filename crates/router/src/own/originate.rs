@@ -9,13 +9,13 @@ use nsrouter_wire::ipv6;
 use nsrouter_wire::offload::Offload;
 
 use crate::drop::DropReason;
+use crate::link::ethernet::{self, L3};
 use crate::nexthop::group;
 use crate::nexthop::{Target, Way};
 use crate::pipeline::{Context, Router};
 use crate::port::Port;
-use crate::rewrite::{self, L3};
 use crate::tables::Tables;
-use crate::types::{Event, NextHop, Originate, Verdict};
+use crate::verdict::{Event, NextHop, Originate, Verdict};
 
 /// The way of a packet of our own to a destination.
 #[derive(Clone, Copy, Debug)]
@@ -90,11 +90,11 @@ impl Router {
         let ether_type = ether_type(&frame.data()[L3..]);
         match resolve(tables, next_hop, out) {
             Some(mac) => {
-                rewrite::address(frame, port, mac, ether_type);
+                ethernet::address(frame, port, mac, ether_type);
                 Verdict::Send(port.id)
             }
             None => {
-                rewrite::address(frame, port, MacAddr::ZERO, ether_type);
+                ethernet::address(frame, port, MacAddr::ZERO, ether_type);
                 out.report(unresolved(&frame.data()[L3..], next_hop, tables));
                 Verdict::Hold(next_hop)
             }

@@ -1,0 +1,4 @@
+//! The link layer: Ethernet headers in and out, and ARP.
+
+pub(crate) mod arp;
+pub(crate) mod ethernet;
