@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use nsrouter_lab::NodeNs;
+use nsrouter_linux::netns::Netns;
 use nsrouter_rings::packet::{self, PacketRx, PacketTx};
 use nsrouter_rings::port::{Burst, Receive, Transmit};
 use nsrouter_wire::frame::{Frame, PortId};
@@ -313,10 +313,10 @@ impl Lab {
     }
 
     /// The namespace of a node.
-    pub fn namespace(&self, node: &str) -> NodeNs {
+    pub fn namespace(&self, node: &str) -> Netns {
         let status = self.status();
         let name = status["namespaces"][node].as_str().expect("the node has a namespace of its own");
-        NodeNs::named(name).expect("the namespace is there")
+        Netns::named(name).expect("the namespace is there")
     }
 
     /// A counter of an interface as the kernel counts it (/sys/class/net/*/statistics).

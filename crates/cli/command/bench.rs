@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,7 +24,8 @@ use nsrouter_bench::traffic::{
 };
 use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::{NodeState, PortInfo, State};
-use nsrouter_lab::{Error, NETNS_DIR, Role, Which};
+use nsrouter_lab::{Error, Role, Which};
+use nsrouter_linux::netns::names;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::options::cpus;
@@ -389,7 +390,7 @@ fn host(node: &NodeState, place: Place) -> anyhow::Result<Host> {
     };
     Ok(Host {
         name: node.name.clone(),
-        netns: Path::new(NETNS_DIR).join(namespace),
+        netns: names::path_of(namespace),
         ports: node.ports.iter().map(port).collect(),
         place,
     })

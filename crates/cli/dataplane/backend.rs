@@ -8,7 +8,8 @@ use clap::ValueEnum;
 use nsrouter_engine::control::links::FarLink;
 use nsrouter_engine::userspace::{Halves, OpenPort};
 use nsrouter_engine::{MacAddr, Port, PortId};
-use nsrouter_lab::{NodeNs, PortInfo, TapEnd, Topology};
+use nsrouter_lab::{PortInfo, TapEnd, Topology};
+use nsrouter_linux::netns::Netns;
 use nsrouter_rings::port::{Receive, Transmit};
 use nsrouter_rings::tap::{TapRx, TapTx};
 use nsrouter_rings::{guard, packet, probe, tap, xdp};
@@ -84,7 +85,7 @@ fn try_all() -> Tries {
 /// # Errors
 /// [`Cannot`] where this machine or user cannot have it.
 pub(crate) fn choose(wanted: Backend) -> anyhow::Result<Choice> {
-    let tries = NodeNs::create()
+    let tries = Netns::create()
         .and_then(|ns| ns.run(try_all))
         .context("cannot make a network namespace to try the backends in")?;
     Ok(settle(wanted, &tries)?)

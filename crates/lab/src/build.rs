@@ -7,14 +7,17 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::time::Duration;
 
+use nsrouter_linux::netns::Netns;
+use nsrouter_linux::netns::names::{self, NETNS_DIR, NameTarget};
+use nsrouter_linux::{silence, sysctl};
+
 use crate::clean::{self, Removed};
 use crate::lab::{Forwarder, Lab, MakeTap, Node, Options, RouterNs, TapEnd};
 use crate::netlink::{Netlink, VethEnd};
-use crate::netns::{self, Named, NodeNs};
 use crate::process::ProcessId;
 use crate::state::{self, Lock, NodeState, Place, PortInfo, State, VERSION};
 use crate::topology::{Endpoint, Link, Mac, Role, Topology, is_name};
-use crate::{Error, Stop, ethtool, pointer, sysctl, wait};
+use crate::{Error, Stop, offloads, pointer, settings, wait};
 
 /// The lab whose namespaces are called as its nodes.
 pub(crate) const DEFAULT_LAB: &str = "default";
@@ -186,8 +189,8 @@ pub(crate) fn host_links(state: &State) -> impl Iterator<Item = &Endpoint> {
 /// A namespace of that name is in the way: whose is it, and may it go?
 fn clear_namespace(namespace: &str, replace: bool, foreign: &mut Removed) -> Result<(), Error> {
     let step = || Error::step(format!("look at network namespace {namespace}"));
-    let found = netns::look(namespace).map_err(step())?;
-    if found == Named::Nothing {
+    let found = names::look_up(namespace).map_err(step())?;
+    if found == NameTarget::Nothing {
         return Ok(());
     }
     let here = state::list()?.into_iter().filter_map(|lab| match lab.place {
@@ -201,21 +204,21 @@ fn clear_namespace(namespace: &str, replace: bool, foreign: &mut Removed) -> Res
             }
             // A dead lab's: its leftovers go as a whole, so that none of them is orphaned.
             in_full(clean::remove(&other), &other.name)?;
-            if netns::look(namespace).map_err(step())? == Named::Nothing {
+            if names::look_up(namespace).map_err(step())? == NameTarget::Nothing {
                 return Ok(());
             }
         }
     }
     match found {
-        Named::Link(target) if !replace => {
-            return Err(Error::NamespaceLink { path: netns::path_of(namespace), target });
+        NameTarget::Link(target) if !replace => {
+            return Err(Error::NamespaceLink { path: names::path_of(namespace), target });
         }
-        Named::Empty | Named::Namespace(_) if !replace => {
+        NameTarget::Empty | NameTarget::Namespace(_) if !replace => {
             return Err(Error::NamespaceClash(namespace.to_owned()));
         }
-        Named::Nothing | Named::Link(_) | Named::Empty | Named::Namespace(_) => {}
+        NameTarget::Nothing | NameTarget::Link(_) | NameTarget::Empty | NameTarget::Namespace(_) => {}
     }
-    netns::remove(namespace).map_err(Error::step(format!("remove network namespace {namespace}")))?;
+    names::remove(namespace).map_err(Error::step(format!("remove network namespace {namespace}")))?;
     foreign.namespaces.push(namespace.to_owned());
     Ok(())
 }
@@ -234,7 +237,7 @@ fn clear_link(netlink: &Netlink, ifname: &str, replace: bool, foreign: &mut Remo
 /// A port is silenced by strict reverse-path filtering, which `all` can only make looser: the larger of
 /// the two values counts, and 2 is the loose one (IN_DEV_RPFILTER in include/linux/inetdevice.h).
 fn check_silence() -> Result<(), Error> {
-    if sysctl::read("net/ipv4/conf/all/rp_filter")? != "2" {
+    if silence::is_possible()? {
         return Ok(());
     }
     Err(Error::Cannot {
@@ -253,11 +256,11 @@ fn make_namespaces(lab: &mut Lab, stop: &Stop) -> Result<(), Error> {
         let name = &node.name;
         let silent = !owns_addresses(lab.forwarder, node.role);
         let ns = if node.namespace.is_some() {
-            let ns = NodeNs::create().map_err(Error::step(format!("make network namespace {name}")))?;
+            let ns = Netns::create().map_err(Error::step(format!("make network namespace {name}")))?;
             let prepare = || -> Result<(), Error> {
-                sysctl::normalise(silent)?;
+                settings::normalise(silent)?;
                 if node.role == Role::Host {
-                    sysctl::shorten_reassembly();
+                    settings::shorten_reassembly();
                 }
                 let netlink = Netlink::open()?;
                 netlink.mark_and_up(netlink.the_link("lo")?.index, &mark)
@@ -265,16 +268,16 @@ fn make_namespaces(lab: &mut Lab, stop: &Stop) -> Result<(), Error> {
             ns.run(prepare).map_err(Error::step(format!("enter {name}")))??;
             ns
         } else {
-            NodeNs::current().map_err(Error::step("open this network namespace"))?
+            Netns::current().map_err(Error::step("open this network namespace"))?
         };
         node.inode = Some(ns.inode());
         lab.nodes.push(Node { name: name.clone(), role: node.role, ns, ports: Vec::new() });
     }
     lab.state.write()?;
-    netns::prepare_dir().map_err(Error::file("prepare", netns::NETNS_DIR))?;
+    names::prepare_dir().map_err(Error::file("prepare", NETNS_DIR))?;
     for (node, known) in lab.nodes.iter_mut().zip(&lab.state.nodes) {
         if let Some(name) = &known.namespace {
-            node.ns.name(name).map_err(Error::step(format!("name network namespace {name}")))?;
+            node.ns.set_name(name).map_err(Error::step(format!("name network namespace {name}")))?;
         }
     }
     Ok(())
@@ -369,9 +372,9 @@ fn configure(lab: &Lab, index: usize, host_offloads: bool) -> Result<Vec<PortInf
                 continue;
             }
             if node.role == Role::Host && !host_offloads {
-                ethtool::complete_frames(&end.ifname)?;
+                offloads::complete_frames(&end.ifname)?;
             } else if node.role == Role::Host && lab.forwarder == Forwarder::Userspace {
-                ethtool::nameable_frames(&end.ifname);
+                offloads::expressible_frames(&end.ifname);
             }
             ports.push(configure_port(&netlink, end, &lab.state.mark(), kernel_owns)?);
         }
@@ -412,9 +415,9 @@ fn configure_port(
         });
     }
     if kernel_owns {
-        sysctl::prepare_link(&end.ifname)?;
+        settings::prepare_link(&end.ifname)?;
     } else {
-        sysctl::silence_link(&end.ifname)?;
+        silence::silence(&end.ifname)?;
     }
     let link = netlink.the_link(&end.ifname)?;
     netlink.mark_and_up(link.index, mark)?;

@@ -9,13 +9,14 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
+use nsrouter_linux::netns::Netns;
+use nsrouter_linux::netns::names::{self, NameTarget};
 use serde::Serialize;
 
 use crate::netlink::Netlink;
-use crate::netns::{self, Named, NodeNs};
 use crate::process::{self, Ended, ProcessId};
 use crate::state::{self, Found, Lock, Place, Pointer, State};
-use crate::{Error, build, labs, sysctl};
+use crate::{Error, build, labs, settings};
 
 /// How long processes inside the namespaces have between SIGTERM and SIGKILL.
 const PROCESS_PATIENCE: Duration = Duration::from_millis(150);
@@ -186,7 +187,7 @@ pub(crate) fn end(state: &State) -> Removed {
         // What it took down by itself went on our account.
         removed.namespaces = named
             .into_iter()
-            .filter(|name| matches!(netns::look(name), Ok(Named::Nothing)))
+            .filter(|name| matches!(names::look_up(name), Ok(NameTarget::Nothing)))
             .cloned()
             .collect();
         removed.links = links.into_iter().cloned().collect();
@@ -221,7 +222,7 @@ pub(crate) fn remove(state: &State) -> Removed {
     let named = own_names(state, &mut removed);
     end_processes(state, &mut removed);
     for name in named {
-        let result = netns::remove(&name);
+        let result = names::remove(&name);
         if removed.note(result.map_err(Error::step(format!("remove network namespace {name}")))).is_some() {
             removed.namespaces.push(name);
         }
@@ -261,7 +262,7 @@ fn remove_links(state: &State, removed: &mut Removed) {
 fn is_host_at_hand(state: &State, removed: &mut Removed) -> bool {
     let recorded = state.nodes.iter().find(|node| node.namespace.is_none()).and_then(|node| node.inode);
     let Some(inode) = recorded else { return true };
-    let here = NodeNs::current().map_err(Error::step("look at this network namespace"));
+    let here = Netns::current().map_err(Error::step("look at this network namespace"));
     let Some(here) = removed.note(here) else { return false };
     if here.inode() == inode {
         return true;
@@ -282,12 +283,12 @@ fn own_names(state: &State, removed: &mut Removed) -> Vec<String> {
     let mut own = Vec::new();
     for node in &state.nodes {
         let Some(name) = &node.namespace else { continue };
-        match netns::look(name) {
-            Ok(Named::Nothing) => {}
+        match names::look_up(name) {
+            Ok(NameTarget::Nothing) => {}
             // Names are made only after all inode numbers are on record; this one was half made.
-            Ok(Named::Empty) if node.inode.is_some() => own.push(name.clone()),
-            Ok(Named::Namespace(inode)) if Some(inode) == node.inode => {
-                let marked = NodeNs::named(name)
+            Ok(NameTarget::Empty) if node.inode.is_some() => own.push(name.clone()),
+            Ok(NameTarget::Namespace(inode)) if Some(inode) == node.inode => {
+                let marked = Netns::named(name)
                     .map_err(Error::step(format!("open network namespace {name}")))
                     .and_then(|ns| is_marked(&ns, state));
                 match removed.note(marked) {
@@ -298,7 +299,7 @@ fn own_names(state: &State, removed: &mut Removed) -> Vec<String> {
                     None => {}
                 }
             }
-            Ok(Named::Link(_) | Named::Empty | Named::Namespace(_)) => {
+            Ok(NameTarget::Link(_) | NameTarget::Empty | NameTarget::Namespace(_)) => {
                 removed.left.push(format!("left network namespace {name}: nsrouter did not make it"));
             }
             Err(error) => {
@@ -310,7 +311,7 @@ fn own_names(state: &State, removed: &mut Removed) -> Vec<String> {
 }
 
 /// Whether the namespace's `lo` has this lab's mark.
-fn is_marked(ns: &NodeNs, state: &State) -> Result<bool, Error> {
+fn is_marked(ns: &Netns, state: &State) -> Result<bool, Error> {
     let look = || Ok::<_, Error>(Netlink::open()?.link("lo")?.and_then(|lo| lo.alias));
     let alias = ns.run(look).map_err(Error::step("enter a network namespace of the lab's"))??;
     Ok(alias == Some(state.mark()))
@@ -332,10 +333,10 @@ fn restore(state: &State, removed: &mut Removed) {
     if (state.sysctls.is_empty() && state.routes.is_empty()) || !is_host_at_hand(state, removed) {
         return;
     }
-    let (written, problems) = sysctl::restore(&state.sysctls);
+    let (written, problems) = settings::restore(&state.sysctls);
     removed.sysctls = written;
     removed.problems.extend(problems);
-    let routes = Netlink::open().and_then(|netlink| sysctl::restore_routes(&netlink, &state.routes));
+    let routes = Netlink::open().and_then(|netlink| settings::restore_routes(&netlink, &state.routes));
     if let Some((added, problems)) = removed.note(routes) {
         removed.routes = added;
         removed.problems.extend(problems);

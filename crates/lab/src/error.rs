@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use nsrouter_linux::sysctl::SysctlError;
+
 use crate::topology::Invalid;
 
 /// Why a lab could not be built, entered, found or removed.
@@ -136,6 +138,24 @@ pub enum Error {
         /// For how long.
         milliseconds: u128,
     },
+}
+
+impl From<SysctlError> for Error {
+    fn from(error: SysctlError) -> Self {
+        match error {
+            // A /proc/sys that is mounted read-only, as in many containers: nothing that the user did wrong.
+            SysctlError::Write { path, source } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                Self::Cannot {
+                    what: format!("cannot write {}: {source}", path.display()),
+                    hint: "in a container, start that with a writable /proc/sys; or use --private: such a lab has a \
+                           /proc of its own"
+                        .to_owned(),
+                }
+            }
+            SysctlError::Read { path, source } => Self::File { step: "read", path, source },
+            SysctlError::Write { path, source } => Self::File { step: "write", path, source },
+        }
+    }
 }
 
 fn called(name: &str) -> String {

@@ -3,12 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
+use nsrouter_linux::netns::Netns;
+
 use crate::clean::{self, Removed};
 use crate::netlink::Netlink;
-use crate::netns::NodeNs;
 use crate::state::{PortInfo, State};
 use crate::topology::{HOST_PORT, Role, Topology};
-use crate::{Error, Stop, build, sysctl};
+use crate::{Error, Stop, build, settings};
 
 /// Who owns the routers' addresses and forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ pub struct Node {
     /// As in the topology.
     pub role: Role,
     /// Its network namespace.
-    pub ns: NodeNs,
+    pub ns: Netns,
     /// Its interfaces, in the order of the topology's links.
     pub ports: Vec<PortInfo>,
 }
@@ -174,7 +175,7 @@ impl Lab {
         let routes = self.state.topology.node(router).map(|node| node.routes.clone()).unwrap_or_default();
         let mark = self.state.mark();
         let work = || -> Result<PortInfo, Error> {
-            sysctl::prepare_host_port(HOST_PORT)?;
+            settings::prepare_host_port(HOST_PORT)?;
             let netlink = Netlink::open()?;
             let index = netlink.the_link(HOST_PORT)?.index;
             netlink.set_mtu(index, mtu_bytes)?;
@@ -211,7 +212,10 @@ impl Lab {
                 self.set_host_forwarding(index)?;
             } else {
                 let name = self.nodes[index].name.clone();
-                self.nodes[index].ns.run(sysctl::forward).map_err(Error::step(format!("enter {name}")))??;
+                self.nodes[index]
+                    .ns
+                    .run(settings::forward)
+                    .map_err(Error::step(format!("enter {name}")))??;
             }
         }
         Ok(())
@@ -222,11 +226,11 @@ impl Lab {
         let ns = &self.nodes[index].ns;
         let enter = || Error::step("enter the namespace in which nsrouter was started");
         let ours: Vec<&str> = self.nodes[index].ports.iter().map(|port| port.ifname.as_str()).collect();
-        let before = ns.run(|| sysctl::before(&Netlink::open()?, &ours)).map_err(enter())??;
+        let before = ns.run(|| settings::before(&Netlink::open()?, &ours)).map_err(enter())??;
         self.state.sysctls.clone_from(&before.sysctls);
         self.state.routes.clone_from(&before.routes);
         self.state.write()?;
-        ns.run(|| sysctl::forward_and_keep(&Netlink::open()?, &before)).map_err(enter())?
+        ns.run(|| settings::forward_and_keep(&Netlink::open()?, &before)).map_err(enter())?
     }
 
     /// Takes it down: processes in its namespaces, links, names, settings, record. Takes a few dozen

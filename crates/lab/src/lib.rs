@@ -9,15 +9,14 @@
 
 mod build;
 mod error;
-mod ethtool;
 mod lab;
 mod labs;
 mod netlink;
-mod netns;
+mod offloads;
 mod pointer;
 mod process;
+mod settings;
 mod stop;
-mod sysctl;
 
 pub mod clean;
 pub mod enter;
@@ -29,7 +28,6 @@ pub use clean::Removed;
 pub use error::Error;
 pub use lab::{Forwarder, Lab, MakeTap, Node, Options, RouterNs, TapEnd};
 pub use labs::{LabInfo, Which, labs};
-pub use netns::{NETNS_DIR, NodeNs};
 pub use process::{Ended, ProcessId};
 pub use state::PortInfo;
 pub use stop::Stop;

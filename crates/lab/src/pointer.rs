@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::Flock;
 use nix::unistd::{AccessFlags, Uid, access};
+use nsrouter_linux::whole_file;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::process::ProcessId;
-use crate::state::{STATE_DIR, lock, write_atomically};
+use crate::state::{RECORD_MODE, STATE_DIR, lock};
 
 /// A private lab, seen from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,7 +120,7 @@ pub(crate) fn write(dir: &Path, pointer: &mut Pointer) -> Result<(), Error> {
     pointer.path = dir.join(format!("{}.{}.json", pointer.name, pointer.supervisor.pid));
     let text = serde_json::to_vec_pretty(pointer)
         .map_err(|error| Error::file("write", &pointer.path)(io::Error::other(error)))?;
-    write_atomically(&pointer.path, &text)
+    whole_file::write(&pointer.path, &text, RECORD_MODE).map_err(Error::file("write", &pointer.path))
 }
 
 /// The caller's private labs, running or dead. Inside a private lab there are none.

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{SysconfVar, sysconf};
+use nsrouter_linux::netns::Netns;
+use nsrouter_linux::procfs::cpu::ticks_per_second;
+use nsrouter_linux::procfs::process::{ProcessStat, pids};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
-
-use crate::netns::NodeNs;
 
 /// A process, told apart from any other that had or will have its number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,8 +73,7 @@ impl ProcessId {
         let uptime: f64 = uptime.split_ascii_whitespace().next()?.parse().ok()?;
         // Both figures have the offset of the reader's time namespace, or neither.
         let started = shown_start_ticks(self.pid).ok()?;
-        let ticks_per_second = u64::try_from(sysconf(SysconfVar::CLK_TCK).ok()??).ok()?;
-        let started = Duration::from_millis(started.saturating_mul(1000) / ticks_per_second.max(1));
+        let started = Duration::from_millis(started.saturating_mul(1000) / ticks_per_second());
         Some(Duration::try_from_secs_f64(uptime).ok()?.saturating_sub(started))
     }
 
@@ -125,10 +124,8 @@ fn lives_namespace(inode: u64) -> bool {
     if !own_pid_namespace().is_ok_and(|own| own == FIRST_PID_NAMESPACE) {
         return true;
     }
-    let Ok(entries) = fs::read_dir("/proc") else { return true };
-    entries
-        .filter_map(Result::ok)
-        .any(|entry| fs::metadata(entry.path().join("ns/pid")).is_ok_and(|ns| ns.ino() == inode))
+    let Ok(mut pids) = pids() else { return true };
+    pids.any(|pid| fs::metadata(format!("/proc/{pid}/ns/pid")).is_ok_and(|ns| ns.ino() == inode))
 }
 
 /// A process of whose number we can be sure.
@@ -199,7 +196,7 @@ pub struct Ended {
 pub(crate) fn end_all_in(
     inodes: &HashSet<u64>,
     patience: Duration,
-    is_ours: impl Fn(&NodeNs) -> io::Result<bool>,
+    is_ours: impl Fn(&Netns) -> io::Result<bool>,
 ) -> io::Result<Vec<Ended>> {
     let mut ended: Vec<Ended> = Vec::new();
     let mut known = HashMap::new();
@@ -244,22 +241,20 @@ fn signal_all(held: &[Held], signal: Signal) {
 struct Inside {
     held: Held,
     who: Ended,
-    ns: NodeNs,
+    ns: Netns,
 }
 
 /// The processes whose main thread is in one of the namespaces, the caller's own excepted.
 fn in_namespaces(inodes: &HashSet<u64>) -> io::Result<Vec<Inside>> {
     let own = own_pid()?;
     let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+    for pid in pids()? {
         if pid == own || !namespace_of(pid).is_some_and(|inode| inodes.contains(&inode)) {
             continue;
         }
         // Held first, then looked at again: from here on the number means this process.
         let Some(held) = Held::open(pid)? else { continue };
-        let ns = match NodeNs::open(Path::new(&format!("/proc/{pid}/ns/net"))) {
+        let ns = match Netns::open(Path::new(&format!("/proc/{pid}/ns/net"))) {
             Ok(ns) => ns,
             // It has ended meanwhile. Anything else says nothing about the process.
             Err(error) if matches!(error.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ESRCH)) => {
@@ -283,9 +278,7 @@ fn namespace_of(pid: i32) -> Option<u64> {
 
 /// Whether a process that the caller can see is in that network namespace.
 pub(crate) fn any_in(inode: u64) -> io::Result<bool> {
-    let mut pids =
-        fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    Ok(pids.any(|pid| namespace_of(pid) == Some(inode)))
+    Ok(pids()?.any(|pid| namespace_of(pid) == Some(inode)))
 }
 
 /// The caller's number, if `/proc` is that of its own PID namespace.
@@ -319,21 +312,14 @@ fn boottime_offset_ticks() -> Option<i64> {
     let line = offsets.lines().find(|line| line.starts_with("boottime"))?;
     let mut fields = line.split_ascii_whitespace().skip(1).filter_map(|field| field.parse::<i64>().ok());
     let (seconds, nanoseconds) = (fields.next()?, fields.next()?);
-    let per_second = sysconf(SysconfVar::CLK_TCK).ok()??;
+    let per_second = i64::try_from(ticks_per_second()).ok()?;
     Some(seconds.saturating_mul(per_second) + nanoseconds.saturating_mul(per_second) / 1_000_000_000)
 }
 
-/// Field 22 of `/proc/PID/stat` as it stands there. The second, the name, is in brackets and may hold anything.
+/// The start time as `/proc/PID/stat` shows it. A zombie has ended: nothing runs any more.
 fn shown_start_ticks(pid: i32) -> io::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let bad = || io::Error::new(io::ErrorKind::InvalidData, "unexpected text in /proc/PID/stat");
-    let (_, fields) = stat.rsplit_once(')').ok_or_else(bad)?;
-    let mut fields = fields.split_ascii_whitespace();
-    // A zombie has ended: nothing runs any more.
-    if fields.next() == Some("Z") {
-        return Err(io::Error::from(io::ErrorKind::NotFound));
-    }
-    fields.nth(18).and_then(|field| field.parse().ok()).ok_or_else(bad)
+    let stat = ProcessStat::of(pid)?;
+    if stat.state == 'Z' { Err(io::ErrorKind::NotFound.into()) } else { Ok(stat.start_ticks) }
 }
 
 fn boot_id() -> io::Result<String> {

@@ -9,13 +9,14 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nsrouter_linux::whole_file;
 use serde::{Deserialize, Serialize};
 
 use crate::process::ProcessId;
@@ -29,6 +30,9 @@ pub const STATE_DIR: &str = "/run/nsrouter";
 
 /// The format of the record; one of another version is not touched.
 pub const VERSION: u32 = 1;
+
+/// The mode of a record: everybody may see which labs there are.
+pub(crate) const RECORD_MODE: u32 = 0o644;
 
 /// A lab's record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,7 +169,8 @@ impl State {
     fn write_to(&self, dir: &Path) -> Result<(), Error> {
         let text = serde_json::to_vec_pretty(self)
             .map_err(|error| Error::file("write", dir)(io::Error::other(error)))?;
-        write_atomically(&dir.join("state.json"), &text)
+        let path = dir.join("state.json");
+        whole_file::write(&path, &text, RECORD_MODE).map_err(Error::file("write", path))
     }
 
     /// Names become paths: why one of them is none that nsrouter would have written into the folder `name`.
@@ -234,18 +239,6 @@ pub(crate) fn dir_of(name: &str) -> PathBuf {
 /// Whether a lab may have that name.
 pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     if is_name(name, 32) { Ok(()) } else { Err(Error::Name(name.to_owned())) }
-}
-
-/// Writes beside, then renames over.
-pub(crate) fn write_atomically(path: &Path, text: &[u8]) -> Result<(), Error> {
-    let beside = path.with_extension("new");
-    let write = || -> io::Result<()> {
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&beside)?;
-        file.write_all(text)?;
-        fs::rename(&beside, path)
-    };
-    write().map_err(Error::file("write", path))
 }
 
 /// Keeps two nsrouters from claiming or cleaning at the same time; goes with the process that holds it.

@@ -13,7 +13,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use nsrouter_lab::clean::{What, clean};
 use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::STATE_DIR;
-use nsrouter_lab::{Error, Forwarder, Lab, NETNS_DIR, NodeNs, Options, RouterNs, Stop, Topology};
+use nsrouter_lab::{Error, Forwarder, Lab, Options, RouterNs, Stop, Topology};
+use nsrouter_linux::netns::Netns;
+use nsrouter_linux::netns::names::NETNS_DIR;
 
 const CASES: &[(&str, fn())] = &[
     ("packets_pass_at_once_and_nothing_is_left", packets_pass),
@@ -172,9 +174,9 @@ fn failure_half_way() {
 }
 
 /// A namespace with a name, made by someone else.
-fn make_foreign(name: &str) -> NodeNs {
+fn make_foreign(name: &str) -> Netns {
     fs::create_dir_all(NETNS_DIR).unwrap();
-    let ns = NodeNs::create().unwrap();
+    let ns = Netns::create().unwrap();
     let path = format!("{NETNS_DIR}/{name}");
     fs::File::create(&path).unwrap();
     let source = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&ns)));
@@ -196,7 +198,7 @@ fn foreign_namespace() {
     assert!(matches!(&error, Error::NamespaceClash(name) if name == "t2"), "{error}");
     assert!(error.hint().unwrap().contains("--replace"));
     assert_eq!(traces(), before);
-    assert_eq!(NodeNs::named("t2").unwrap().inode(), foreign.inode());
+    assert_eq!(Netns::named("t2").unwrap().inode(), foreign.inode());
 
     let taken = Options { replace: true, ..options("default", Forwarder::Kernel) };
     let lab = Lab::build(&Topology::default_lab(), &taken).unwrap();
@@ -226,7 +228,7 @@ fn recurring_name() {
     let removed = clean_one("gone");
     assert_eq!(removed.namespaces, ["gone-t1", "gone-router"]);
     assert_eq!(removed.left, ["left network namespace gone-t2: nsrouter did not make it"]);
-    assert_eq!(NodeNs::named("gone-t2").unwrap().inode(), foreign.inode());
+    assert_eq!(Netns::named("gone-t2").unwrap().inode(), foreign.inode());
     remove_name("gone-t2");
 }
 

@@ -15,7 +15,8 @@ use nsrouter_bench::traffic::{Answer, EchoOptions, TraceOptions, echo, trace, ve
 use nsrouter_engine::control::serve;
 use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::{NodeState, State};
-use nsrouter_lab::{Error, HOST_PORT, NodeNs, Role};
+use nsrouter_lab::{Error, HOST_PORT, Role};
+use nsrouter_linux::netns::Netns;
 use serde::Serialize;
 
 use crate::command::status::socket_of;
@@ -234,7 +235,7 @@ fn family_of(address: IpAddr) -> &'static str {
 /// A node of the lab, ready to run things in.
 struct Node<'a> {
     record: &'a NodeState,
-    namespace: NodeNs,
+    namespace: Netns,
 }
 
 impl Node<'_> {
@@ -275,8 +276,8 @@ impl<'a> Lab<'a> {
     fn of(state: &'a State, mute: Option<String>, between: Option<[String; 2]>) -> anyhow::Result<Self> {
         let nodes = state.nodes.iter().map(|record| {
             let namespace = match &record.namespace {
-                Some(name) => NodeNs::named(name),
-                None => NodeNs::current(),
+                Some(name) => Netns::named(name),
+                None => Netns::current(),
             };
             let namespace = namespace.with_context(|| {
                 format!("cannot open the namespace of {}; run as the user who started the lab", record.name)

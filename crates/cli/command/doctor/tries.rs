@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid};
-use nsrouter_lab::NodeNs;
+use nsrouter_linux::netns::Netns;
 use nsrouter_rings::probe;
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +80,7 @@ pub(super) enum Forward {
 pub(super) fn look() -> Seen {
     let number =
         |name: &str| fs::read_to_string(Path::new("/proc/sys/net/core").join(name)).ok()?.trim().parse().ok();
-    let direct = NodeNs::create().and_then(|ns| ns.run(try_all)).map_err(|error| error.to_string());
+    let direct = Netns::create().and_then(|ns| ns.run(try_all)).map_err(|error| error.to_string());
     Seen {
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
         user: Uid::effective(),

@@ -9,10 +9,10 @@ use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+use nsrouter_linux::netns::Netns;
 
 use super::{command, mounts, names};
 use crate::Error;
-use crate::netns::NodeNs;
 use crate::state::{NodeState, State};
 
 /// Replaces the process; returns only on failure.
@@ -36,13 +36,13 @@ fn enter(state: &State, node: &NodeState) -> Result<(), Error> {
     let step = || Error::step(format!("enter {}", node.name));
     let Some(name) = &node.namespace else {
         // The router is where nsrouter was started; the process that keeps the lab is still there.
-        let ns = NodeNs::open(Path::new(&format!("/proc/{}/ns/net", state.owner.pid))).map_err(step())?;
+        let ns = Netns::open(Path::new(&format!("/proc/{}/ns/net", state.owner.pid))).map_err(step())?;
         setns(&ns, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).map_err(step())?;
         unshare_mounts().map_err(step())?;
         give_names(state, node);
         return Ok(());
     };
-    let ns = NodeNs::named(name).map_err(step())?;
+    let ns = Netns::named(name).map_err(step())?;
     setns(&ns, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).map_err(step())?;
     unshare_mounts().map_err(step())?;
     // In a user namespace it may be refused; the old /sys shows other links, the rest works.

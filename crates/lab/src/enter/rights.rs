@@ -9,13 +9,17 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{AccessFlags, Uid, access};
+use nsrouter_linux::netns::Netns;
+use nsrouter_linux::netns::names::NETNS_DIR;
+use nsrouter_linux::procfs::fields;
+use nsrouter_linux::sysctl;
+use rustix::thread::{CapabilitySet, capabilities};
 
 use super::Part;
-use crate::netns::{NETNS_DIR, NodeNs};
 use crate::{Error, wait};
 
-/// `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`, as bits of `CapEff` in proc_pid_status(5).
-const ADMIN_CAPABILITIES: u64 = 1 << 12 | 1 << 21;
+/// What it takes to make and configure network namespaces.
+const ADMIN_CAPABILITIES: CapabilitySet = CapabilitySet::NET_ADMIN.union(CapabilitySet::SYS_ADMIN);
 
 /// Whether the caller can build a lab where it is: make network namespaces, and name them.
 ///
@@ -27,17 +31,14 @@ pub fn can_build_here() -> Result<bool, Error> {
     if !has_admin_capabilities()? || !can_mount() || !can_write() {
         return Ok(false);
     }
-    let made = NodeNs::create().is_ok();
+    let made = Netns::create().is_ok();
     await_single_thread()?;
     Ok(made)
 }
 
 pub(super) fn has_admin_capabilities() -> Result<bool, Error> {
-    let path = "/proc/self/status";
-    let status = fs::read_to_string(path).map_err(Error::file("read", path))?;
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
-    Ok(effective & ADMIN_CAPABILITIES == ADMIN_CAPABILITIES)
+    let own = capabilities(None).map_err(Error::step("read the capabilities of this process"))?;
+    Ok(own.effective.contains(ADMIN_CAPABILITIES))
 }
 
 /// Whether this mount namespace may be changed. The rights are looked at before the place, and nothing is
@@ -96,9 +97,7 @@ pub(super) fn probe() -> u8 {
 /// `uid`: the caller's, before it may have changed.
 pub(super) fn forbidden(source: io::Error, uid: Uid) -> Error {
     let what = format!("this machine does not let this user have a private lab ({source})");
-    let is = |key: &str, value: &str| {
-        fs::read_to_string(format!("/proc/sys/{key}")).is_ok_and(|text| text.trim() == value)
-    };
+    let is = |key: &str, value: &str| sysctl::read(key).is_ok_and(|found| found == value);
     let setting = if is("user/max_user_namespaces", "0") {
         Some("user.max_user_namespaces is 0: set it to some thousands with sysctl")
     } else if is("kernel/unprivileged_userns_clone", "0") {
@@ -110,7 +109,7 @@ pub(super) fn forbidden(source: io::Error, uid: Uid) -> Error {
     } else if is("user/max_net_namespaces", "0") {
         Some("user.max_net_namespaces is 0: set it to some thousands with sysctl")
     } else if fs::read_to_string("/proc/self/status")
-        .is_ok_and(|status| status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"])))
+        .is_ok_and(|status| fields::value(&status, "Seccomp") == Some("2"))
     {
         Some("a system-call filter (seccomp) is on, as in a container: start that with more rights")
     } else {

@@ -1,53 +1,19 @@
 //! Settings below `/proc/sys`, of the namespace of the calling thread.
 
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+
+use nsrouter_linux::sysctl::{self, SysctlError, has_ipv6, interface_has_ipv6, read, write};
 
 use crate::Error;
 use crate::netlink::Netlink;
 use crate::state::{SavedRoute, SavedSysctl};
-
-fn path(key: &str) -> PathBuf {
-    Path::new("/proc/sys").join(key)
-}
-
-/// The value, without the end of the line.
-pub(crate) fn read(key: &str) -> Result<String, Error> {
-    let path = path(key);
-    Ok(fs::read_to_string(&path).map_err(Error::file("read", &path))?.trim_end().to_owned())
-}
-
-/// Writes a value. A /proc/sys that is mounted read-only, as in many containers, is the machine's fault.
-pub(crate) fn write(key: &str, value: &str) -> Result<(), Error> {
-    let path = path(key);
-    fs::write(&path, value).map_err(|error| match error.kind() {
-        io::ErrorKind::ReadOnlyFilesystem => Error::Cannot {
-            what: format!("cannot write {}: {error}", path.display()),
-            hint: "in a container, start that with a writable /proc/sys; or use --private: such a lab has a /proc of its own"
-                .to_owned(),
-        },
-        _ => Error::file("write", &path)(error),
-    })
-}
-
-/// Whether the kernel has IPv6 at all (`ipv6.disable=1` removes the folder).
-pub(crate) fn has_ipv6() -> bool {
-    Path::new("/proc/sys/net/ipv6/conf").exists()
-}
-
-/// Whether a link has IPv6: the kernel takes it off, and its folder with it, where the MTU is below 1280 bytes
-/// (`IPV6_MIN_MTU` in addrconf_notify() of net/ipv6/addrconf.c).
-fn link_has_ipv6(ifname: &str) -> bool {
-    path(&format!("net/ipv6/conf/{ifname}")).exists()
-}
 
 /// Brings a new namespace to known values: IPv4 settings are copied from the machine's own, which may
 /// forward already (devinet_init_net() in net/ipv4/devinet.c).
 ///
 /// `silent`: links begin without IPv6. So does one to which the kernel gives IPv6 later, as its MTU is raised to 1280
 /// bytes, which makes its settings anew.
-pub(crate) fn normalise(silent: bool) -> Result<(), Error> {
+pub(crate) fn normalise(silent: bool) -> Result<(), SysctlError> {
     write("net/ipv4/ip_forward", "0")?;
     for which in ["all", "default"] {
         for name in ["forwarding", "rp_filter", "arp_ignore", "arp_filter", "proxy_arp"] {
@@ -83,8 +49,8 @@ pub(crate) fn shorten_reassembly() {
 }
 
 /// For a link whose addresses the kernel owns: IPv6, where the link has it, is on and usable at once, nobody advertises.
-pub(crate) fn prepare_link(ifname: &str) -> Result<(), Error> {
-    if link_has_ipv6(ifname) {
+pub(crate) fn prepare_link(ifname: &str) -> Result<(), SysctlError> {
+    if interface_has_ipv6(ifname) {
         for (name, value) in [("disable_ipv6", "0"), ("accept_dad", "0"), ("accept_ra", "0")] {
             write(&format!("net/ipv6/conf/{ifname}/{name}"), value)?;
         }
@@ -92,30 +58,15 @@ pub(crate) fn prepare_link(ifname: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// For a port of a userspace router: the kernel must not answer, forward or learn on it.
-pub(crate) fn silence_link(ifname: &str) -> Result<(), Error> {
-    // With rp_filter 1 a packet is dropped whose source has no route back by this port, and none has:
-    // the port has no address. With arp_ignore 8 no address of ours is answered for here.
-    for (name, value) in [("rp_filter", "1"), ("arp_ignore", "8"), ("forwarding", "0"), ("proxy_arp", "0")] {
-        write(&format!("net/ipv4/conf/{ifname}/{name}"), value)?;
-    }
-    if link_has_ipv6(ifname) {
-        for (name, value) in [("disable_ipv6", "1"), ("accept_ra", "0"), ("forwarding", "0")] {
-            write(&format!("net/ipv6/conf/{ifname}/{name}"), value)?;
-        }
-    }
-    Ok(())
-}
-
 /// For the host port: the addresses that it is given and no link-local one made by the kernel.
-pub(crate) fn prepare_host_port(ifname: &str) -> Result<(), Error> {
+pub(crate) fn prepare_host_port(ifname: &str) -> Result<(), SysctlError> {
     // Answers come in by this port for the addresses on it; its peer is our engine alone.
     write(&format!("net/ipv4/conf/{ifname}/rp_filter"), "0")?;
     // ICMP errors about what the router's own programs sent come from the router's own address, which
     // __fib_validate_source() in net/ipv4/fib_frontend.c takes for a martian source otherwise.
     write(&format!("net/ipv4/conf/{ifname}/accept_local"), "1")?;
     prepare_link(ifname)?;
-    if link_has_ipv6(ifname) {
+    if interface_has_ipv6(ifname) {
         // IN6_ADDR_GEN_MODE_NONE of include/uapi/linux/if_link.h.
         write(&format!("net/ipv6/conf/{ifname}/addr_gen_mode"), "1")?;
         // The addresses are the ports': they do not go when somebody takes this device down and up again.
@@ -125,7 +76,7 @@ pub(crate) fn prepare_host_port(ifname: &str) -> Result<(), Error> {
 }
 
 /// Switches forwarding on in a namespace that goes away with the lab.
-pub(crate) fn forward() -> Result<(), Error> {
+pub(crate) fn forward() -> Result<(), SysctlError> {
     write("net/ipv4/ip_forward", "1")?;
     if has_ipv6() {
         write("net/ipv6/conf/all/forwarding", "1")?;
@@ -164,7 +115,7 @@ pub(crate) fn before(netlink: &Netlink, ours: &[&str]) -> Result<Before, Error> 
 
 /// `net/FAMILY/conf/*/NAME`: `all` and `default` first.
 fn per_link(family: &str, name: &str, ours: &[&str]) -> Result<Vec<String>, Error> {
-    let dir = path(&format!("net/{family}/conf"));
+    let dir = sysctl::path_of(&format!("net/{family}/conf"));
     let mut links: Vec<String> = fs::read_dir(&dir)
         .map_err(Error::file("read", &dir))?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -202,14 +153,9 @@ pub(crate) fn forward_and_keep(netlink: &Netlink, before: &Before) -> Result<(),
 pub(crate) fn restore(saved: &[SavedSysctl]) -> (Vec<String>, Vec<String>) {
     let (mut written, mut problems) = (Vec::new(), Vec::new());
     for SavedSysctl { key, value } in saved {
-        match read(key) {
-            Ok(now) if now == *value => {}
-            Ok(_) => match write(key, value) {
-                Ok(()) => written.push(key.clone()),
-                Err(error) => problems.push(error.to_string()),
-            },
-            // The link has gone meanwhile, and its settings with it.
-            Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+        match sysctl::restore(key, value).map_err(Error::from) {
+            Ok(true) => written.push(key.clone()),
+            Ok(false) => {}
             Err(error) => problems.push(error.to_string()),
         }
     }
