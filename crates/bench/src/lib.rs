@@ -11,9 +11,11 @@
 
 pub mod agent;
 pub mod export;
+pub mod metric;
 pub mod plan;
 pub mod report;
 pub mod run;
 pub mod stats;
 pub mod testbed;
 pub mod traffic;
+mod units;

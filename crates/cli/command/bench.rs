@@ -9,19 +9,18 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use nix::unistd::getppid;
 use nsrouter_bench::agent::{self, AgentError, AgentOptions};
-use nsrouter_bench::export::{self, OutputError};
-use nsrouter_bench::plan::place::{Place, Placement};
-use nsrouter_bench::plan::{Forwarder, Mode, Plan, Scenario, Scenarios};
+use nsrouter_bench::export::{self, OutputError, terminal as tables};
+use nsrouter_bench::plan::{
+    Backend, Forwarder, Mode, ModeError, Pin, Placement, Plan, Scenario, Scenarios, TrafficChoice,
+};
 use nsrouter_bench::report::Report;
-use nsrouter_bench::report::aims;
 use nsrouter_bench::report::baseline::{self, Baseline, Verdict};
 use nsrouter_bench::report::environment::Environment;
+use nsrouter_bench::report::notes::notes;
 use nsrouter_bench::run::cell::{Binary, Cancel};
 use nsrouter_bench::run::{self, Event, Outcome, Refusal};
 use nsrouter_bench::testbed::{Host, Lab, Port};
-use nsrouter_bench::traffic::{
-    Generator, GeneratorError, Iperf3Error, IperfError, ProgramError, TrafficChoice,
-};
+use nsrouter_bench::traffic::{Generator, GeneratorError, Iperf3Error, IperfError, ProgramError};
 use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::{NodeState, PortInfo, State};
 use nsrouter_lab::{Error, Role, Which};
@@ -45,13 +44,24 @@ const MODES: &str = "kernel,userspace:packet";
 const SPEED_MODES: &str =
     "kernel,kernel:no-offload,userspace:packet,userspace:packet:spin,userspace:tap,userspace:xdp";
 
+/// The backends of userspace mode, the default first.
+const BACKENDS: [Backend; 3] = [
+    Backend { name: "packet", complete_frames: false },
+    Backend { name: "tap", complete_frames: false },
+    Backend { name: "xdp", complete_frames: true },
+];
+
+fn mode(text: &str) -> Result<Mode, ModeError> {
+    Mode::parse(text, &BACKENDS)
+}
+
 /// What `bench` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Who forwards: kernel, userspace:BACKEND, cmd:SCRIPT (any other forwarder, see tools/peers), each with options after
     /// colons: no-offload (the hosts complete checksums and cut segments), spin or spin=TIME, workers=N, nice=N. Ratios are to kernel,
     /// and of modes without host offloads to kernel:no-offload too. [default: kernel,userspace:packet]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = mode)]
     modes: Option<Vec<Mode>>,
     /// What is sent: tcp-N, tcp-N-reverse, tcp-bidir, udp-SIZE (frame with FCS), udp-imix, udp-SIZE-at-RATE (frames a second,
     /// or kernel70, own70: percent of the no-loss rate), ndr-SIZE (the highest rate without loss), ping (five a second),
@@ -129,7 +139,7 @@ pub(crate) struct AgentArgs {
     name: Option<String>,
     #[arg(long)]
     scenario: Scenario,
-    #[arg(long)]
+    #[arg(long, value_parser = mode)]
     forwarder: Mode,
     #[arg(long)]
     rate: Option<f64>,
@@ -159,7 +169,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(modes) => modes,
         None => {
             let names = if is_speed { SPEED_MODES } else { MODES };
-            names.split(',').map(str::parse).collect::<Result<_, _>>()?
+            names.split(',').map(mode).collect::<Result<_, _>>()?
         }
     };
     if let Some(cpus) = &args.cpus {
@@ -215,12 +225,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(u8::try_from(*code).unwrap_or(1)));
     }
     if !report.results.is_empty() {
-        outln!("{}", report.table(terminal::look()))?;
+        outln!("{}", tables::comparison(&report, terminal::look()))?;
     }
-    for note in report.notes() {
+    for note in notes(&report) {
         outln!("{note}")?;
     }
-    if let Some(aims) = aims::table(&report, terminal::look()) {
+    if let Some(aims) = tables::aims(&report, terminal::look()) {
         outln!("{aims}")?;
     }
     let mut worse = false;
@@ -371,7 +381,7 @@ pub(crate) fn run_agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
 
 /// The first two hosts of the topology and its first router.
 fn lab_of(state: &State, placement: Placement) -> anyhow::Result<Lab> {
-    let [client, server, router] = placement.places();
+    let [client, server, router] = placement.pins();
     let mut hosts = state.nodes.iter().filter(|node| node.role == Role::Host);
     let mut next = || hosts.next().context("the lab needs two hosts to measure between");
     let (client, server) = (host(next()?, client)?, host(next()?, server)?);
@@ -379,7 +389,7 @@ fn lab_of(state: &State, placement: Placement) -> anyhow::Result<Lab> {
     Ok(Lab { client, server, router: host(node, router)?, keeper: getppid().as_raw() })
 }
 
-fn host(node: &NodeState, place: Place) -> anyhow::Result<Host> {
+fn host(node: &NodeState, pin: Pin) -> anyhow::Result<Host> {
     let lacks = || format!("{} has no namespace of its own", node.name);
     let namespace = node.namespace.as_ref().with_context(lacks)?;
     let port = |port: &PortInfo| Port {
@@ -392,7 +402,7 @@ fn host(node: &NodeState, place: Place) -> anyhow::Result<Host> {
         name: node.name.clone(),
         netns: names::path_of(namespace),
         ports: node.ports.iter().map(port).collect(),
-        place,
+        pin,
     })
 }
 

@@ -4,18 +4,24 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::agent::{AgentError, AgentReport};
+use crate::metric::{Metric, Sample};
 use crate::stats::histogram::Histogram;
 use crate::stats::quantile;
 use crate::traffic::programs::ping::{self, Pinged};
-use crate::traffic::{EchoOptions, Sample, echo};
+use crate::traffic::{EchoOptions, echo};
 
 /// From one echo request to the next: long enough that the path is idle in between.
 const ECHO_INTERVAL: Duration = Duration::from_millis(1);
 /// Round trips not counted, per second of warm-up.
 const WARM_UP_ECHOES_A_SECOND: u32 = 100;
 /// The percentiles that are reported.
-const QUANTILES: [(&str, f64); 5] =
-    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999), ("max", 1.0)];
+const QUANTILES: [(Metric, f64); 5] = [
+    (Metric::LatencyP50, 0.5),
+    (Metric::LatencyP90, 0.9),
+    (Metric::LatencyP99, 0.99),
+    (Metric::LatencyP999, 0.999),
+    (Metric::LatencyMax, 1.0),
+];
 
 /// Measures round trips from the calling thread's namespace.
 pub(crate) fn measure(target: IpAddr, seconds: u32, warm_up_seconds: u32) -> Result<AgentReport, AgentError> {
@@ -57,12 +63,10 @@ fn evaluate(
     }
     // Of fifteen round trips there is no 99th percentile.
     let is_told = |q: f64| q == 1.0 || (1.0 - q) * round_trips.len() as f64 >= 1.0;
-    let of = |(name, q): &(&str, f64)| {
-        Some(Sample::new(&format!("latency_{name}"), "s", quantile(&round_trips, *q)?))
-    };
+    let of = |(metric, q): &(Metric, f64)| Some(Sample::new(*metric, quantile(&round_trips, *q)?));
     let mut samples: Vec<Sample> = QUANTILES.iter().filter(|(_, q)| is_told(*q)).filter_map(of).collect();
-    samples.push(Sample::new("round_trips", "round trip", round_trips.len() as f64));
-    samples.push(Sample::new("loss", "1", 1.0 - f64::from(answered) / f64::from(sent)));
+    samples.push(Sample::new(Metric::RoundTrips, round_trips.len() as f64));
+    samples.push(Sample::new(Metric::Loss, 1.0 - f64::from(answered) / f64::from(sent)));
     let mut histogram = Histogram::default();
     round_trips.iter().for_each(|seconds| histogram.record(*seconds));
     Ok(AgentReport { samples, traffic, round_trips: Some(histogram), setting: None })

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Direction, Forwarder, Frames, Load, Mode, Rate, Scenario};
+use crate::metric::{Metric, Sample};
+use crate::plan::{Direction, Forwarder, Frames, Load, Mode, Rate, Scenario, TrafficChoice};
 use crate::stats::histogram::Histogram;
 use crate::testbed::Lab;
 use crate::testbed::meter::{Meter, Owner};
@@ -21,7 +22,7 @@ use crate::traffic::programs::iperf::{self, IperfError};
 use crate::traffic::programs::iperf3::{self, Iperf3Error};
 use crate::traffic::tcp::{self, Window};
 use crate::traffic::udp::{self, Flow};
-use crate::traffic::{EchoOptions, Generator, GeneratorError, PingError, Sample, TrafficChoice, echo};
+use crate::traffic::{EchoOptions, Generator, GeneratorError, PingError, echo};
 
 /// iperf3's own default, and nobody else's in a fresh lab.
 const PORT: u16 = 5201;
@@ -344,17 +345,17 @@ impl Measuring<'_> {
             }
         };
         let after = self.meter.drained()?;
-        if let Some(at) = samples.iter().position(|sample| sample.metric == "offered") {
+        if let Some(at) = samples.iter().position(|sample| sample.metric == Metric::Offered) {
             // A real client's seconds are not quite the meter's.
             let forwarded = cost.forwarded().min(samples[at].value);
-            samples.insert(at, Sample::new("forwarded", "packet/s", forwarded));
+            samples.insert(at, Sample::new(Metric::Forwarded, forwarded));
         }
         // Over all that was sent, the warm-up included, when all of it has arrived.
         let sent = after.client.offered() - before.client.offered();
         let arrived = after.server.received_frames - before.server.received_frames;
         let lost = sent.saturating_sub(arrived);
         let lost = if lost <= HOSTS_OWN { 0 } else { lost };
-        samples.push(Sample::new("router_loss", "1", lost as f64 / (sent as f64).max(1.0)));
+        samples.push(Sample::new(Metric::RouterLoss, lost as f64 / (sent as f64).max(1.0)));
         samples.extend(cost.samples());
         Ok(report(samples, &name))
     }
@@ -407,8 +408,8 @@ impl Measuring<'_> {
             let read = udp::datagrams_read(server, scenario.family)? - read;
             let share = (read as f64 / (sent as f64).max(1.0)).min(1.0);
             let offered = samples.first().map_or(0.0, |sample| sample.value);
-            samples.insert(0, Sample::new("delivered", "packet/s", offered * share));
-            samples.push(Sample::new("loss", "1", 1.0 - share));
+            samples.insert(0, Sample::new(Metric::Delivered, offered * share));
+            samples.push(Sample::new(Metric::Loss, 1.0 - share));
         }
         drop(running);
         Ok(samples)

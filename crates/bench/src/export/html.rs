@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::export::svg::{self, Bar, Line};
-use crate::export::terminal::with_interval;
-use crate::plan::Mode;
-use crate::report::baseline::more_is_better;
-use crate::report::{Report, ResultRow};
+use super::markup::escape;
+use super::svg::{self, Bar, Line};
+use crate::metric::{Better, Metric, Unit, Weight};
+use crate::plan::{Family, Frames, Load, Mode, Rate, Scenario};
+use crate::report::comparison::{self, compared_with, is_shown};
+use crate::report::grid::Grid;
+use crate::report::notes::notes;
+use crate::report::rows::ResultRow;
+use crate::report::{Report, environment::Environment};
 use crate::stats::Estimate;
 
 /// Each scheme has its own eight colours; modes beyond the eighth repeat them.
@@ -30,30 +34,6 @@ th.number { text-align: right; } td.good { color: var(--good); } td.bad { color:
 dt { font-weight: 600; float: left; clear: left; width: 11rem; } dd { margin: 0 0 .3rem 11.5rem; overflow-wrap: anywhere; }
 ";
 
-/// What is worth bars, in order: the metric, its title, and the metric that is a part of it.
-const BARS: [(&str, &str, Option<&str>); 8] = [
-    ("throughput", "TCP throughput", None),
-    ("forwarded", "UDP forwarded to the receiver's interface", None),
-    ("delivered", "UDP delivered to the receiving program", None),
-    ("no_loss_rate", "Highest UDP rate without loss", None),
-    ("latency_p50", "Round trip, median", None),
-    ("latency_p99", "Round trip, 99th percentile", None),
-    (
-        "cpu_per_gb",
-        "Processor seconds for a gigabyte of TCP; the solid part is the router's own",
-        Some("router_cpu_per_gb"),
-    ),
-    (
-        "cpu_per_mpkt",
-        "Processor seconds for a million UDP packets; the solid part is the router's own",
-        Some("router_cpu_per_mpkt"),
-    ),
-];
-
-/// What is worth a ratio at a glance.
-const GLANCE: [&str; 7] =
-    ["throughput", "forwarded", "delivered", "no_loss_rate", "connections", "latency_p50", "latency_p99"];
-
 /// The whole page.
 pub(crate) fn page(report: &Report) -> String {
     let environment = &report.environment;
@@ -67,7 +47,7 @@ pub(crate) fn page(report: &Report) -> String {
         escape(environment.kernel.split(' ').next().unwrap_or_default()),
         environment.started
     );
-    for note in report.notes() {
+    for note in notes(report) {
         page = format!("{page}<li>{}</li>", escape(&note));
     }
     page += "</ul>\n";
@@ -75,31 +55,22 @@ pub(crate) fn page(report: &Report) -> String {
     page += &bar_charts(report);
     page += &size_charts(report);
     page += &distribution_charts(report);
-    page += &tables(report);
-    page += &environment_list(report);
+    page += "<h2>All results</h2>";
+    page += &table(&comparison::everything(report));
+    page += &environment_list(environment);
     page + "</body></html>\n"
 }
 
-/// Text as HTML shows it, in attributes too.
-pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-/// What a mode gives for what the kernel gives, one line a scenario and metric.
+/// Each mode's ratios to the kernel, a line for each scenario and metric.
 fn glance(report: &Report) -> String {
-    let kernel = Mode::kernel().to_string();
-    let modes: Vec<&String> = report
-        .modes
-        .iter()
-        .filter(|mode| report.ratios.iter().any(|ratio| ratio.mode == **mode && ratio.to == kernel))
-        .collect();
-    let mut rows: Vec<(&str, &str)> = Vec::new();
-    for row in report.ratios.iter().filter(|row| row.to == kernel && GLANCE.contains(&row.metric.as_str())) {
-        if !rows.contains(&(&row.scenario, &row.metric)) {
-            rows.push((&row.scenario, &row.metric));
-        }
-    }
-    if rows.is_empty() {
+    let kernel = Mode::kernel();
+    let modes = compared_with(report, &kernel);
+    let mut lines = comparison::lines(report);
+    lines.retain(|line| {
+        let is_main = matches!(line.metric.weight(), Weight::Headline | Weight::Main);
+        is_main && modes.iter().any(|mode| line.ratio(mode, &kernel).is_some())
+    });
+    if lines.is_empty() {
         return String::new();
     }
     let mut html = String::from(
@@ -109,58 +80,56 @@ fn glance(report: &Report) -> String {
         let _ = write!(html, "<th class=\"number\">{}</th>", escape(&svg::shortened(mode)));
     }
     html += "</tr>\n";
-    let mut last = "";
-    for (scenario, metric) in rows {
-        let name = if scenario == last { "" } else { scenario };
-        last = scenario;
-        let _ = write!(html, "<tr><td>{}</td><td>{}</td>", escape(name), escape(&metric.replace('_', " ")));
+    let mut last = None;
+    for line in lines {
+        let repeated = last.replace(line.scenario) == Some(line.scenario);
+        let name = if repeated { String::new() } else { line.scenario.to_string() };
+        let _ = write!(html, "<tr><td>{}</td><td>{}</td>", escape(&name), escape(&line.metric.label()));
         for mode in &modes {
-            let Some(row) = report.ratio(scenario, metric, mode, &kernel) else {
+            let Some(row) = line.ratio(mode, &kernel) else {
                 html += "<td></td>";
                 continue;
             };
             let median = row.ratio.estimate.median;
-            let class = match (row.ratio.differs, more_is_better(metric)) {
-                (true, Some(more)) if more == (median > 1.0) => " good",
-                (true, Some(_)) => " bad",
-                _ => "",
+            let class = match (row.ratio.differs, line.metric.better()) {
+                (false, _) | (true, Better::Neither) => "",
+                (true, Better::More) if median > 1.0 => " good",
+                (true, Better::Less) if median <= 1.0 => " good",
+                (true, Better::More | Better::Less) => " bad",
             };
             let _ = write!(html, "<td class=\"number{class}\">{median:.2}</td>");
         }
         html += "</tr>\n";
     }
-    html + "</table></div><p>Green is better than the kernel, red is worse, what has no colour does not differ significantly.</p>\n"
+    html + "</table></div><p>Green is better than the kernel, red is worse; without a colour the difference is not \
+            significant.</p>\n"
 }
 
 fn bar_charts(report: &Report) -> String {
     let mut html = String::new();
-    for (metric, title, part) in BARS {
-        let worth_it = |row: &&ResultRow| {
-            row.metric == metric
-                && match metric {
-                    "cpu_per_gb" => row.scenario.starts_with("tcp-"),
-                    "cpu_per_mpkt" => row.scenario.starts_with("udp-"),
-                    _ => true,
-                }
-        };
-        let rows = report.results.iter().filter(worth_it);
-        let bars: Vec<Bar<'_>> = rows
-            .map(|row| Bar { row, part: part.and_then(|part| report.result(&row.scenario, part, &row.mode)) })
-            .collect();
+    for metric in Metric::ALL {
+        let rows = report.results.iter();
+        let rows = rows.filter(|row| row.metric == metric && is_shown(metric.bars(), &row.scenario));
+        let part_of = |row: &ResultRow| report.result(&row.scenario, metric.part()?, &row.mode);
+        let bars: Vec<Bar<'_>> = rows.map(|row| Bar { row, part: part_of(row) }).collect();
         if !bars.is_empty() {
-            let _ = write!(html, "<h2>{}</h2>\n{}", escape(title), svg::bars(&report.modes, &bars));
+            let _ = write!(html, "<h2>{}</h2>\n{}", escape(metric.title()), svg::bars(&report.modes, &bars));
         }
     }
     html
 }
 
-/// Frames and bits a second against the frames' size, where at least two sizes of a family were measured.
+/// Packets and bits per second against the frames' size, where at least two sizes of a family were measured.
 fn size_charts(report: &Report) -> String {
     let mut html = String::new();
-    for (suffix, family) in [("", "IPv4"), ("-v6", "IPv6")] {
-        let size = |row: &ResultRow| {
-            let name = row.scenario.strip_prefix("udp-")?.strip_suffix(suffix)?;
-            (row.metric == "forwarded").then_some(name.parse::<f64>().ok()?)
+    for (family, family_name) in [(Family::V4, "IPv4"), (Family::V6, "IPv6")] {
+        let size = |row: &ResultRow| match row.scenario {
+            Scenario {
+                load: Load::Udp { frames: Frames::Size(size), rate: Rate::Full },
+                family: of,
+                routes: 0,
+            } if of == family && row.metric == Metric::Forwarded => Some(f64::from(size)),
+            _ => None,
         };
         let mut sizes: Vec<f64> = report.results.iter().filter_map(size).collect();
         sizes.sort_by(f64::total_cmp);
@@ -169,14 +138,16 @@ fn size_charts(report: &Report) -> String {
             continue;
         }
         let ticks: Vec<(f64, String)> = sizes.iter().map(|size| (*size, size.to_string())).collect();
-        for (what, unit, bits) in [("Packets", "packet/s", false), ("Bits", "bit/s", true)] {
+        for (what, unit, bits) in
+            [("Packets", Unit::PacketPerSecond, false), ("Bits", Unit::BitPerSecond, true)]
+        {
             let factor = |size: f64| if bits { size * 8.0 } else { 1.0 };
             let point = |row: &ResultRow| {
                 let (size, estimate) = (size(row)?, row.estimate);
                 let of = |value: f64| value * factor(size);
                 Some((size, Estimate { median: of(estimate.median), ci95: estimate.ci95.map(of) }))
             };
-            let line = |(index, mode): (usize, &String)| {
+            let line = |(index, mode): (usize, &Mode)| {
                 let rows = report.results.iter().filter(|row| row.mode == *mode);
                 Line { colour: index, points: rows.filter_map(point).collect() }
             };
@@ -184,7 +155,7 @@ fn size_charts(report: &Report) -> String {
             let chart = svg::lines(&ticks, &lines, unit);
             let _ = write!(
                 html,
-                "<h2>{what} a second forwarded, against the frame's size in bytes with FCS, {family} UDP</h2>\n{}{chart}",
+                "<h2>{what} per second forwarded, against the frame's size in bytes with FCS, {family_name} UDP</h2>\n{}{chart}",
                 key(report)
             );
         }
@@ -193,7 +164,7 @@ fn size_charts(report: &Report) -> String {
 }
 
 fn distribution_charts(report: &Report) -> String {
-    let mut scenarios: Vec<&str> = report.distributions.iter().map(|row| row.scenario.as_str()).collect();
+    let mut scenarios: Vec<Scenario> = report.distributions.iter().map(|row| row.scenario).collect();
     scenarios.dedup();
     let mut html = String::new();
     for scenario in scenarios {
@@ -202,7 +173,7 @@ fn distribution_charts(report: &Report) -> String {
         let _ = write!(
             html,
             "<h2>Round trip, {}: the share of echoes answered within a time</h2>\n{}{chart}",
-            escape(scenario),
+            escape(&scenario.to_string()),
             key(report)
         );
     }
@@ -213,52 +184,34 @@ fn distribution_charts(report: &Report) -> String {
 fn key(report: &Report) -> String {
     let mut html = String::from("<p class=\"key\">");
     for (index, mode) in report.modes.iter().enumerate() {
-        let _ = write!(html, "<span style=\"background:{}\"></span>{}", svg::colour(index), escape(mode));
+        let _ = write!(
+            html,
+            "<span style=\"background:{}\"></span>{}",
+            svg::colour(index),
+            escape(&mode.to_string())
+        );
     }
     html + "</p>\n"
 }
 
-fn tables(report: &Report) -> String {
-    let mut references: Vec<&str> = report.ratios.iter().map(|ratio| ratio.to.as_str()).collect();
-    references.sort_unstable();
-    references.dedup();
-    let mut html = String::from(
-        "<h2>All results</h2><div class=\"wide\"><table><tr><th>scenario</th><th>metric</th>\
-         <th>mode</th><th>median and 95% interval</th>",
-    );
-    for to in &references {
-        let _ = write!(html, "<th>to {}</th>", escape(to));
+fn table(grid: &Grid) -> String {
+    let mut html = String::from("<div class=\"wide\"><table><tr>");
+    for head in &grid.head {
+        let _ = write!(html, "<th>{}</th>", escape(head));
     }
     html += "</tr>\n";
-    let mut rows: Vec<&ResultRow> = report.results.iter().collect();
-    let first = |row: &ResultRow| {
-        report.results.iter().position(|r| r.scenario == row.scenario && r.metric == row.metric)
-    };
-    // The modes of a metric below each other.
-    rows.sort_by_key(|row| first(row));
-    for row in rows {
-        let _ = write!(
-            html,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{}</td>",
-            escape(&row.scenario),
-            escape(&row.metric.replace('_', " ")),
-            escape(&row.mode),
-            escape(&with_interval(&row.estimate, &row.unit)),
-        );
-        for to in &references {
-            let ratio = report.ratio(&row.scenario, &row.metric, &row.mode, to).map(|row| row.ratio.estimate);
-            let text = ratio.map_or(String::new(), |Estimate { median, ci95: [low, high] }| {
-                format!("{median:.2} [{low:.2}, {high:.2}]")
-            });
-            let _ = write!(html, "<td class=\"number\">{text}</td>");
+    for row in &grid.rows {
+        html += "<tr>";
+        for (column, cell) in row.iter().enumerate() {
+            let class = if column < grid.words { "" } else { " class=\"number\"" };
+            let _ = write!(html, "<td{class}>{}</td>", escape(cell));
         }
         html += "</tr>\n";
     }
     html + "</table></div>\n"
 }
 
-fn environment_list(report: &Report) -> String {
-    let environment = &report.environment;
+fn environment_list(environment: &Environment) -> String {
     let mut rows = vec![
         ("command", environment.command.join(" ")),
         ("nsrouter", environment.software()),
@@ -305,7 +258,7 @@ fn environment_list(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::report;
+    use crate::report::example::report;
 
     #[test]
     fn the_page_needs_nothing_else_and_shows_every_mode() {

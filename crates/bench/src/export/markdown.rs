@@ -2,10 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::export::terminal::with_interval;
-use crate::plan::Mode;
-use crate::report::Report;
-use crate::report::aims;
+use crate::report::grid::Grid;
+use crate::report::notes::notes;
+use crate::report::{Report, aims, comparison};
 
 /// The whole page.
 pub(crate) fn page(report: &Report) -> String {
@@ -27,57 +26,32 @@ pub(crate) fn page(report: &Report) -> String {
         environment.warm_up_seconds,
         environment.seed
     );
-    if let Some(aims) = aims::rows(report) {
-        page += &table(&aims);
+    if let Some(grid) = aims::grid(report) {
+        page += &table(&grid);
         let _ = writeln!(page, "\n{}.\n", aims::LEGEND);
     }
-    page += &table(&results(report));
+    page += &table(&comparison::in_parentheses(report));
     page += "\nIn parentheses: the ratio to the kernel, with its interval.\n\n";
-    for note in report.notes() {
+    for note in notes(report) {
         let _ = writeln!(page, "- {note}");
     }
     page
 }
 
-/// The header, then a row a metric, with a column a mode.
-fn results(report: &Report) -> Vec<Vec<String>> {
-    let kernel = Mode::kernel().to_string();
-    let mut header = vec!["scenario".to_owned(), "metric".into()];
-    header.extend(report.modes.iter().cloned());
-    let mut rows = vec![header];
-    for (scenario, metric) in report.shown() {
-        let mut cells = vec![scenario.to_owned(), metric.replace('_', " ")];
-        cells.extend(report.modes.iter().map(|mode| {
-            let Some(result) = report.result(scenario, metric, mode) else { return String::new() };
-            let value = with_interval(&result.estimate, &result.unit);
-            match report.ratio(scenario, metric, mode, &kernel).map(|row| row.ratio.estimate) {
-                Some(ratio) => {
-                    format!("{value} ({:.2} [{:.2}, {:.2}])", ratio.median, ratio.ci95[0], ratio.ci95[1])
-                }
-                None => value,
-            }
-        }));
-        rows.push(cells);
-    }
-    rows
-}
-
-fn table(rows: &[Vec<String>]) -> String {
-    let mut text = String::new();
-    for (number, row) in rows.iter().enumerate() {
-        let cells: Vec<String> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
-        let _ = writeln!(text, "| {} |", cells.join(" | "));
-        if number == 0 {
-            let _ = writeln!(text, "|{}", "---|".repeat(row.len()));
-        }
-    }
-    text
+fn table(grid: &Grid) -> String {
+    let line = |cells: &[String]| {
+        let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        format!("| {} |\n", cells.join(" | "))
+    };
+    let rule = format!("|{}\n", "---|".repeat(grid.head.len()));
+    let rows = grid.rows.iter().map(|row| line(row));
+    [line(&grid.head), rule].into_iter().chain(rows).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::report;
+    use crate::report::example::report;
 
     #[test]
     fn every_row_has_all_columns() {

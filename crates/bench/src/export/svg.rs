@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use crate::export::html::escape;
-use crate::export::terminal::{scaled, with_interval};
-use crate::report::{DistributionRow, ResultRow};
+use super::markup::escape;
+use crate::metric::Unit;
+use crate::plan::{Forwarder, Mode};
+use crate::report::rows::{DistributionRow, ResultRow};
 use crate::stats::Estimate;
+use crate::units::{Scale, scale, with_interval};
 
 /// Colours in the page's style.
 const COLOURS: usize = 8;
@@ -43,7 +45,7 @@ pub(crate) fn colour(index: usize) -> String {
 
 /// How the values of a plot are spaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scale {
+enum Spacing {
     /// From zero.
     Linear,
     /// By decades.
@@ -68,16 +70,20 @@ pub(crate) struct Bar<'a> {
 
 /// Horizontal bars of one metric, grouped by scenario, in the order of the rows. Every group has a scale of its own, which
 /// begins at zero.
-pub(crate) fn bars(modes: &[String], bars: &[Bar<'_>]) -> String {
+pub(crate) fn bars(modes: &[Mode], bars: &[Bar<'_>]) -> String {
     let (mut y, mut body) = (0.0, String::new());
     let mut rest = bars;
     while let Some(first) = rest.first() {
-        let scenario = &first.row.scenario;
-        let len = rest.iter().take_while(|bar| bar.row.scenario == *scenario).count();
+        let scenario = first.row.scenario;
+        let len = rest.iter().take_while(|bar| bar.row.scenario == scenario).count();
         let (group, others) = rest.split_at(len);
         rest = others;
-        let _ =
-            writeln!(body, "<text class=\"head\" x=\"0\" y=\"{:.1}\">{}</text>", y + 15.0, escape(scenario));
+        let _ = writeln!(
+            body,
+            "<text class=\"head\" x=\"0\" y=\"{:.1}\">{}</text>",
+            y + 15.0,
+            escape(&scenario.to_string())
+        );
         y += HEADING;
         let top = group.iter().map(|bar| highest(&bar.row.estimate)).fold(0.0, f64::max);
         let room = WIDTH - NAMES - VALUES;
@@ -85,7 +91,7 @@ pub(crate) fn bars(modes: &[String], bars: &[Bar<'_>]) -> String {
         for Bar { row, part } in group {
             let index = modes.iter().position(|mode| *mode == row.mode).unwrap_or(0);
             let Estimate { median, ci95: [low, high] } = row.estimate;
-            let value = escape(&with_interval(&row.estimate, &row.unit));
+            let value = escape(&row.text());
             let (name, colour) = (escape(&shortened(&row.mode)), colour(index));
             let (beside, baseline) = (NAMES - 10.0, y + 11.5);
             let _ = writeln!(
@@ -97,10 +103,10 @@ pub(crate) fn bars(modes: &[String], bars: &[Bar<'_>]) -> String {
                 "<rect x=\"{NAMES}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"2\" fill=\"{colour}\"{}><title>{}: {value}</title></rect>",
                 width(median),
                 if part.is_some() { " opacity=\"0.4\"" } else { "" },
-                escape(&row.mode),
+                escape(&row.mode.to_string()),
             );
             if let Some(part) = part {
-                let told = escape(&with_interval(&part.estimate, &part.unit));
+                let told = escape(&part.text());
                 let _ = writeln!(
                     body,
                     "<rect x=\"{NAMES}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"2\" fill=\"{colour}\"><title>the router's own: {told}</title></rect>",
@@ -128,11 +134,12 @@ fn highest(estimate: &Estimate) -> f64 {
     estimate.ci95[1].max(estimate.median)
 }
 
-/// A mode's name for where there is little room: a script without its folders, and of what is too long still the end.
-pub(crate) fn shortened(name: &str) -> String {
-    let name = match name.strip_prefix("cmd:") {
-        Some(path) => format!("cmd:{}", path.rsplit('/').next().unwrap_or(path)),
-        None => name.to_owned(),
+/// A mode's name for where there is little room: a script without its folders, and the end of what is still too long.
+pub(crate) fn shortened(mode: &Mode) -> String {
+    let name = mode.to_string();
+    let name = match &mode.forwarder {
+        Forwarder::Script { path } => name.replacen(path, path.rsplit('/').next().unwrap_or(path), 1),
+        Forwarder::Kernel | Forwarder::Userspace { .. } => name,
     };
     let letters = name.chars().count();
     if letters <= NAME_LETTERS {
@@ -176,12 +183,12 @@ fn svg(body: &str) -> String {
 }
 
 /// Lines with the median as dots and the interval as whiskers. `ticks` name positions on the axis below, in ascending order.
-pub(crate) fn lines(ticks: &[(f64, String)], lines: &[Line], unit: &str) -> String {
+pub(crate) fn lines(ticks: &[(f64, String)], lines: &[Line], unit: Unit) -> String {
     let top = lines.iter().flat_map(|line| &line.points).map(|(_, e)| highest(e)).fold(0.0, f64::max);
     let (Some((left, _)), Some((right, _)), true) = (ticks.first(), ticks.last(), top > 0.0) else {
         return String::new();
     };
-    let marks = marks(0.0, top, Scale::Linear);
+    let marks = marks(0.0, top, Spacing::Linear);
     let Some(&top) = marks.last() else { return String::new() };
     let y = |value: f64| 10.0 + HEIGHT * (1.0 - value / top);
     let x = |at: f64| AXIS + 20.0 + (at - left) / (right - left).max(1e-9) * (WIDTH - AXIS - 60.0);
@@ -215,10 +222,10 @@ pub(crate) fn lines(ticks: &[(f64, String)], lines: &[Line], unit: &str) -> Stri
 }
 
 /// How large a share of the round trips took no longer than that: time to the right, by decades; shares upward, by nines.
-pub(crate) fn distributions(modes: &[String], rows: &[&DistributionRow]) -> String {
+pub(crate) fn distributions(modes: &[Mode], rows: &[&DistributionRow]) -> String {
     let ends = || rows.iter().flat_map(|row| &row.classes).map(|(end, _)| *end);
     let (low, high) = (ends().fold(f64::INFINITY, f64::min), ends().fold(0.0, f64::max));
-    let marks = marks(low, high, Scale::Logarithmic);
+    let marks = marks(low, high, Spacing::Logarithmic);
     let (Some(&left), Some(&right), true) = (marks.first(), marks.last(), high > 0.0) else {
         return String::new();
     };
@@ -228,7 +235,8 @@ pub(crate) fn distributions(modes: &[String], rows: &[&DistributionRow]) -> Stri
     let x = |time: f64| AXIS + 20.0 + (time / left).log10() / (right / left).log10() * (WIDTH - AXIS - 60.0);
     let mut body = String::new();
     let levels: Vec<(f64, String)> = SHARES.iter().map(|(share, text)| (y(*share), (*text).into())).collect();
-    let below: Vec<(f64, String)> = marks.iter().map(|&mark| (x(mark), axis_text(mark, "s"))).collect();
+    let below: Vec<(f64, String)> =
+        marks.iter().map(|&mark| (x(mark), axis_text(mark, Unit::Second))).collect();
     frame(&mut body, &levels, &below, true);
     for row in rows {
         let index = modes.iter().position(|mode| *mode == row.mode).unwrap_or(0);
@@ -246,21 +254,21 @@ pub(crate) fn distributions(modes: &[String], rows: &[&DistributionRow]) -> Stri
             "<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"2\" stroke-linejoin=\"round\" points=\"{}\"><title>{}</title></polyline>",
             colour(index),
             path.join(" "),
-            escape(&row.mode)
+            escape(&row.mode.to_string())
         );
     }
     svg(&body)
 }
 
-fn axis_text(mark: f64, unit: &str) -> String {
-    let (factor, name, _) = scaled(mark, unit);
-    if mark > 0.0 { format!("{} {name}", trimmed(mark * factor)) } else { "0".into() }
+fn axis_text(mark: f64, unit: Unit) -> String {
+    let Scale { factor, symbol, .. } = scale(mark, unit);
+    if mark > 0.0 { format!("{} {symbol}", trimmed(mark * factor)) } else { "0".into() }
 }
 
 /// Round values for the axis that enclose all.
-fn marks(low: f64, high: f64, scale: Scale) -> Vec<f64> {
-    match scale {
-        Scale::Linear => {
+fn marks(low: f64, high: f64, spacing: Spacing) -> Vec<f64> {
+    match spacing {
+        Spacing::Linear => {
             let power = 10f64.powf((high / 4.0).log10().floor());
             let step = [1.0, 2.0, 5.0, 10.0]
                 .into_iter()
@@ -273,7 +281,7 @@ fn marks(low: f64, high: f64, scale: Scale) -> Vec<f64> {
             }
             marks
         }
-        Scale::Logarithmic => {
+        Spacing::Logarithmic => {
             // Nothing takes less than a nanosecond, and zero has no logarithm.
             let mut decade = 10f64.powf(low.clamp(1e-9, high.max(1e-9)).log10().floor());
             let mut marks: Vec<f64> = Vec::new();
@@ -296,12 +304,13 @@ fn trimmed(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
     fn marks_are_round_and_enclose_the_values() {
-        assert_eq!(marks(3.0, 9.0, Scale::Linear), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
-        let marks = marks(60e-6, 900e-6, Scale::Logarithmic);
+        assert_eq!(marks(3.0, 9.0, Spacing::Linear), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        let marks = marks(60e-6, 900e-6, Spacing::Logarithmic);
         assert!(marks[0] <= 60e-6 && marks[marks.len() - 1] >= 900e-6, "{marks:?}");
         assert_eq!(marks.len(), 5, "{marks:?}");
         assert_eq!((trimmed(2.50), trimmed(100.0)), ("2.5".into(), "100".into()));
@@ -309,28 +318,31 @@ mod tests {
 
     #[test]
     fn nothing_to_plot_is_no_plot() {
-        assert_eq!(lines(&[], &[], "s"), "");
+        assert_eq!(lines(&[], &[], Unit::Second), "");
         assert_eq!(distributions(&[], &[]), "");
     }
 
     #[test]
     fn a_long_name_keeps_its_end() {
-        assert_eq!(shortened("cmd:/home/somebody/peers/testpmd:no-offload"), "cmd:testpmd:no-offload");
-        let short = shortened("userspace:packet:spin=50us:no-offload");
+        assert_eq!(
+            shortened(&Mode::of("cmd:/home/somebody/peers/testpmd:no-offload")),
+            "cmd:testpmd:no-offload"
+        );
+        let short = shortened(&Mode::of("userspace:packet:spin=50us:no-offload"));
         assert!(short.starts_with('\u{2026}') && short.ends_with("=50us:no-offload"), "{short}");
         assert_eq!(short.chars().count(), NAME_LETTERS);
-        assert_eq!(shortened("kernel"), "kernel");
+        assert_eq!(shortened(&Mode::kernel()), "kernel");
     }
 
     #[test]
     fn a_distribution_rises_to_its_end() {
         let row = DistributionRow {
-            scenario: "latency-idle".into(),
-            mode: "kernel".into(),
-            unit: "s",
+            scenario: "latency-idle".parse().unwrap(),
+            mode: Mode::kernel(),
+            unit: Unit::Second,
             classes: vec![(10e-6, 90), (20e-6, 10)],
         };
-        let svg = distributions(&["kernel".into()], &[&row]);
+        let svg = distributions(&[Mode::kernel()], &[&row]);
         let points =
             svg.split("points=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
         let height = |point: &str| point.split(',').nth(1).and_then(|y| y.parse::<f64>().ok());

@@ -1,98 +1,45 @@
-//! What is measured: modes, scenarios, and the order in which their cells run.
+//! The plan of a benchmark: modes, scenarios, and the order in which their cells run.
 
 mod mode;
-pub mod place;
+mod placement;
 mod scenario;
-
-use std::str::FromStr;
+mod traffic;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use crate::traffic::TrafficChoice;
-pub use mode::{Forwarder, Mode};
-use place::Placement;
-pub use scenario::{Direction, Family, Frames, Load, Rate, Scenario};
+pub use mode::{Backend, Forwarder, Mode, ModeError};
+pub use placement::{Pin, Placement};
+pub use scenario::{Direction, Family, Frames, Load, Rate, Scenario, ScenarioError, Scenarios};
+pub use traffic::TrafficChoice;
 
-/// Scenarios that go by one name.
-const SETS: [(&str, &str); 3] = [
-    ("quick", "tcp-1,udp-64,latency-idle"),
-    ("speed", "tcp-1,tcp-4,udp-64,ndr-64,udp-64-at-kernel70,udp-64-at-own70,ping,latency-idle,latency-load"),
-    (
-        "full",
-        "tcp-1,tcp-4,tcp-1-reverse,tcp-bidir,tcp-1-v6,udp-64,udp-128,udp-256,udp-512,udp-1024,udp-1280,udp-1518,\
-         udp-imix,ndr-64,udp-64-at-kernel70,udp-64-at-own70,ping,latency-idle,latency-load,latency-idle-v6,connections",
-    ),
-];
-
-/// One scenario, or a named set of them: what a command line says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scenarios(pub Vec<Scenario>);
-
-impl FromStr for Scenarios {
-    type Err = PlanError;
-
-    fn from_str(text: &str) -> Result<Self, PlanError> {
-        let set = SETS.iter().find(|(name, _)| *name == text);
-        let names = set.map_or(text, |(_, names)| names);
-        names.split(',').map(str::parse).collect::<Result<_, _>>().map(Scenarios)
-    }
-}
-
-/// A mode or scenario that there is not, or a plan that cannot be carried out.
+/// A plan that cannot be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// Not a mode.
-    #[error(
-        "there is no mode `{text}`; the modes are kernel, userspace:BACKEND (packet, tap, xdp) and cmd:SCRIPT, with the \
-         options :no-offload, and for userspace :spin=TIME, :workers=N and :nice=N"
-    )]
-    Mode {
-        /// What was asked for.
-        text: String,
-    },
-    /// Not a scenario.
-    #[error(
-        "there is no scenario `{text}`; there are tcp-N, tcp-N-reverse, tcp-bidir, udp-SIZE, udp-SIZE-at-RATE, udp-imix, \
-         ndr-SIZE, ping, latency-idle, latency-load and connections, each also with -v6 and then -1k or -1m (routes), and the \
-         sets quick, speed and full"
-    )]
-    Scenario {
-        /// What was asked for.
-        text: String,
-    },
-    /// A frame that does not exist or holds no numbered datagram.
-    #[error(
-        "`{text}` cannot be sent: frames are 62 (IPv6: 82) to 1518 bytes long with their FCS, 64 being the usual least"
-    )]
-    FrameSize {
-        /// What was asked for.
-        text: String,
-    },
-    /// Nothing to do.
+    /// There is nothing to do.
     #[error("nothing to measure: give at least one {what}")]
     Empty {
-        /// Mode, scenario or round.
+        /// Mode, scenario, round or second.
         what: &'static str,
     },
-    /// The same mode or scenario twice would be counted as one with twice the samples.
+    /// A mode or scenario that is given twice would be counted as one with twice the samples.
     #[error("`{text}` is given twice")]
     Twice {
-        /// The word that is there twice.
+        /// The word.
         text: String,
     },
-    /// A rate that is a share of a result, without that result.
+    /// A rate is a share of a result that the plan does not measure.
     #[error("`{text}` is a share of what `{needs}` gives: measure that too{}", if *.kernel { ", in the mode kernel" } else { "" })]
     Depends {
         /// The scenario.
         text: String,
-        /// What it depends on.
+        /// The scenario whose result is missing.
         needs: String,
-        /// Whether it is the kernel's result that is missing.
+        /// Whether that is the kernel's result.
         kernel: bool,
     },
-    /// Routes that nobody can load.
+    /// A forwarder that does not read the routes that a scenario loads.
     #[error("`{scenario}` loads routes with ip, which `{mode}` does not read: measure it without that mode")]
     Routes {
         /// The scenario.
@@ -102,26 +49,26 @@ pub enum PlanError {
     },
 }
 
-/// A whole benchmark, as asked for.
+/// A whole benchmark.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// Columns. Ratios are to [`Mode::references`], where those are among them.
+    /// The columns. Ratios are to [`Mode::references`], as far as those are among them.
     pub modes: Vec<Mode>,
-    /// Rows.
+    /// The rows.
     pub scenarios: Vec<Scenario>,
-    /// Samples of every cell.
+    /// Samples per cell.
     pub rounds: u32,
-    /// Measured time of a cell, without its warm-up.
+    /// Measured time of a cell.
     pub seconds: u32,
-    /// Time of the same load before it counts.
+    /// Time of the same load before that, not counted.
     pub warm_up_seconds: u32,
-    /// Decides the order of the cells and the resampling.
+    /// Seeds the order of the cells and the resampling.
     pub seed: u64,
-    /// What generates the traffic.
+    /// The traffic generator.
     pub traffic: TrafficChoice,
-    /// Where things run.
+    /// CPU placement.
     pub placement: Placement,
-    /// The hosts' TCP congestion control, where it is not to be the machine's.
+    /// The hosts' TCP congestion control; `None` keeps the machine's.
     pub congestion: Option<String>,
 }
 
@@ -130,15 +77,15 @@ pub struct Plan {
 pub struct Cell {
     /// Counted from 0.
     pub round: u32,
-    /// What is sent.
+    /// The row.
     pub scenario: Scenario,
-    /// Who forwards.
+    /// The column.
     pub mode: Mode,
 }
 
 impl Plan {
-    /// Where things run in this scenario. Where nothing else runs there is nothing to keep apart, and a sleeping processor that
-    /// must be woken for each echo is what would be measured.
+    /// CPU placement in this scenario. On an otherwise idle path there is nothing to keep apart, and pinning would measure how
+    /// long an idle CPU takes to wake for each echo.
     pub fn placement_of(&self, scenario: &Scenario) -> Placement {
         match scenario.load {
             Load::Ping | Load::LatencyIdle => Placement::Scheduler,
@@ -150,10 +97,10 @@ impl Plan {
         }
     }
 
-    /// Whether the plan can be run at all.
+    /// Checks that the plan can be run.
     ///
     /// # Errors
-    /// Says what is missing or double.
+    /// Names what is missing or given twice.
     pub fn validate(&self) -> Result<(), PlanError> {
         let empty = [
             (self.modes.is_empty(), "mode"),
@@ -195,7 +142,7 @@ impl Plan {
     }
 
     /// All cells in the order in which they run: round by round, the scenarios of a round shuffled, and of each scenario
-    /// the modes right after each other, shuffled too. What the machine does meanwhile then meets all modes alike.
+    /// the modes right after each other, shuffled too. Whatever else the machine does then affects all modes alike.
     /// Scenarios that depend on another's result come last in their round.
     pub fn schedule(&self) -> Vec<Cell> {
         let mut rng = StdRng::seed_from_u64(self.seed);
@@ -215,22 +162,33 @@ impl Plan {
 }
 
 #[cfg(test)]
+impl Plan {
+    /// Two modes, two scenarios, five rounds of a second.
+    pub(crate) fn example() -> Plan {
+        Plan {
+            modes: vec![Mode::kernel(), Mode::of("userspace:packet")],
+            scenarios: ["tcp-1", "udp-64"].into_iter().flat_map(str::parse).collect(),
+            rounds: 5,
+            seconds: 1,
+            warm_up_seconds: 0,
+            seed: 4,
+            traffic: TrafficChoice::Auto,
+            placement: Placement::Scheduler,
+            congestion: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn plan(rounds: u32, seed: u64) -> Plan {
-        Plan {
-            modes: ["kernel", "userspace:packet", "userspace:tap"].map(|m| m.parse().unwrap()).into(),
-            scenarios: ["tcp-1", "udp-64", "latency-idle"].map(|s| s.parse().unwrap()).into(),
-            rounds,
-            seconds: 1,
-            warm_up_seconds: 1,
-            seed,
-            traffic: TrafficChoice::Auto,
-            placement: crate::plan::place::Placement::Scheduler,
-            congestion: None,
-        }
+        let mut plan = Plan { rounds, seed, ..Plan::example() };
+        plan.modes.push(Mode::of("userspace:tap"));
+        plan.scenarios.push("latency-idle".parse().unwrap());
+        plan
     }
 
     #[test]
@@ -266,6 +224,7 @@ mod tests {
         double.modes.push(Mode::kernel());
         assert_eq!(double.validate(), Err(PlanError::Twice { text: "kernel".into() }));
     }
+
     #[test]
     fn what_depends_on_a_result_comes_after_it() {
         let mut plan = plan(6, 5);
@@ -283,14 +242,12 @@ mod tests {
     }
 
     #[test]
-    fn sets_are_scenarios_by_one_name() {
-        for (name, _) in SETS {
+    fn every_set_can_be_measured() {
+        for (name, _) in scenario::SETS {
             let Scenarios(scenarios) = name.parse().unwrap();
             let plan = Plan { scenarios, ..plan(1, 1) };
             assert_eq!(plan.validate(), Ok(()), "{name}");
         }
-        assert_eq!("tcp-1".parse(), Ok(Scenarios(vec!["tcp-1".parse().unwrap()])));
-        assert!("fast".parse::<Scenarios>().is_err());
     }
 
     #[test]
@@ -298,7 +255,7 @@ mod tests {
         let mut plan = plan(1, 1);
         plan.scenarios = vec!["tcp-1-1m".parse().unwrap()];
         assert_eq!(plan.validate(), Ok(()));
-        plan.modes.push("cmd:./peer.sh".parse().unwrap());
+        plan.modes.push(Mode::of("cmd:./peer.sh"));
         assert!(matches!(plan.validate(), Err(PlanError::Routes { .. })));
     }
 }

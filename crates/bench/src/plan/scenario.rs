@@ -1,11 +1,59 @@
-//! What is sent: the rows of the comparison, as data.
+//! Scenarios: the rows of the comparison, as data.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::plan::PlanError;
+use serde::{Serialize, Serializer};
 
-/// Which way TCP data flows. The client is in t1, the server in t2.
+/// A word that names no scenario, or one that cannot be sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScenarioError {
+    /// There is no such scenario.
+    #[error(
+        "there is no scenario `{text}`; there are tcp-N, tcp-N-reverse, tcp-bidir, udp-SIZE, udp-SIZE-at-RATE, udp-imix, \
+         ndr-SIZE, ping, latency-idle, latency-load and connections, each also with -v6 and then -1k or -1m (routes), and the \
+         sets quick, speed and full"
+    )]
+    Unknown {
+        /// The word.
+        text: String,
+    },
+    /// A frame that does not exist, or is too short for a numbered datagram.
+    #[error(
+        "`{text}` cannot be sent: frames are 62 (IPv6: 82) to 1518 bytes long with their FCS, 64 being the usual least"
+    )]
+    FrameSize {
+        /// The word.
+        text: String,
+    },
+}
+
+/// Scenarios that go by one name.
+pub(super) const SETS: [(&str, &str); 3] = [
+    ("quick", "tcp-1,udp-64,latency-idle"),
+    ("speed", "tcp-1,tcp-4,udp-64,ndr-64,udp-64-at-kernel70,udp-64-at-own70,ping,latency-idle,latency-load"),
+    (
+        "full",
+        "tcp-1,tcp-4,tcp-1-reverse,tcp-bidir,tcp-1-v6,udp-64,udp-128,udp-256,udp-512,udp-1024,udp-1280,udp-1518,\
+         udp-imix,ndr-64,udp-64-at-kernel70,udp-64-at-own70,ping,latency-idle,latency-load,latency-idle-v6,connections",
+    ),
+];
+
+/// One scenario, or a named set of them, as a command line has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scenarios(pub Vec<Scenario>);
+
+impl FromStr for Scenarios {
+    type Err = ScenarioError;
+
+    fn from_str(text: &str) -> Result<Self, ScenarioError> {
+        let set = SETS.iter().find(|(name, _)| *name == text);
+        let names = set.map_or(text, |(_, names)| names);
+        names.split(',').map(str::parse).collect::<Result<_, _>>().map(Scenarios)
+    }
+}
+
+/// The direction of TCP data. The client is in t1, the server in t2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// t1 to t2.
@@ -34,44 +82,44 @@ pub enum Frames {
     Imix,
 }
 
-/// How many UDP frames a second are sent.
+/// The rate of UDP frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rate {
-    /// As many as the sender can.
+    /// As fast as the sender can.
     Full,
-    /// That many.
+    /// Frames per second.
     PerSecond(u32),
-    /// A share, in percent, of the rate that the kernel forwards without loss: what `ndr` of the same size gave so far.
+    /// A percentage of the kernel's no-loss rate: the median of what `ndr` of the same size gave so far.
     OfKernel(u8),
-    /// The same of the mode's own.
+    /// A percentage of the mode's own no-loss rate.
     OfOwn(u8),
 }
 
-/// What a scenario sends.
+/// The load of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Load {
     /// TCP bulk, as fast as it goes.
     Tcp {
         /// Connections at once (in each direction).
         streams: u16,
-        /// Which way.
+        /// The direction.
         direction: Direction,
     },
     /// UDP from t1 to t2.
     Udp {
-        /// How large.
+        /// Their sizes.
         frames: Frames,
-        /// How many.
+        /// Their rate.
         rate: Rate,
     },
     /// The highest rate without loss, by binary search (RFC 2544 section 26.1).
     Ndr {
-        /// How large the frames are.
+        /// Their sizes.
         frames: Frames,
     },
-    /// The ping program, five requests a second over an otherwise idle path.
+    /// The ping program, five requests a second, over an otherwise idle path.
     Ping,
-    /// Echo round trips of our own, a thousand a second, one at a time, over an otherwise idle path.
+    /// The built-in echo, a thousand requests a second, one at a time, over an otherwise idle path.
     LatencyIdle,
     /// The same beside one TCP bulk stream from t1 to t2.
     LatencyLoad,
@@ -82,15 +130,15 @@ pub enum Load {
 /// One row of the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Scenario {
-    /// What is sent.
+    /// The load.
     pub load: Load,
-    /// In which address family.
+    /// The address family.
     pub family: Family,
     /// Routes in the router besides those of its links; the traffic's destinations are among them.
     pub routes: u32,
 }
 
-/// Ethernet header (14) and FCS (4), in bytes: what a frame is longer than its IP packet.
+/// Ethernet header (14) and FCS (4), in bytes.
 const ETHERNET_AND_FCS: u16 = 18;
 /// UDP header, in bytes.
 const UDP_HEADER: u16 = 8;
@@ -98,11 +146,11 @@ const UDP_HEADER: u16 = 8;
 const MIN_UDP_PAYLOAD: u16 = 16;
 /// Largest frame on a link with an MTU of 1500, FCS included, in bytes.
 const MAX_FRAME: u16 = 1518;
-/// Smallest frame that holds an IPv6 datagram of ours: it stands for the 64 bytes of the mix.
+/// The smallest frame that holds a numbered IPv6 datagram, in bytes: it stands for the mix's 64.
 const MIN_V6_FRAME: u16 = 82;
-/// Streams of iperf3 at most.
+/// The most streams that iperf3 opens.
 const MAX_STREAMS: u16 = 128;
-/// Route counts by the suffix that says them.
+/// Route counts by suffix.
 const ROUTES: [(&str, u32); 2] = [("-1k", 1_000), ("-1m", 1_000_000)];
 
 impl Frames {
@@ -143,7 +191,7 @@ impl Scenario {
         (payload >= MIN_UDP_PAYLOAD && frame_bytes <= MAX_FRAME).then_some(payload)
     }
 
-    /// Where the rate is a share of another scenario's result: that scenario.
+    /// The scenario of whose result this one's rate is a share.
     pub fn depends_on(&self) -> Option<Scenario> {
         match self.load {
             Load::Udp { frames, rate: Rate::OfKernel(_) | Rate::OfOwn(_) } => {
@@ -189,11 +237,17 @@ impl fmt::Display for Scenario {
     }
 }
 
-impl FromStr for Scenario {
-    type Err = PlanError;
+impl Serialize for Scenario {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
-    fn from_str(text: &str) -> Result<Self, PlanError> {
-        let unknown = || PlanError::Scenario { text: text.into() };
+impl FromStr for Scenario {
+    type Err = ScenarioError;
+
+    fn from_str(text: &str) -> Result<Self, ScenarioError> {
+        let unknown = || ScenarioError::Unknown { text: text.into() };
         let routes = ROUTES.iter().find_map(|(suffix, n)| Some((text.strip_suffix(suffix)?, *n)));
         let (name, routes) = routes.unwrap_or((text, 0));
         let (name, family) = name.strip_suffix("-v6").map_or((name, Family::V4), |name| (name, Family::V6));
@@ -218,7 +272,7 @@ impl FromStr for Scenario {
         };
         match load {
             Load::Udp { frames, .. } | Load::Ndr { frames } if !frames.fits(family) => {
-                Err(PlanError::FrameSize { text: text.into() })
+                Err(ScenarioError::FrameSize { text: text.into() })
             }
             _ => Ok(Scenario { load, family, routes }),
         }
@@ -312,7 +366,10 @@ mod tests {
             assert!(name.parse::<Scenario>().is_err(), "{name}");
         }
         // An IPv6 and a UDP header alone are longer than what a 64-byte frame holds.
-        assert_eq!("udp-64-v6".parse::<Scenario>(), Err(PlanError::FrameSize { text: "udp-64-v6".into() }));
+        assert_eq!(
+            "udp-64-v6".parse::<Scenario>(),
+            Err(ScenarioError::FrameSize { text: "udp-64-v6".into() })
+        );
     }
 
     #[test]
@@ -330,6 +387,12 @@ mod tests {
         assert_eq!((of(64), of(594), of(1518), sizes.len()), (7, 4, 1, 12));
         let mean = f64::from(sizes.iter().map(|&s| u32::from(s)).sum::<u32>()) / 12.0;
         assert!((mean - 361.8).abs() < 0.1, "{mean}");
+    }
+
+    #[test]
+    fn sets_are_scenarios_by_one_name() {
+        assert_eq!("tcp-1".parse(), Ok(Scenarios(vec!["tcp-1".parse().unwrap()])));
+        assert!("fast".parse::<Scenarios>().is_err());
     }
 
     #[test]

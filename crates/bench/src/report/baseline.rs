@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::plan::Plan;
-use crate::report::environment::Environment;
-use crate::report::{Report, SCHEMA};
+use super::environment::Environment;
+use super::rows::ResultRow;
+use super::{Report, SCHEMA};
+use crate::metric::{Better, Metric};
+use crate::plan::{Mode, Plan, Scenario};
 use crate::stats::{self, ROUNDS_FOR_A_VERDICT, Ratio};
 
 /// Why an earlier run cannot be compared with.
@@ -69,12 +71,21 @@ struct Machine {
     traffic: String,
 }
 
+/// In words, because another version may know other scenarios, modes and metrics; what this one does not know is passed over.
 #[derive(Debug, Clone, Deserialize)]
 struct Row {
     scenario: String,
     mode: String,
     metric: String,
     samples: Vec<f64>,
+}
+
+impl Row {
+    fn is_of(&self, row: &ResultRow) -> bool {
+        self.scenario == row.scenario.to_string()
+            && self.mode == row.mode.to_string()
+            && self.metric == row.metric.name()
+    }
 }
 
 /// How a metric changed.
@@ -91,12 +102,12 @@ pub enum Verdict {
 /// One metric, now against then.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// Name of the scenario.
-    pub scenario: String,
-    /// Name of the mode.
-    pub mode: String,
-    /// Name of the metric.
-    pub metric: String,
+    /// The scenario.
+    pub scenario: Scenario,
+    /// The mode.
+    pub mode: Mode,
+    /// The metric.
+    pub metric: Metric,
     /// Samples of the run that has fewer of them.
     pub rounds: usize,
     /// Now over then.
@@ -146,11 +157,13 @@ impl Baseline {
 
     /// Every metric with a good and a bad side that both runs have, in the order of the report.
     pub fn compare(&self, report: &Report) -> Vec<Change> {
-        let of_row = |row: &crate::report::ResultRow| {
-            let more_is_better = more_is_better(&row.metric)?;
-            let then = self.results.iter().find(|then| {
-                then.scenario == row.scenario && then.mode == row.mode && then.metric == row.metric
-            })?;
+        let of_row = |row: &ResultRow| {
+            let more_is_better = match row.metric.better() {
+                Better::More => true,
+                Better::Less => false,
+                Better::Neither => return None,
+            };
+            let then = self.results.iter().find(|then| then.is_of(row))?;
             let seed = report.environment.seed;
             let ratio = stats::bootstrap_ratio_of_runs(&row.samples, &then.samples, seed)?;
             let verdict = match (ratio.differs, ratio.estimate.median > 1.0) {
@@ -159,26 +172,15 @@ impl Baseline {
                 (true, _) => Verdict::Worse,
             };
             Some(Change {
-                scenario: row.scenario.clone(),
+                scenario: row.scenario,
                 mode: row.mode.clone(),
-                metric: row.metric.clone(),
+                metric: row.metric,
                 rounds: row.samples.len().min(then.samples.len()),
                 ratio,
                 verdict,
             })
         };
         report.results.iter().filter_map(of_row).collect()
-    }
-}
-
-/// Whether more of a metric is better. `None` of those that no verdict is made of: what the sender offered, counts of
-/// retransmissions, the one slowest round trip, and loss, which `delivered` and `forwarded` tell as a rate.
-pub(crate) fn more_is_better(metric: &str) -> Option<bool> {
-    match metric {
-        "throughput" | "forwarded" | "delivered" | "connections" | "no_loss_rate" => Some(true),
-        "latency_p50" | "latency_p90" | "latency_p99" | "latency_p99_9" => Some(false),
-        "cpu_per_gb" | "cpu_per_mpkt" | "router_cpu_per_gb" | "router_cpu_per_mpkt" => Some(false),
-        _ => None,
     }
 }
 
@@ -191,7 +193,7 @@ pub fn lines(changes: &[Change]) -> Vec<String> {
             let [low, high] = ratio.estimate.ci95;
             lines.push(format!(
                 "{word}: {scenario} in {mode}, {}: {:.2} times the baseline [{low:.2}, {high:.2}]",
-                metric.replace('_', " "),
+                metric.label(),
                 ratio.estimate.median
             ));
         }
@@ -215,7 +217,7 @@ pub fn lines(changes: &[Change]) -> Vec<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::report::tests::{example, report};
+    use crate::report::example::report;
 
     /// The example's own report as a baseline, its samples multiplied.
     fn baseline(factor: f64) -> Baseline {
@@ -235,10 +237,17 @@ mod tests {
         assert!(verdicts(&baseline(2.0), &now).iter().all(|verdict| *verdict == Verdict::Worse));
         assert!(verdicts(&baseline(0.5), &now).iter().all(|verdict| *verdict == Verdict::Better));
         assert_eq!(baseline(1.0).compare(&now).len(), 4, "throughput and delivered of two modes");
-        now.results.iter_mut().for_each(|row| row.metric = "latency_p50".into());
+        now.results.iter_mut().for_each(|row| row.metric = Metric::LatencyP50);
         let mut slower = baseline(2.0);
         slower.results.iter_mut().for_each(|row| row.metric = "latency_p50".into());
         assert!(slower.compare(&now).iter().any(|change| change.verdict == Verdict::Better));
+    }
+
+    #[test]
+    fn metrics_of_another_version_are_passed_over() {
+        let mut baseline = baseline(2.0);
+        baseline.results.iter_mut().for_each(|row| row.metric = "throughput_of_tomorrow".into());
+        assert_eq!(baseline.compare(&report()), []);
     }
 
     #[test]
@@ -267,7 +276,7 @@ mod tests {
 
     #[test]
     fn what_is_no_baseline_is_refused() {
-        let (mut plan, _) = example();
+        let mut plan = Plan::example();
         let path = std::env::temp_dir().join(format!("nsrouter-baseline-test-{}", std::process::id()));
         let of = |text: &str, plan: &Plan| {
             fs::write(&path, text).unwrap();

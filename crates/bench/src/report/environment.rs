@@ -6,8 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::plan::Plan;
-use crate::plan::place::Placement;
+use crate::plan::{Placement, Plan};
 use crate::run::{Measurement, Outcome};
 use crate::testbed::setting::{Setting, sysctls};
 use crate::traffic::{Generator, ndr};

@@ -1,8 +1,9 @@
-//! What a reader should know before believing the figures, and what to do about it.
+//! Reasons to doubt the figures, and what to do about them.
 
-use crate::plan::Plan;
-use crate::report::ResultRow;
-use crate::report::environment::Environment;
+use super::environment::Environment;
+use super::rows::ResultRow;
+use crate::metric::{Metric, Weight};
+use crate::plan::{Cell, Plan};
 use crate::run::Outcome;
 use crate::stats::ROUNDS_FOR_A_VERDICT;
 
@@ -22,7 +23,7 @@ pub(crate) fn warnings(
         warnings.push("the run was stopped early: what is here is what had been measured".into());
     }
     for lost in outcome.lost_cells() {
-        let Cell { scenario, mode, round } = Cell::of(lost);
+        let Cell { scenario, mode, round } = &lost.cell;
         warnings.push(format!("{scenario} in {mode}, round {}: failed twice ({})", round + 1, lost.message));
     }
     for refusal in &outcome.skipped {
@@ -41,7 +42,8 @@ pub(crate) fn warnings(
             "the machine was busy before the run began: stop what else runs, or expect wide intervals".into(),
         );
     }
-    if environment.congestion_control() == Some("bbr") && results.iter().any(|row| row.metric == "throughput")
+    if environment.congestion_control() == Some("bbr")
+        && results.iter().any(|row| row.metric == Metric::Throughput)
     {
         warnings.push(
             "the hosts' TCP is bbr, which paces by timers that cost as much as forwarding: compare with --congestion cubic"
@@ -55,9 +57,7 @@ pub(crate) fn warnings(
     }
     let wide: Vec<String> = results
         .iter()
-        .filter(|row| {
-            matches!(row.metric.as_str(), "throughput" | "forwarded" | "latency_p50" | "no_loss_rate")
-        })
+        .filter(|row| row.metric.weight() == Weight::Headline)
         .filter(|row| row.estimate.ci95[1] - row.estimate.ci95[0] > WIDE * row.estimate.median)
         .map(|row| format!("{} in {}", row.scenario, row.mode))
         .collect();
@@ -70,39 +70,22 @@ pub(crate) fn warnings(
     warnings
 }
 
-/// Names of a failed cell.
-struct Cell {
-    scenario: String,
-    mode: String,
-    round: u32,
-}
-
-impl Cell {
-    fn of(failure: &crate::run::Failure) -> Cell {
-        let cell = &failure.cell;
-        Cell { scenario: cell.scenario.to_string(), mode: cell.mode.to_string(), round: cell.round }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::report::Report;
-    use crate::report::tests::example;
+    use crate::plan::Mode;
+    use crate::report::example::{report_of, run};
     use crate::run::{Failure, Refusal};
-    use crate::traffic::Generator;
 
     #[test]
     fn warnings_say_what_to_do() {
-        let (mut plan, mut outcome) = example();
+        let (mut plan, mut outcome) = run();
         plan.rounds = 3;
         let cell = outcome.measurements[0].cell.clone();
         outcome.failures.push(Failure { cell, attempt: 2, message: "it stalled".into() });
         outcome.interrupted = true;
-        let mode = "cmd:./peer.sh".parse().unwrap();
+        let mode = Mode::of("cmd:./peer.sh");
         outcome.skipped.push(Refusal { mode, code: 3, said: "it is not installed".into() });
-        let report = Report::new(&plan, Environment::look(&plan, &Generator::Builtin, "0.0.0"), &outcome);
+        let report = report_of(&plan, &outcome);
         let warnings = report.warnings.join("\n");
         for part in [
             "stopped early",

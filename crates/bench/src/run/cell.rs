@@ -148,7 +148,7 @@ pub fn measure(
     rate: Option<f64>,
     cancel: &Cancel,
 ) -> Result<AgentReport, CellError> {
-    let [_, _, router] = plan.placement_of(&cell.scenario).places();
+    let [_, _, router] = plan.placement_of(&cell.scenario).pins();
     let mut command = Command::new(&binary.path);
     command
         .args(cell.mode.arguments(router))
@@ -273,6 +273,7 @@ fn last_words(stderr: impl Read) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::metric::{Metric, Sample};
     use std::fs;
 
     fn shell(script: &str, patience: Duration, cancel: &Cancel) -> Result<AgentReport, CellError> {
@@ -288,7 +289,7 @@ mod tests {
     fn the_agents_line_is_found_among_others() {
         let script = format!("echo up; echo '{LINE}'; echo down; echo chatter >&2");
         let report = shell(&script, LONG, &Cancel::default()).unwrap();
-        assert_eq!(report.samples, [crate::traffic::Sample::new("throughput", "bit/s", 5.0)]);
+        assert_eq!(report.samples, [Sample::new(Metric::Throughput, 5.0)]);
     }
 
     #[test]

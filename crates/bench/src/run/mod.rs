@@ -3,6 +3,7 @@
 pub mod cell;
 
 use crate::agent::AgentReport;
+use crate::metric::Metric;
 use crate::plan::{Cell, Forwarder, Load, Mode, Plan, Rate};
 use crate::stats;
 use crate::testbed::script;
@@ -157,7 +158,7 @@ fn rate(cell: &Cell, outcome: &Outcome) -> Result<Option<f64>, CellError> {
     let of = cell.scenario.depends_on();
     let measured = outcome.measurements.iter().filter(|m| Some(m.cell.scenario) == of && m.cell.mode == mode);
     let samples = measured.flat_map(|m| &m.report.samples);
-    let rates: Vec<f64> = samples.filter(|s| s.metric == "no_loss_rate").map(|s| s.value).collect();
+    let rates: Vec<f64> = samples.filter(|s| s.metric == Metric::NoLossRate).map(|s| s.value).collect();
     match stats::median(&rates) {
         Some(median) if median > 0.0 => Ok(Some(median * f64::from(percent) / 100.0)),
         _ => Err(CellError::NoRate { scenario: of.map_or_else(String::new, |of| of.to_string()), mode }),
@@ -179,25 +180,16 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::traffic::{Sample, TrafficChoice};
+    use crate::metric::Sample;
     use std::time::Duration;
 
     fn plan() -> Plan {
-        Plan {
-            modes: vec![Mode::kernel(), "userspace".parse().unwrap()],
-            scenarios: vec!["tcp-1".parse().unwrap()],
-            rounds: 3,
-            seconds: 1,
-            warm_up_seconds: 0,
-            seed: 1,
-            traffic: TrafficChoice::Auto,
-            placement: crate::plan::place::Placement::Scheduler,
-            congestion: None,
-        }
+        let scenarios = vec!["tcp-1".parse().unwrap()];
+        Plan { scenarios, rounds: 3, ..Plan::example() }
     }
 
     fn good() -> AgentReport {
-        let samples = vec![Sample::new("throughput", "bit/s", 1.0)];
+        let samples = vec![Sample::new(Metric::Throughput, 1.0)];
         AgentReport { samples, traffic: String::new(), round_trips: None, setting: None }
     }
 
@@ -274,7 +266,7 @@ mod tests {
     #[test]
     fn a_script_that_cannot_is_skipped_and_the_others_go_on() {
         let mut plan = plan();
-        plan.modes.push("cmd:./peer.sh".parse().unwrap());
+        plan.modes.push(Mode::of("cmd:./peer.sh"));
         let mut tries = 0;
         let outcome = run_with(
             &plan,
@@ -305,7 +297,7 @@ mod tests {
             |cell, rate| {
                 rates.extend(rate.map(|rate| (cell.mode.to_string(), cell.scenario.to_string(), rate)));
                 let value = if cell.mode == Mode::kernel() { 1000.0 } else { 2000.0 };
-                let samples = vec![Sample::new("no_loss_rate", "packet/s", value)];
+                let samples = vec![Sample::new(Metric::NoLossRate, value)];
                 Ok(AgentReport { samples, ..good() })
             },
         );

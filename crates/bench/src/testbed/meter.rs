@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::agent::AgentError;
+use crate::metric::{Metric, Sample};
 use crate::testbed::interface::Totals;
 use crate::testbed::{Host, Lab};
-use crate::traffic::Sample;
 
 /// Bytes of a full Ethernet frame without FCS at an MTU of 1500: a super-frame counts as so many of these.
 const FULL_FRAME: f64 = 1514.0;
@@ -181,12 +181,12 @@ impl Cost {
         }
         let (gigabytes, millions) = (self.bytes / 1e9, self.packets / 1e6);
         let mut samples = vec![
-            Sample::new("cpu_per_gb", "s/GB", self.machine_s / gigabytes),
-            Sample::new("cpu_per_mpkt", "s/Mpkt", self.machine_s / millions),
+            Sample::new(Metric::CpuPerGb, self.machine_s / gigabytes),
+            Sample::new(Metric::CpuPerMpkt, self.machine_s / millions),
         ];
         if let Some(router_s) = self.router_s {
-            samples.push(Sample::new("router_cpu_per_gb", "s/GB", router_s / gigabytes));
-            samples.push(Sample::new("router_cpu_per_mpkt", "s/Mpkt", router_s / millions));
+            samples.push(Sample::new(Metric::RouterCpuPerGb, router_s / gigabytes));
+            samples.push(Sample::new(Metric::RouterCpuPerMpkt, router_s / millions));
         }
         samples
     }
@@ -312,9 +312,9 @@ mod tests {
         let last = reading(start + Duration::from_secs(1), 11.0, 200, 1000 + 1_514_000_000);
         let cost = Cost::between(&first, &last);
         assert!((cost.packets - 1e6).abs() < 1e-6);
-        let values: Vec<(String, f64)> = cost.samples().into_iter().map(|s| (s.metric, s.value)).collect();
-        assert_eq!(values[1], ("cpu_per_mpkt".into(), 1.0));
-        assert_eq!(values[3], ("router_cpu_per_mpkt".into(), 0.5));
+        let values: Vec<(Metric, f64)> = cost.samples().into_iter().map(|s| (s.metric, s.value)).collect();
+        assert_eq!(values[1], (Metric::CpuPerMpkt, 1.0));
+        assert_eq!(values[3], (Metric::RouterCpuPerMpkt, 0.5));
         assert!((values[0].1 - 1.0 / 1.514).abs() < 1e-9);
         assert_eq!(Cost::default().samples(), []);
     }

@@ -16,7 +16,7 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::agent::AgentError;
 use crate::plan::Family;
-use crate::plan::place::Place;
+use crate::plan::Pin;
 
 /// An interface of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Host {
     /// Its interfaces.
     pub ports: Vec<Port>,
     /// Where its programs run.
-    pub place: Place,
+    pub pin: Pin,
 }
 
 impl Host {
@@ -76,7 +76,7 @@ impl Host {
         thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 enter().map_err(|source| AgentError::Enter { netns: self.netns.clone(), source })?;
-                self.place.take();
+                self.pin.pin_thread();
                 work()
             });
             thread.join().unwrap_or(Err(AgentError::Panicked))

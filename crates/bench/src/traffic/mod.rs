@@ -15,9 +15,8 @@ pub(crate) mod udp;
 pub mod verified;
 
 use std::fmt;
-use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use crate::plan::TrafficChoice;
 
 pub use echo::{EchoOptions, EchoReport, echo};
 pub use programs::ProgramError;
@@ -26,47 +25,6 @@ pub use programs::iperf3::Iperf3Error;
 pub use programs::ping::PingError;
 use programs::{iperf, iperf3};
 pub use trace::{Answer, TraceOptions, trace};
-
-/// Which generator was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TrafficChoice {
-    /// The first that this machine has: iperf3, or our own.
-    #[default]
-    Auto,
-    /// iperf3, or an error.
-    Iperf3,
-    /// iperf 2, or an error.
-    Iperf,
-    /// Our own.
-    Builtin,
-}
-
-impl fmt::Display for TrafficChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            TrafficChoice::Auto => "auto",
-            TrafficChoice::Iperf3 => "iperf3",
-            TrafficChoice::Iperf => "iperf",
-            TrafficChoice::Builtin => "builtin",
-        })
-    }
-}
-
-impl FromStr for TrafficChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(TrafficChoice::Auto),
-            "iperf3" => Ok(TrafficChoice::Iperf3),
-            "iperf" => Ok(TrafficChoice::Iperf),
-            "builtin" => Ok(TrafficChoice::Builtin),
-            _ => Err(format!(
-                "there is no traffic generator `{text}`; there are auto, iperf3, iperf and builtin"
-            )),
-        }
-    }
-}
 
 /// The generator that a choice comes to on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,23 +79,5 @@ impl fmt::Display for Generator {
             Generator::Iperf3 { version } | Generator::Iperf { version } => f.write_str(version),
             Generator::Builtin => f.write_str("the built-in generator"),
         }
-    }
-}
-
-/// One measured value.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Sample {
-    /// What was measured: `throughput`, `forwarded`, `delivered`, `latency_p50` and so on.
-    pub metric: String,
-    /// Its unit: `bit/s`, `packet/s`, `s`, `1` for shares, `segment` for counts of them,
-    /// `s/GB` and `s/Mpkt` for processor seconds.
-    pub unit: String,
-    /// The value, in that unit.
-    pub value: f64,
-}
-
-impl Sample {
-    pub(crate) fn new(metric: &str, unit: &str, value: f64) -> Sample {
-        Sample { metric: metric.into(), unit: unit.into(), value }
     }
 }

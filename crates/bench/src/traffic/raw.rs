@@ -22,7 +22,7 @@ use nix::sys::socket::{
 };
 
 use crate::agent::AgentError;
-use crate::plan::place::Place;
+use crate::plan::Pin;
 
 /// Frames a call at most.
 const BATCH: usize = 32;
@@ -129,12 +129,12 @@ fn checksum(parts: &[&[u8]]) -> u16 {
 /// A socket that sends whole frames by one interface.
 pub(crate) struct Sender {
     socket: OwnedFd,
-    place: Place,
+    pin: Pin,
 }
 
 impl Sender {
-    /// Opens it in the calling thread's namespace, to send from `place`.
-    pub(crate) fn open(ifname: &str, place: Place) -> nix::Result<Sender> {
+    /// Opens it in the calling thread's namespace, to send from `pin`.
+    pub(crate) fn open(ifname: &str, pin: Pin) -> nix::Result<Sender> {
         let link = getifaddrs()?
             .filter(|found| found.interface_name == ifname)
             .find_map(|found| found.address?.as_link_addr().copied())
@@ -144,7 +144,7 @@ impl Sender {
         setsockopt(&socket, QdiscBypass, &1)?;
         // The address that getifaddrs gives has the interface in it and the protocol 0.
         bind(socket.as_raw_fd(), &link)?;
-        Ok(Sender { socket, place })
+        Ok(Sender { socket, pin })
     }
 
     /// Sends the frames over and over until it is over, `rate` of them a second or as many as it can, and counts those that
@@ -156,7 +156,7 @@ impl Sender {
         sent: &AtomicU64,
         over: &AtomicBool,
     ) -> nix::Result<()> {
-        self.place.take();
+        self.pin.pin_thread();
         // Otherwise a sleep takes 50 us longer than it should.
         set_timerslack(1)?;
         let slices: Vec<[IoSlice<'_>; 1]> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
@@ -201,23 +201,23 @@ impl Sender {
 /// A UDP socket that takes what is sent to it, on any of the host's addresses.
 pub(crate) struct Receiver {
     socket: UdpSocket,
-    place: Place,
+    pin: Pin,
 }
 
 impl Receiver {
-    /// Opens it in the calling thread's namespace, to receive at `place`.
-    pub(crate) fn open(v4: bool, place: Place) -> std::io::Result<Receiver> {
+    /// Opens it in the calling thread's namespace, to receive at `pin`.
+    pub(crate) fn open(v4: bool, pin: Pin) -> std::io::Result<Receiver> {
         let any: IpAddr = if v4 { IpAddr::from([0; 4]) } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
         setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER_BYTES)?;
         socket.set_read_timeout(Some(LOOK_AGAIN))?;
-        Ok(Receiver { socket, place })
+        Ok(Receiver { socket, pin })
     }
 
     /// A socket that nobody will read: what comes is received by the host and dropped there, at little cost, and answered
     /// by no error message.
     pub(crate) fn sink(v4: bool) -> std::io::Result<Receiver> {
-        let sink = Receiver::open(v4, Place::default())?;
+        let sink = Receiver::open(v4, Pin::default())?;
         setsockopt(&sink.socket, sockopt::RcvBuf, &0)?;
         Ok(sink)
     }
@@ -228,7 +228,7 @@ impl Receiver {
 
     /// Counts datagrams until it is over.
     pub(crate) fn count(&self, received: &AtomicU64, over: &AtomicBool) {
-        self.place.take();
+        self.pin.pin_thread();
         let mut room = vec![0; RECEIVE_BATCH * DATAGRAM_BYTES];
         let mut headers = MultiHeaders::<()>::preallocate(RECEIVE_BATCH, None);
         while !over.load(Ordering::Relaxed) {
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_receiver_counts() {
-        let receiver = Receiver::open(true, Place::default()).unwrap();
+        let receiver = Receiver::open(true, Pin::default()).unwrap();
         let port = receiver.port().unwrap();
         let (received, over) = (AtomicU64::new(0), AtomicBool::new(false));
         thread::scope(|scope| {

@@ -13,10 +13,10 @@ use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 
-use super::Sample;
 use crate::agent::AgentError;
+use crate::metric::{Metric, Sample};
 use crate::plan::Direction;
-use crate::plan::place::Place;
+use crate::plan::Pin;
 use crate::testbed::Host;
 
 /// Read and written at a time, as iperf3 does by default.
@@ -83,9 +83,9 @@ pub(crate) fn tcp(
         return Err(AgentError::NothingArrived);
     }
     Ok(vec![
-        Sample::new("throughput", "bit/s", bytes as f64 * 8.0 / elapsed.as_secs_f64()),
+        Sample::new(Metric::Throughput, bytes as f64 * 8.0 / elapsed.as_secs_f64()),
         // Of the warm-up too: the kernel counts them by namespace, and a lab's are its own.
-        Sample::new("retransmits", "segment", after.saturating_sub(before) as f64),
+        Sample::new(Metric::Retransmits, after.saturating_sub(before) as f64),
     ])
 }
 
@@ -149,7 +149,7 @@ pub(crate) fn connections(
     let (made, over) = (AtomicU64::new(0), AtomicBool::new(false));
     let counted = thread::scope(|scope| {
         scope.spawn(|| {
-            server.place.take();
+            server.pin.pin_thread();
             while !over.load(Ordering::Relaxed) {
                 // Closed at once; a timeout only looks again whether it is over.
                 drop(listener.accept());
@@ -167,7 +167,7 @@ pub(crate) fn connections(
     if made == 0 {
         return Err(AgentError::NothingArrived);
     }
-    Ok(vec![Sample::new("connections", "connection/s", made as f64 / counted.elapsed.as_secs_f64())])
+    Ok(vec![Sample::new(Metric::Connections, made as f64 / counted.elapsed.as_secs_f64())])
 }
 
 fn connect_until(address: SocketAddr, made: &AtomicU64, over: &AtomicBool) -> Result<(), AgentError> {
@@ -190,7 +190,7 @@ fn connect_until(address: SocketAddr, made: &AtomicU64, over: &AtomicBool) -> Re
 /// One end of a connection, and where its program runs.
 struct End {
     stream: TcpStream,
-    place: Place,
+    pin: Pin,
 }
 
 fn connect(
@@ -209,20 +209,20 @@ fn connect(
                 TcpStream::connect_timeout(&address, CONNECT_WITHIN).map_err(AgentError::Generator)
             })?;
             let (theirs, _) = listener.accept().map_err(AgentError::Generator)?;
-            Ok((End { stream: ours, place: client.place }, End { stream: theirs, place: server.place }))
+            Ok((End { stream: ours, pin: client.pin }, End { stream: theirs, pin: server.pin }))
         })
         .collect()
 }
 
 fn write_until(end: &End, over: &AtomicBool) {
-    end.place.take();
+    end.pin.pin_thread();
     let mut stream = &end.stream;
     let block = vec![0x6e; TCP_BLOCK_BYTES];
     while !over.load(Ordering::Relaxed) && stream.write_all(&block).is_ok() {}
 }
 
 fn read_until(end: &End, received: &AtomicU64) {
-    end.place.take();
+    end.pin.pin_thread();
     let mut stream = &end.stream;
     let mut block = vec![0; TCP_BLOCK_BYTES];
     loop {
@@ -280,7 +280,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let flow = || {
             let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let end = |stream| End { stream, place: Place::default() };
+            let end = |stream| End { stream, pin: Pin::default() };
             (end(ours), end(listener.accept().unwrap().0))
         };
         let counted = tcp_over(&[flow(), flow()], SHORT);

@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use super::Sample;
 use super::ndr::{self, Trial};
 use super::raw::{self, Path, Receiver, Sender};
 use super::tcp::{Window, snmp};
 use crate::agent::AgentError;
+use crate::metric::{Metric, Sample};
 use crate::plan::{Family, Frames, Scenario};
 use crate::testbed::meter::{Meter, STILL_FOR};
 use crate::testbed::{Host, Lab};
@@ -43,8 +43,8 @@ impl Flow<'_> {
 
     fn sender(&self) -> Result<Sender, AgentError> {
         let ifname = &self.lab.client.port()?.ifname;
-        let Host { place, .. } = self.lab.client;
-        let open = || Sender::open(ifname, place).map_err(|errno| AgentError::Generator(errno.into()));
+        let Host { pin, .. } = self.lab.client;
+        let open = || Sender::open(ifname, pin).map_err(|errno| AgentError::Generator(errno.into()));
         self.lab.client.run(open)
     }
 }
@@ -60,7 +60,7 @@ pub(crate) struct Ready {
 pub(crate) fn prepare(flow: &Flow<'_>) -> Result<Ready, AgentError> {
     let v4 = flow.family == Family::V4;
     let receiver =
-        flow.lab.server.run(|| Receiver::open(v4, flow.lab.server.place).map_err(AgentError::Generator))?;
+        flow.lab.server.run(|| Receiver::open(v4, flow.lab.server.pin).map_err(AgentError::Generator))?;
     let frames = flow.build(receiver.port().map_err(AgentError::Generator)?)?;
     Ok(Ready { receiver, sender: flow.sender()?, frames })
 }
@@ -86,13 +86,13 @@ pub(crate) fn fixed(flow: &Ready, rate: Option<f64>, window: Window) -> Result<V
     }
     let seconds = counted.elapsed.as_secs_f64();
     Ok(vec![
-        Sample::new("delivered", "packet/s", delivered / seconds),
-        Sample::new("offered", "packet/s", offered / seconds),
+        Sample::new(Metric::Delivered, delivered / seconds),
+        Sample::new(Metric::Offered, offered / seconds),
         // What waits in buffers at the window's ends can make it a little less than nothing.
-        Sample::new("loss", "1", (1.0 - delivered / offered).max(0.0)),
+        Sample::new(Metric::Loss, (1.0 - delivered / offered).max(0.0)),
         // All of them, the warm-up's and the last ones included: what the kernel's counters can be held against.
-        Sample::new("sent", "packet", sent.load(Ordering::Relaxed) as f64),
-        Sample::new("received", "packet", received.load(Ordering::Relaxed) as f64),
+        Sample::new(Metric::Sent, sent.load(Ordering::Relaxed) as f64),
+        Sample::new(Metric::Received, received.load(Ordering::Relaxed) as f64),
     ])
 }
 
@@ -120,10 +120,10 @@ pub(crate) fn no_loss(flow: &Flow<'_>, meter: &Meter, seconds: u32) -> Result<Ve
         Ok::<_, AgentError>(Trial { rate: sent as f64 / elapsed.as_secs_f64(), sent, received })
     })?;
     Ok(vec![
-        Sample::new("no_loss_rate", "packet/s", found.no_loss),
-        Sample::new("offered", "packet/s", found.full),
-        Sample::new("resolution", "packet/s", found.resolution),
-        Sample::new("trials", "trial", f64::from(found.trials)),
+        Sample::new(Metric::NoLossRate, found.no_loss),
+        Sample::new(Metric::Offered, found.full),
+        Sample::new(Metric::Resolution, found.resolution),
+        Sample::new(Metric::Trials, f64::from(found.trials)),
     ])
 }
 

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Program, ProgramError, Server};
+use crate::metric::{Metric, Sample};
 use crate::plan::{Direction, Load};
-use crate::traffic::Sample;
 
 /// Its own default.
 pub(crate) const PORT: u16 = 5001;
@@ -114,8 +114,8 @@ fn parse(text: &str, load: Load, warm_up_seconds: u32) -> Option<Vec<Sample>> {
         return None;
     }
     Some(match load {
-        Load::Udp { .. } => vec![Sample::new("offered", "packet/s", packets / seconds)],
-        _ => vec![Sample::new("throughput", "bit/s", bytes * 8.0 / seconds)],
+        Load::Udp { .. } => vec![Sample::new(Metric::Offered, packets / seconds)],
+        _ => vec![Sample::new(Metric::Throughput, bytes * 8.0 / seconds)],
     })
 }
 
@@ -157,7 +157,7 @@ mod tests {
 ";
         let load = Load::Udp { frames: Frames::Size(64), rate: Rate::Full };
         let samples = parse(text, load, 1).unwrap();
-        assert_eq!(samples, [Sample::new("offered", "packet/s", 611_293.0)]);
+        assert_eq!(samples, [Sample::new(Metric::Offered, 611_293.0)]);
     }
 
     #[test]

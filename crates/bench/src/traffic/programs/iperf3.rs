@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Program, ProgramError, Server};
+use crate::metric::{Metric, Sample};
 use crate::plan::{Direction, Load};
-use crate::traffic::Sample;
 
 const IPERF3: Program = Program { name: "iperf3", package: "iperf3" };
 
@@ -149,8 +149,8 @@ fn parse(text: &str, options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error
             if received.bytes == 0 {
                 return Err(Iperf3Error::Client("not a byte arrived".into()));
             }
-            let mut samples = vec![Sample::new("throughput", "bit/s", bits_per_second)];
-            samples.extend(retransmits.map(|n| Sample::new("retransmits", "segment", count(n))));
+            let mut samples = vec![Sample::new(Metric::Throughput, bits_per_second)];
+            samples.extend(retransmits.map(|n| Sample::new(Metric::Retransmits, count(n))));
             Ok(samples)
         }
         Load::Udp { .. } => {
@@ -162,9 +162,9 @@ fn parse(text: &str, options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error
             // What was on its way when the warm-up ended can make it a little less than nothing.
             let loss = (1.0 - delivered / offered).max(0.0);
             Ok(vec![
-                Sample::new("delivered", "packet/s", delivered / received.seconds),
-                Sample::new("offered", "packet/s", offered / sent.seconds),
-                Sample::new("loss", "1", loss),
+                Sample::new(Metric::Delivered, delivered / received.seconds),
+                Sample::new(Metric::Offered, offered / sent.seconds),
+                Sample::new(Metric::Loss, loss),
             ])
         }
         Load::Ndr { .. } | Load::Ping | Load::LatencyIdle | Load::LatencyLoad | Load::Connections => {
@@ -195,7 +195,7 @@ mod tests {
 
     /// Rounded: the last bits depend on who parses the number.
     fn values(samples: &[Sample]) -> Vec<(&str, f64)> {
-        samples.iter().map(|s| (s.metric.as_str(), s.value.round())).collect()
+        samples.iter().map(|s| (s.metric.name(), s.value.round())).collect()
     }
 
     const UDP: Load = Load::Udp { frames: Frames::Size(64), rate: Rate::Full };
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn udp_offered_delivered_and_lost_belong_together() {
         let udp = read(include_str!("../../../tests/data/udp-64.json"), UDP, 18).unwrap();
-        let by_name = |name: &str| udp.iter().find(|s| s.metric == name).unwrap().value;
+        let by_name = |name: &str| udp.iter().find(|s| s.metric.name() == name).unwrap().value;
         let delivered = 10_580_814.0 / 18.0;
         assert!((by_name("offered") - 600_630.0 / 1.000_033).abs() < 1e-6);
         assert!((by_name("delivered") - delivered / 1.000_421).abs() < 1e-6);
@@ -253,7 +253,7 @@ mod tests {
     fn losses_of_the_warm_up_are_not_counted() {
         let text = include_str!("../../../tests/data/udp-64-omit.json");
         let udp = read(text, UDP, 18).unwrap();
-        let loss = udp.iter().find(|s| s.metric == "loss").unwrap().value;
+        let loss = udp.iter().find(|s| s.metric == Metric::Loss).unwrap().value;
         // The report's own lost_percent is 1.56, with what was lost in the omitted second.
         assert!((0.0..0.0156).contains(&loss), "{loss}");
     }

@@ -1,49 +1,49 @@
-//! Where things run: the sending host, the receiving host and the router each on a processor of its own, as far as there are
+//! CPU placement: the sending host, the receiving host and the router each pinned to a CPU of its own, as far as there are
 //! enough, and the same in every mode.
 //!
-//! A scheduler that places them anew all the time makes results that differ by half from one sample to the next. On two
-//! processors the router shares one with the receiving host: the sender is what kernel forwarding burdens.
+//! A scheduler that keeps moving them makes results that differ by half from one sample to the next. On two CPUs the router
+//! shares one with the receiving host: kernel forwarding runs in the sender.
 
 use std::fmt;
 use std::str::FromStr;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The processor that something stays on; `None`: wherever the scheduler puts it.
+/// The CPU that a thread is pinned to; `None` leaves it to the scheduler.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Place(pub Option<usize>);
+pub struct Pin(pub Option<usize>);
 
-impl Place {
-    /// Has the calling thread stay there, and what it starts.
-    pub(crate) fn take(self) {
+impl Pin {
+    /// Pins the calling thread, and what it starts.
+    pub(crate) fn pin_thread(self) {
         let Some(cpu) = self.0 else { return };
         let mut set = CpuSet::new();
-        // A processor that went away since the plan was made leaves the thread where it is: the placement that was had
-        // stands in the results.
+        // A CPU that went offline since the plan was made leaves the thread where it is; the results say which CPUs the lab
+        // was allowed.
         let _ = set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
     }
 }
 
-/// Who decides where things run.
+/// Who decides on which CPU things run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
-    /// The scheduler, all the time.
+    /// The scheduler.
     Scheduler,
-    /// Everything stays on its processor.
+    /// Everything is pinned.
     Pinned {
-        /// The client's host: it sends.
+        /// The CPU of the client's host, which sends.
         client: usize,
-        /// The server's host.
+        /// The CPU of the server's host.
         server: usize,
-        /// The workers of a userspace router.
+        /// The CPU of a userspace router's worker.
         router: usize,
     },
 }
 
 impl Placement {
-    /// Pinned to the first processors that this process may use, where there are two or more.
+    /// Pinned to the first CPUs that this process may use, where there are two or more.
     pub fn pinned() -> Placement {
         let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
         Placement::over((0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)))
@@ -58,12 +58,12 @@ impl Placement {
         }
     }
 
-    /// Of the client's host, the server's and the router.
-    pub fn places(self) -> [Place; 3] {
+    /// The pins of the client's host, the server's host and the router.
+    pub fn pins(self) -> [Pin; 3] {
         match self {
-            Placement::Scheduler => [Place(None); 3],
+            Placement::Scheduler => [Pin(None); 3],
             Placement::Pinned { client, server, router } => {
-                [Place(Some(client)), Place(Some(server)), Place(Some(router))]
+                [client, server, router].map(|cpu| Pin(Some(cpu)))
             }
         }
     }
@@ -89,20 +89,20 @@ impl FromStr for Placement {
                 Ok(Placement::Pinned { client, server, router })
             }
             _ => Err(format!(
-                "`{text}` is no placement: pinned, scheduler, or the processors of client, server and router as in 0,1,2"
+                "`{text}` is no placement: pinned, scheduler, or the CPUs of client, server and router as in 0,1,2"
             )),
         }
     }
 }
 
 impl Serialize for Placement {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
 impl<'de> Deserialize<'de> for Placement {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Placement, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Placement, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
@@ -132,11 +132,11 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_takes_its_place_and_no_other_does() {
+    fn a_thread_is_pinned_and_no_other_is() {
         let before = sched_getaffinity(Pid::from_raw(0)).unwrap();
         let first = (0..CpuSet::count()).find(|cpu| before.is_set(*cpu).unwrap()).unwrap();
         let inside = std::thread::spawn(move || {
-            Place(Some(first)).take();
+            Pin(Some(first)).pin_thread();
             sched_getaffinity(Pid::from_raw(0)).unwrap()
         });
         let inside = inside.join().unwrap();
