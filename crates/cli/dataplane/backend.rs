@@ -5,8 +5,7 @@ use std::io;
 
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
-use nsrouter_engine::control::links::FarLink;
-use nsrouter_engine::userspace::{Halves, OpenPort};
+use nsrouter_engine::userspace::{FarLink, OpenPort, QueuePair};
 use nsrouter_engine::{MacAddr, Port, PortId};
 use nsrouter_lab::{PortInfo, TapEnd, Topology};
 use nsrouter_linux::netns::Netns;
@@ -147,9 +146,9 @@ impl Taps {
             .position(|(port, _)| port.ifname == end.port)
             .and_then(|number| u16::try_from(number).ok())
             .ok_or(io::ErrorKind::NotFound)?;
-        let halves = tap::open(end.ifname, PortId(number), self.queues).map_err(io::Error::other)?;
+        let queues = tap::open(end.ifname, PortId(number), self.queues).map_err(io::Error::other)?;
         let far_link = FarLink::watch(end.ifname)?;
-        self.ends.insert((end.router.to_owned(), end.port.to_owned()), (halves, far_link));
+        self.ends.insert((end.router.to_owned(), end.port.to_owned()), (queues, far_link));
         Ok(())
     }
 }
@@ -184,21 +183,21 @@ pub(crate) fn open_ports(
                 let guard = guards.as_mut().map(Iterator::next).map_err(|why| why.clone()).transpose();
                 return Ok(OpenPort {
                     port: port(info),
-                    halves: queues.into_iter().map(halves).collect(),
+                    queues: queues.into_iter().map(queue_pair).collect(),
                     guard,
                     far_link: None,
                 });
             }
             let ends = taps.ends.remove(&(router.to_owned(), info.ifname.clone()));
             let (ends, far_link) = ends.ok_or_else(|| anyhow!("port {} has no TAP device", info.ifname))?;
-            let halves = ends.into_iter().map(halves).collect();
-            Ok(OpenPort { port: port(info), halves, guard: None, far_link: Some(far_link) })
+            let queues = ends.into_iter().map(queue_pair).collect();
+            Ok(OpenPort { port: port(info), queues, guard: None, far_link: Some(far_link) })
         })
         .collect()
 }
 
-fn halves<R: Receive + 'static, T: Transmit + 'static>((receive, transmit): (R, T)) -> Halves {
-    Halves { receive: Box::new(receive), transmit: Box::new(transmit) }
+fn queue_pair<R: Receive + 'static, T: Transmit + 'static>((rx, tx): (R, T)) -> QueuePair {
+    QueuePair { rx: Box::new(rx), tx: Box::new(tx) }
 }
 
 fn open_xdp(infos: &[PortInfo], workers: usize) -> anyhow::Result<Vec<OpenPort>> {
@@ -211,11 +210,11 @@ fn open_xdp(infos: &[PortInfo], workers: usize) -> anyhow::Result<Vec<OpenPort>>
     // What the router owns is redirected before the kernel sees it, so there is nothing to guard.
     let mut ports: Vec<OpenPort> = infos
         .iter()
-        .map(|info| OpenPort { port: port(info), halves: Vec::new(), guard: None, far_link: None })
+        .map(|info| OpenPort { port: port(info), queues: Vec::new(), guard: None, far_link: None })
         .collect();
     for queue in xdp::open(&interfaces, u32::try_from(workers)?, xdp::Settings::default())? {
         for (port, ends) in ports.iter_mut().zip(queue) {
-            port.halves.push(halves(ends));
+            port.queues.push(queue_pair(ends));
         }
     }
     Ok(ports)

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Context, anyhow};
 use nsrouter_engine::kernel::Kernel;
 use nsrouter_engine::status::{RouteList, Status};
-use nsrouter_engine::userspace::{Config, OpenHost, Spin, Userspace};
+use nsrouter_engine::userspace::{OpenHost, Spin, Userspace, UserspaceConfig};
 use nsrouter_engine::{Engine, Hop, NeighConfig, Route, RouteKind, Settings};
 use nsrouter_lab::{HOST_PORT, Lab, Node, PortInfo, Stop};
 use nsrouter_rings::tun;
@@ -75,7 +75,7 @@ fn merged(all: Vec<(String, Status)>) -> Status {
                 let ports = status.ports.iter_mut().chain(&mut status.host_ports);
                 ports.for_each(|port| port.name = format!("{name}/{}", port.name));
                 status.neighbours.iter_mut().for_each(|entry| entry.port = format!("{name}/{}", entry.port));
-                status.troubles.iter_mut().for_each(|trouble| *trouble = format!("{name}: {trouble}"));
+                status.warnings.iter_mut().for_each(|warning| *warning = format!("{name}: {warning}"));
             }
             status
         })
@@ -142,8 +142,8 @@ fn start_userspace(
                 name: info.ifname,
                 ifindex: info.ifindex,
                 mtu,
-                receive: Box::new(receive),
-                transmits: (0..threads.workers).map(|_| Box::new(transmit.clone()) as _).collect(),
+                rx: Box::new(receive),
+                txs: (0..threads.workers).map(|_| Box::new(transmit.clone()) as _).collect(),
             })
         }
         Err(error) => Err(format!("{error}; so programs in the router have no way into the network")),
@@ -154,7 +154,7 @@ fn start_userspace(
         let ports = u16::try_from(ports.len())?;
         setting.apply(&mut settings, &mut neighbours, ports).map_err(|error| anyhow!(error))?;
     }
-    let config = Config {
+    let config = UserspaceConfig {
         backend: backend.name().to_owned(),
         ports,
         host,

@@ -93,7 +93,7 @@ fn drawing(line: &str, width: Option<usize>) -> String {
 }
 
 /// Words that stand out on a terminal with colours.
-const STRIKING: [(&str, &str); 3] = [("FAIL ", "31"), (" down ", "31"), ("trouble: ", "33")];
+const STRIKING: [(&str, &str); 3] = [("FAIL ", "31"), (" down ", "31"), ("warning: ", "33")];
 
 fn fitting(text: &str, width: Option<usize>) -> String {
     let mut text = harmless(text);

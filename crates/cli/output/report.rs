@@ -176,8 +176,8 @@ pub(crate) fn account(status: &Status) -> String {
             "neighbours that a full table had no room for: {count} (`--set neighbours=N` raises the limit)\n"
         ));
     }
-    for trouble in &status.troubles {
-        text.push_str(&format!("  trouble: {trouble}\n"));
+    for warning in &status.warnings {
+        text.push_str(&format!("  warning: {warning}\n"));
     }
     text
 }

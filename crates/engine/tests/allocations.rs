@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use nsrouter_engine::userspace::{Config, Halves, OpenPort, Spin, Userspace};
+use nsrouter_engine::userspace::{OpenPort, QueuePair, Spin, Userspace, UserspaceConfig};
 use nsrouter_engine::{MacAddr, NeighConfig, Port, PortId, Settings};
 use nsrouter_rings::port::{Burst, Capabilities, Receive, Received, Sent, Transmit};
 use nsrouter_wire::frame::Frame;
@@ -202,13 +202,13 @@ fn a_live_worker_does_not_allocate() {
             };
             OpenPort {
                 port,
-                halves: vec![Halves { receive: Box::new(source), transmit }],
+                queues: vec![QueuePair { rx: Box::new(source), tx: transmit }],
                 guard: None,
                 far_link: None,
             }
         })
         .collect();
-    let engine = Userspace::start(Config {
+    let engine = Userspace::start(UserspaceConfig {
         backend: "test".to_owned(),
         ports,
         host: Err("none here".to_owned()),

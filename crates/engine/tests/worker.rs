@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use nsrouter_engine::status::Status;
-use nsrouter_engine::userspace::{Config, Halves, OpenPort, Spin, Userspace};
+use nsrouter_engine::userspace::{OpenPort, QueuePair, Spin, Userspace, UserspaceConfig};
 use nsrouter_engine::{MacAddr, NeighConfig, Port, PortId, Settings};
 use nsrouter_rings::memory::{self, MemoryRx, Stored, Wire};
 use nsrouter_rings::port::{Burst, Capabilities, Receive, Received};
@@ -32,12 +32,12 @@ fn engine_with(ports: u16, workers: usize, capacity: usize) -> (Userspace, Vec<W
     let mut wires = Vec::new();
     let ports = (0..ports)
         .map(|number| {
-            let halves = (0..workers).map(|_| {
+            let queues = (0..workers).map(|_| {
                 let (receive, transmit, wire) = memory::port(PortId(number), capacity, ALL).unwrap();
                 wires.push(wire);
-                Halves { receive: Box::new(Fragile(receive)), transmit: Box::new(transmit) }
+                QueuePair { rx: Box::new(Fragile(receive)), tx: Box::new(transmit) }
             });
-            let halves = halves.collect();
+            let queues = queues.collect();
             let port = Port {
                 name: format!("port{number}"),
                 // The loopback interface: a link that is up wherever a test runs.
@@ -49,10 +49,10 @@ fn engine_with(ports: u16, workers: usize, capacity: usize) -> (Userspace, Vec<W
                 ],
                 up: true,
             };
-            OpenPort { port, halves, guard: None, far_link: None }
+            OpenPort { port, queues, guard: None, far_link: None }
         })
         .collect();
-    let config = Config {
+    let config = UserspaceConfig {
         backend: "memory".to_owned(),
         ports,
         host: Err("none here".to_owned()),
@@ -136,7 +136,7 @@ fn poll<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Stops the engine and checks the law of counters.
+/// Stops the engine and checks the packet accounting.
 fn stop(engine: Userspace) -> Status {
     let status = engine.stop();
     let totals = status.totals;
@@ -146,6 +146,17 @@ fn stop(engine: Userspace) -> Status {
         "{status:#?}"
     );
     status
+}
+
+/// Has the host at the end of this wire ask for the router's MAC address; afterwards every worker knows the host's.
+fn introduce(engine: &Userspace, wire: &Wire, port: usize) {
+    wire.put(arp(port, 1));
+    assert_eq!(poll("an answer", || wire.take()).bytes[21], 2, "an ARP reply");
+    let address = format!("10.0.{}.1", port + 1);
+    poll("the host is known", || {
+        let neighbours = engine.status().neighbours;
+        neighbours.iter().any(|entry| entry.address == address && entry.mac.is_some()).then_some(())
+    });
 }
 
 fn is_arp_request(frame: &Stored) -> bool {
@@ -182,8 +193,7 @@ fn frames_wait_for_their_neighbour_and_leave_in_order() {
 #[test]
 fn a_neighbour_that_does_not_answer_is_told_to_the_sender() {
     let (engine, [left, right]) = engine(1000);
-    left.put(arp(0, 1));
-    assert_eq!(poll("an answer", || left.take()).bytes[21], 2, "an ARP reply");
+    introduce(&engine, &left, 0);
     left.put(packet(77, 64, 7));
     let error = next_frame(&left);
     assert_eq!((error.bytes[23], error.bytes[34], error.bytes[35]), (1, 3, 1), "host unreachable");
@@ -196,8 +206,7 @@ fn a_neighbour_that_does_not_answer_is_told_to_the_sender() {
 #[test]
 fn what_does_not_fit_on_the_way_out_is_a_counted_drop() {
     let (engine, [left, right]) = engine(4);
-    right.put(arp(1, 1));
-    assert_eq!(poll("an answer", || right.take()).bytes[21], 2);
+    introduce(&engine, &right, 1);
     for sequence in 0..100 {
         left.put(packet(1, 64, sequence));
     }
@@ -237,8 +246,7 @@ fn tcp_in_vxlan(bytes: usize, segment_bytes: u16) -> Stored {
 #[test]
 fn what_no_port_can_do_is_done_in_software() {
     let (engine, [left, right]) = engine(5000);
-    right.put(arp(1, 1));
-    assert_eq!(poll("an answer", || right.take()).bytes[21], 2);
+    introduce(&engine, &right, 1);
     // More segments than a burst has frames.
     left.put(tcp_in_vxlan(60_000, 500));
     for number in 0..120u16 {
@@ -270,10 +278,8 @@ fn what_no_port_can_do_is_done_in_software() {
 #[test]
 fn a_burst_for_both_ports_keeps_each_port_s_order() {
     let (engine, [left, right]) = engine(1000);
-    right.put(arp(1, 1));
-    assert_eq!(poll("an answer", || right.take()).bytes[21], 2);
-    left.put(arp(0, 1));
-    assert_eq!(poll("an answer", || left.take()).bytes[21], 2);
+    introduce(&engine, &right, 1);
+    introduce(&engine, &left, 0);
     // Every second frame is a question to the router itself, answered by the port that it came by.
     for sequence in 0..32 {
         left.put(packet(1, 64, sequence));
@@ -301,8 +307,7 @@ fn a_worker_that_panics_takes_no_other_with_it() {
     // In the order of their making: both workers' first port, then both workers' second.
     let (engine, wires) = engine_of(2, 1000);
     let [left, fatal, right, _] = &wires[..] else { panic!("four wires") };
-    right.put(arp(1, 1));
-    assert_eq!(poll("an answer", || right.take()).bytes[21], 2);
+    introduce(&engine, right, 1);
     // The second worker holds a frame when it ends.
     fatal.put(packet(9, 64, 0));
     poll("it is held", || (engine.status().totals.held == 1).then_some(()));
@@ -312,10 +317,9 @@ fn a_worker_that_panics_takes_no_other_with_it() {
     left.put(packet(1, 64, 5));
     assert_eq!(next_frame(right).bytes[42..44], [0, 5]);
     // Probes, which the first worker sends, and the failure, which the dead one is not waited for.
-    left.put(arp(0, 1));
-    assert_eq!(poll("an answer", || left.take()).bytes[21], 2);
+    introduce(&engine, left, 0);
     let before = engine.status();
-    assert!(before.troubles.iter().any(|trouble| trouble.contains("worker 1 panicked")), "{before:#?}");
+    assert!(before.warnings.iter().any(|warning| warning.contains("worker 1 panicked")), "{before:#?}");
     assert!(!before.workers[0].ended);
     let status = stop(engine);
     assert_eq!((status.totals.held, status.drops.get("worker_stopped")), (0, Some(&1)), "{status:#?}");
@@ -353,8 +357,7 @@ fn without_its_last_worker_the_engine_has_ended() {
 #[test]
 fn fragments_keep_their_place_in_the_flow() {
     let (engine, [left, right]) = engine(1000);
-    right.put(arp(1, 1));
-    assert_eq!(poll("an answer", || right.take()).bytes[21], 2);
+    introduce(&engine, &right, 1);
     // Small, large, small: the large one exceeds the MTU and may be fragmented.
     let sized = |id: u8, payload: usize| {
         let mut bytes = Vec::new();

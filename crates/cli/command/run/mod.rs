@@ -270,7 +270,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
         lasting.note(out!("\n{}\n{}", report::ports(&last, look), report::account(&last)));
     }
     take_down(lab);
-    anyhow::ensure!(!failed, "the router ended by itself: {}", last.troubles.join("; "));
+    anyhow::ensure!(!failed, "the router ended by itself: {}", last.warnings.join("; "));
     Ok(match end {
         End::Command(status) => exit_code(status),
         End::Signal(signal) if !args.command.is_empty() || signal == Signal::SIGQUIT => killed_by(signal),

@@ -1,4 +1,4 @@
-//! Routes of the kernel's tables, read as routes of our router; and what there is to say of those that it cannot take over.
+//! Routes of the kernel's tables, parsed into routes of the router, with a sentence on each that it cannot take over.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
@@ -19,7 +19,7 @@ const LOCAL_TABLE: u32 = 255;
 /// What the kernel counts the lifetime of a route in: hundredths of a second (`USER_HZ`).
 const TICK_NS: u64 = 10_000_000;
 
-/// What the kernel calls the ways out that are ours.
+/// The interfaces by which the kernel reaches the router's links.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interfaces {
     /// The host port's index.

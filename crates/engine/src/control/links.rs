@@ -1,109 +1,11 @@
-//! The ports' links and the host port's: what becomes of a port when its interface changes, as Linux has it.
+//! Changes of the ports' links, of the host port's link and of its addresses: the effect of each on the router's ports.
 
 use nsrouter_wire::frame::PortId;
-use rtnetlink::MulticastGroup;
-use rtnetlink::packet_route::RouteNetlinkMessage;
-use tokio::sync::mpsc;
 
-use crate::control::monitor::{Answer, Interfaces, LinkState, Monitor, state};
-use crate::control::netlink::{FarSocket, List, QuestionError};
+use crate::control::monitor::{Answer, LinkState, Monitor};
+use crate::control::netlink::QuestionError;
+use crate::control::port_state::PortState;
 use crate::control::{Control, PAUSE_NS};
-
-/// How a port's link is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum PortState {
-    #[default]
-    Up,
-    /// Up, but the other end is down: its routes stay, and its neighbours do not answer (Linux with
-    /// `ignore_routes_with_linkdown` 0, the default).
-    NoCarrier,
-    /// Switched off: its routes go.
-    Down,
-    /// Deleted.
-    Gone,
-}
-
-impl PortState {
-    fn of(link: &LinkState) -> PortState {
-        match (link.is_there, link.up, link.carrier) {
-            (false, ..) => PortState::Gone,
-            (true, false, _) => PortState::Down,
-            (true, true, false) => PortState::NoCarrier,
-            (true, true, true) => PortState::Up,
-        }
-    }
-
-    /// What has happened to a port that is in this state now.
-    const fn sentence(self) -> &'static str {
-        match self {
-            PortState::Up => "is up again",
-            PortState::NoCarrier => "lost its carrier: the other end of its link is down",
-            PortState::Down => "went down",
-            PortState::Gone => "was deleted; start the lab again to have it back",
-        }
-    }
-}
-
-/// Watches the interface at the other end of a port's link, in its own network namespace, for a port that is no
-/// interface itself.
-#[derive(Debug)]
-pub struct FarLink {
-    socket: FarSocket,
-    name: String,
-}
-
-impl FarLink {
-    /// Begins to watch the interface of that name in the network namespace of the calling thread.
-    ///
-    /// # Errors
-    /// What the system said to a netlink socket.
-    pub fn watch(name: &str) -> std::io::Result<FarLink> {
-        Ok(FarLink { socket: FarSocket::open(&[MulticastGroup::Link])?, name: name.to_owned() })
-    }
-
-    /// Tells what becomes of the interface, from what it is now on, until nobody listens.
-    pub(super) async fn tell(self, port: PortId, told: mpsc::Sender<(PortId, PortState)>) {
-        let FarLink { socket, name } = self;
-        // Without a socket that works there is nothing to tell.
-        let Ok(mut socket) = socket.into_socket() else { return };
-        let names = Interfaces::default();
-        // What was told before the answer is older than it.
-        const QUESTION: u32 = 1;
-        let mut ifindex = None;
-        let mut is_asked = false;
-        loop {
-            if !is_asked {
-                is_asked = socket.request(List::Links, 0, QUESTION).is_ok();
-            }
-            // What was lost is in the list.
-            is_asked &= socket.read().await.is_ok();
-            while let Some(message) = socket.take() {
-                let is_answer = message.sequence == QUESTION;
-                let (link, is_there) = match message.parse() {
-                    Some(RouteNetlinkMessage::NewLink(link)) => (link, true),
-                    Some(RouteNetlinkMessage::DelLink(link)) => (link, false),
-                    _ => continue,
-                };
-                let link = state(&link, is_there, &names);
-                if ifindex.is_none() && is_answer && link.name == name {
-                    ifindex = Some(link.ifindex);
-                }
-                if ifindex != Some(link.ifindex) {
-                    continue;
-                }
-                // For the port the other end's state is that of its carrier.
-                let state = match PortState::of(&link) {
-                    PortState::Up => PortState::Up,
-                    PortState::NoCarrier | PortState::Down => PortState::NoCarrier,
-                    PortState::Gone => PortState::Gone,
-                };
-                if told.send((port, state)).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
 
 impl Control {
     /// Takes over the links' states. A port that is not in a list that is whole is gone.
@@ -117,13 +19,13 @@ impl Control {
         found.iter().for_each(|link| self.link_changed(link));
         for ifindex in gone {
             let name = String::new();
-            let gone = LinkState { ifindex, name, is_there: false, up: false, carrier: false, mtu: None };
+            let gone = LinkState { ifindex, name, exists: false, up: false, carrier: false, mtu: None };
             self.link_changed(&gone);
         }
     }
 
-    /// A link that goes down takes its routes out at once; one that comes up brings them back. A new MTU
-    /// holds from the next burst on.
+    /// A link that goes down takes its routes out at once; one that comes up brings them back. A new MTU is in force from
+    /// the next burst on.
     pub(super) fn link_changed(&mut self, link: &LinkState) {
         if self.plan.host_ifindex == Some(link.ifindex) {
             return self.host_port_changed(link);
@@ -136,7 +38,7 @@ impl Control {
         let mtu = link.mtu.unwrap_or(port.mtu);
         let has_new_mtu = std::mem::replace(&mut port.mtu, mtu) != mtu;
         if let Some(most) = self.plan.max_mtus.get(index).filter(|most| has_new_mtu && **most < mtu) {
-            self.shared.trouble(format!(
+            self.shared.warn(format!(
                 "port {}: its link has an MTU of {mtu}, and {most} is the most that its backend can send",
                 port.name
             ));
@@ -157,65 +59,65 @@ impl Control {
         }
         port.up = matches!(state, PortState::Up | PortState::NoCarrier);
         if has_new_state {
-            self.shared.trouble(format!("port {} {}", port.name, state.sentence()));
+            self.shared.warn(format!("port {} {}", port.name, state.sentence()));
             self.shared.set_carrier(number, state == PortState::Up);
         }
         if state == PortState::NoCarrier && has_new_state {
             self.neighbours.carrier_lost(number, &mut self.actions);
         }
-        self.ask_for_all(PAUSE_NS);
-        self.ports_changed();
+        self.schedule_addresses_and_routes(PAUSE_NS);
+        self.publish_ports();
     }
 
-    /// An interface that has a deleted port's name now is another, which the router has no socket on.
+    /// An interface that was created with a deleted port's name is another, on which the router has no socket.
     fn look_for_successor(&self, link: &LinkState) {
         let ports = self.plan.ports.iter().zip(&self.states);
         let is_gone = |(port, state): (&crate::Port, &PortState)| {
             *state == PortState::Gone && port.name == link.name && port.ifindex != 0
         };
-        if link.is_there && ports.into_iter().any(is_gone) {
-            self.shared.trouble(format!(
+        if link.exists && ports.into_iter().any(is_gone) {
+            self.shared.warn(format!(
                 "port {0} was made anew, and the router still has the {0} that was deleted; start the lab again",
                 link.name
             ));
         }
     }
 
-    /// The host port carries the router's own programs' packets, and with its addresses the kernel's word on the ports'. Without
-    /// it the ports keep what they have.
+    /// The host port carries the packets of local programs on the router, and its addresses are the ports' as the kernel has
+    /// them. Without it the ports keep their addresses.
     fn host_port_changed(&mut self, link: &LinkState) {
         let state = PortState::of(link);
         if std::mem::replace(&mut self.host_state, state) != state {
             match state {
                 PortState::Gone => {
                     self.plan.host_ifindex = None;
-                    self.shared.trouble(
+                    self.shared.warn(
                         "the host port was deleted: the router's programs are cut off, and what `ip` changes of \
                          addresses is not followed any more; start the lab again to have it back"
                             .to_owned(),
                     );
                 }
-                PortState::Down | PortState::NoCarrier => self.shared.trouble(
+                PortState::Down | PortState::NoCarrier => self.shared.warn(
                     "the host port went down: the router's programs are cut off, and its routes are gone"
                         .to_owned(),
                 ),
-                PortState::Up => self.shared.trouble("the host port is up again".to_owned()),
+                PortState::Up => self.shared.warn("the host port is up again".to_owned()),
             }
         }
-        self.ask_for_all(PAUSE_NS);
+        self.schedule_addresses_and_routes(PAUSE_NS);
     }
 
-    /// Takes over the host port's addresses, where they have changed. Those that go with the host port itself stay.
-    pub(super) async fn look_at_addresses(&mut self, monitor: &Monitor) {
+    /// Takes over the host port's addresses, where they have changed. Addresses that go with the host port itself stay.
+    pub(super) async fn read_addresses(&mut self, monitor: &Monitor) {
         let Some(host) = self.plan.host_ifindex else { return };
         let answer = monitor.addresses(host).await;
-        self.due.addresses_ns = self.again("the host port's addresses", &answer);
+        self.lists_due.addresses_ns = self.retry_at("the host port's addresses", &answer);
         let Ok(Answer { found, is_whole: true }) = answer else { return };
         if self.plan.would_lose(&found) {
             // A device loses its addresses before the kernel says that it is gone; the list of links comes after that.
             let links = monitor.links().await;
             if links.is_err() {
-                self.due.addresses_ns = self.again("the links", &links);
+                self.lists_due.addresses_ns = self.retry_at("the links", &links);
                 return;
             }
             self.take_links(links);
@@ -223,14 +125,14 @@ impl Control {
                 return;
             }
         }
-        let taken = self.plan.take_addresses(&found);
-        for address in taken.homeless {
-            self.shared.trouble(format!(
-                "{address} is in no subnet that a port was started with, so it is the router's programs' alone"
+        let change = self.plan.take_addresses(&found);
+        for address in change.outside_subnets {
+            self.shared.warn(format!(
+                "{address} is outside every port's subnet; only local programs on the router can use it"
             ));
         }
-        if taken.is_changed {
-            self.ports_changed();
+        if change.is_changed {
+            self.publish_ports();
         }
     }
 }

@@ -22,8 +22,7 @@ use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 
-use crate::control::learn::{self, Look, NextHops};
-pub(crate) use crate::control::learn::{Interfaces, Learned};
+use crate::control::learn::{self, Interfaces, Learned, Look, NextHops};
 use crate::control::netlink::{self, List, Message, QuestionError, Socket};
 
 /// What the kernel tells of by itself.
@@ -46,8 +45,7 @@ const NEXT_HOP_MESSAGES: [u16; 2] = [104, 105];
 pub(crate) struct LinkState {
     pub(crate) ifindex: u32,
     pub(crate) name: String,
-    /// It exists.
-    pub(crate) is_there: bool,
+    pub(crate) exists: bool,
     /// Administratively up (`IFF_UP`).
     pub(crate) up: bool,
     /// The other end is up too (`IFF_LOWER_UP`).
@@ -280,13 +278,13 @@ fn placement(learned: &Learned, flags: u16) -> Placement {
 }
 
 /// What the message says about a link, whose name is remembered.
-pub(super) fn state(link: &LinkMessage, is_there: bool, interfaces: &Interfaces) -> LinkState {
+pub(super) fn state(link: &LinkMessage, exists: bool, interfaces: &Interfaces) -> LinkState {
     let mut state = LinkState {
         ifindex: link.header.index,
         name: String::new(),
-        is_there,
-        up: is_there && link.header.flags.contains(LinkFlags::Up),
-        carrier: is_there && link.header.flags.contains(LinkFlags::LowerUp),
+        exists,
+        up: exists && link.header.flags.contains(LinkFlags::Up),
+        carrier: exists && link.header.flags.contains(LinkFlags::LowerUp),
         mtu: None,
     };
     for attribute in &link.attributes {
@@ -363,7 +361,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rules_that_every_namespace_begins_with_are_no_trouble() {
+    fn the_rules_that_every_namespace_begins_with_cause_no_warning() {
         // struct fib_rule_hdr, FRA_TABLE and FRA_PRIORITY, as the kernel lists them.
         let message = |family: i32, table: u8, priority: u32| {
             let mut payload =

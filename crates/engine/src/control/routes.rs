@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use nsrouter_router::{Origin, Placement, Route, RouteTable, TablesError};
 use tokio::task::JoinHandle;
 
-use crate::control::monitor::{Answer, Learned, RouteChange};
+use crate::control::learn::Learned;
+use crate::control::monitor::{Answer, RouteChange};
 use crate::control::netlink::QuestionError;
 
 /// Changes that may wait for the whole table. More make the answer worthless, and it is asked for again.
@@ -30,19 +31,19 @@ pub(super) struct Routes {
     asked: Option<JoinHandle<Routed>>,
     /// What the kernel told since it was asked, oldest first; nothing where some of that was lost.
     meanwhile: Option<Vec<RouteChange>>,
-    lacking: Lacking,
+    unsupported: Unsupported,
     changed: bool,
 }
 
 /// Routes that are not taken over, or not as a whole.
 #[derive(Debug, Default)]
-struct Lacking {
+struct Unsupported {
     named: BTreeMap<(IpNet, u32, (u32, u8)), String>,
     more: usize,
     changed: bool,
 }
 
-impl Lacking {
+impl Unsupported {
     fn add(&mut self, learned: &Learned) {
         let Some(sentence) = &learned.lacks else { return self.remove(learned) };
         self.changed = true;
@@ -71,7 +72,7 @@ impl Routes {
             expiry_ns: None,
             asked: None,
             meanwhile: None,
-            lacking: Lacking::default(),
+            unsupported: Unsupported::default(),
             changed: false,
         }
     }
@@ -140,7 +141,7 @@ impl Routes {
         self.changed = true;
         let mut errors = Vec::new();
         if let Some(Answer { found, is_whole }) = answer {
-            self.lacking = Lacking { changed: true, ..Lacking::default() };
+            self.unsupported = Unsupported { changed: true, ..Unsupported::default() };
             let routes: Vec<Route> =
                 found.iter().filter(|learned| learned.is_main()).filter_map(Learned::route).collect();
             let table = &mut self.table;
@@ -150,7 +151,7 @@ impl Routes {
                 errors.extend(self.table.retain(Origin::Learned, &routes).err());
             }
             for learned in found {
-                self.lacking.add(learned);
+                self.unsupported.add(learned);
                 self.expect_end(learned, now_ns);
             }
         }
@@ -165,14 +166,14 @@ impl Routes {
         std::mem::take(&mut self.changed)
     }
 
-    /// What is not taken over, if that changed since last asked.
-    pub(super) fn take_lacking(&mut self) -> Option<Vec<String>> {
-        if !std::mem::take(&mut self.lacking.changed) {
+    /// Sentences on routes that are not taken over, if they changed since the last call.
+    pub(super) fn take_unsupported(&mut self) -> Option<Vec<String>> {
+        if !std::mem::take(&mut self.unsupported.changed) {
             return None;
         }
-        let more = self.lacking.more;
+        let more = self.unsupported.more;
         let more = (more > 0).then(|| format!("{more} more routes are not taken over"));
-        Some(self.lacking.named.values().cloned().chain(more).collect())
+        Some(self.unsupported.named.values().cloned().chain(more).collect())
     }
 
     /// An IPv6 route with a lifetime is used no longer than that, but the kernel removes it some time later (`fib6_age`).
@@ -190,7 +191,7 @@ impl Routes {
         self.changed = true;
         match change {
             RouteChange::Insert(placement, learned) => {
-                self.lacking.add(learned);
+                self.unsupported.add(learned);
                 self.expect_end(learned, now_ns);
                 match (learned.route().filter(|_| learned.is_main()), placement) {
                     (Some(route), placement) => {
@@ -206,7 +207,7 @@ impl Routes {
                 }
             }
             RouteChange::Remove(learned) => {
-                self.lacking.remove(learned);
+                self.unsupported.remove(learned);
                 match learned.route().filter(|_| learned.is_main()) {
                     Some(route) => self.table.remove(Origin::Learned, &route),
                     None => Ok(true),

@@ -1,7 +1,8 @@
-//! From verdict to ring: bursts leave by their ports, in order, and what a ring refuses is a counted drop.
+//! From verdict to ring: bursts leave by their ports, in order, and frames that a ring refuses are counted as drops.
 //!
-//! Where a port lacks the offload that a frame needs, the frame is segmented and summed in software here. So is what no
-//! port can do, as a virtio-net header has no word for it: GSO packets in tunnels, and SCTP's checksum.
+//! Where a port lacks the offload that a frame needs, the frame is segmented and its checksum completed in software here.
+//! So it is for offloads that no port has, as a virtio-net header cannot express them: GSO packets in tunnels, and SCTP's
+//! checksum.
 
 use arrayvec::ArrayVec;
 use nsrouter_rings::port::{BURST_FRAMES, Burst, Capabilities, Sent, Transmit};
@@ -12,7 +13,7 @@ use nsrouter_wire::segment::{
     LINK_L3, SCTP_CHECKSUM_OFFSET, Segments, complete_checksum, is_jumbogram, is_tunnelled,
 };
 
-/// The transmit halves of all ports.
+/// One worker's transmit queues of all ports.
 pub(crate) struct Egress {
     links: Vec<Box<dyn Transmit>>,
     host: Option<Box<dyn Transmit>>,
@@ -25,8 +26,8 @@ const SCRATCH_BYTES: usize = 128 << 10;
 /// Before each segment, for the header that a TAP device is given with it.
 const HEADROOM_BYTES: usize = 16;
 /// Segments that one GSO packet is cut into, at most. Linux's TCP sends no less than 48 bytes of header options and payload
-/// at a time (`tcp_min_snd_mss`), of which 36 are payload at least: 1,821 segments of 64 KiB. What is beyond was made to
-/// keep the router busy.
+/// at a time (`tcp_min_snd_mss`), of which 36 are payload at least: 1,821 segments of 64 KiB. A packet beyond that was made
+/// to keep the router busy.
 const MAX_SEGMENTS: usize = 2048;
 
 impl Egress {
@@ -43,7 +44,7 @@ impl Egress {
     ) {
         let Some(first) = ports.iter().flatten().next().copied() else { return };
         if ports.iter().all(|port| *port == Some(first)) {
-            // Nearly always: one flow, or one way between two ports.
+            // Nearly always: one flow, or one direction between two ports.
             return self.send(first, &mut burst, counters);
         }
         let mut frames: ArrayVec<Option<(PortId, Frame<'_>)>, BURST_FRAMES> =
@@ -58,12 +59,13 @@ impl Egress {
         }
     }
 
-    /// Gives the ports' transmit halves back, the host port's last.
+    /// The transmit queues, for the thread that closes them; the host port's last.
     pub(crate) fn into_links(self) -> impl Iterator<Item = Box<dyn Transmit>> {
         self.links.into_iter().chain(self.host)
     }
 
-    /// Has each port send what it took and the kernel did not take yet. For whoever sleeps next: nothing else would.
+    /// Has each port send the frames that it accepted and the kernel did not take yet. To be called before a sleep, during
+    /// which nothing else would.
     pub(crate) fn flush(&mut self, counters: &mut Counters) {
         for (link, number) in self.links.iter_mut().zip(0..) {
             account(PortId(number), link.flush(), counters);
@@ -98,7 +100,7 @@ fn total_bytes(frames: &[Frame<'_>]) -> u64 {
     frames.iter().map(|frame| frame.len() as u64).sum()
 }
 
-/// Counts what a ring refused as drops.
+/// Counts the frames that a ring refused as drops.
 fn account(port: PortId, sent: Sent, counters: &mut Counters) {
     let refusals = [
         (sent.full, DropReason::TxFull),
@@ -115,7 +117,7 @@ fn account(port: PortId, sent: Sent, counters: &mut Counters) {
     }
 }
 
-/// Whether the port does what is still to be done to a frame whose IP header begins at `l3`.
+/// Whether the port completes the offloads of a frame whose IP header begins at `l3`.
 #[inline]
 fn is_covered(frame: &Frame<'_>, l3: usize, capabilities: Capabilities) -> bool {
     let Offload { checksum, gso, .. } = frame.offload;
@@ -157,7 +159,7 @@ fn send_summed(
 
 /// Cuts a GSO packet, and sends the segments.
 ///
-/// The packet is consumed, and its segments are originated: so the law of counters holds.
+/// The packet is consumed, and its segments are originated: so the packet accounting adds up.
 #[cold]
 fn send_segments(
     transmit: &mut dyn Transmit,
@@ -171,7 +173,7 @@ fn send_segments(
     let Ok(mut segments) = Segments::new(frame.data(), l3, frame.offload) else {
         return counters.unsent(port, DropReason::BadOffload, 1, bytes);
     };
-    // A port that cuts GSO packets is given smaller ones, and the less is to be done here.
+    // A port that cuts GSO packets is given smaller ones, which leaves less to do here.
     if cuts(frame.offload.gso, true, transmit.capabilities())
         && let Some(packets) = segments.clone().into_gso_packets()
     {

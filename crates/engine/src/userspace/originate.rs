@@ -1,18 +1,19 @@
-//! What the router originates while a burst is forwarded: buffers that were made at the start, and events for
-//! the control plane.
+//! Frames that the router originates while a burst is forwarded, in preallocated buffers, and its reports to the control
+//! thread.
 //!
-//! What was seen of neighbours keeps traffic alive, so it has a channel of its own, and is tried again where that is full.
-//! Questions for unknown neighbours, which any host can cause by the hundred thousand, have another, and a budget (see
-//! [`super::ask`]). A frame whose question is refused is not held, for nobody would ever release it.
+//! Observations of neighbours keep traffic alive, so they are sent again where their channel is full. Requests to resolve
+//! unknown neighbours, which any host can cause by the hundred thousand, are limited (see [`super::resolution`]). A frame
+//! whose request is refused is not kept pending, for no answer would ever release it.
 
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::TrySendError;
 use nsrouter_rings::port::BURST_FRAMES;
 use nsrouter_router::{Event, NextHop, Originate};
 use nsrouter_wire::frame::{Frame, PortId};
 use nsrouter_wire::offload::Offload;
 
-use crate::userspace::ask::{Asker, Wish};
-use crate::userspace::wake::Bell;
+use crate::report::ReportSender;
+use crate::userspace::resolution::{Admission, ResolutionLimit};
+use crate::waker::Waker;
 
 /// Frames that may be originated between two flushes: the fragments of a 64 KiB packet at the smallest MTU (1,365 of
 /// 48 bytes of payload each at 68), and errors beside them.
@@ -23,27 +24,20 @@ const ARENA_BYTES: usize = 2 << 20;
 /// Before each frame, for the virtio-net header. A multiple of 16, as the frames' places are.
 const HEADROOM_BYTES: usize = 64;
 /// Events that wait for room in the channel. Every one of them is repeated by the traffic that caused it, so
-/// past this bound they may go.
+/// past this bound they may be lost.
 const WAITING_EVENTS: usize = 256;
-/// Next hops that are remembered to have been refused, of one burst: that of each frame, and those of an error and a
+/// Refused next hops that are remembered, of one burst: that of each frame, and those of an error and a
 /// redirect about it.
 const REFUSALS: usize = 3 * BURST_FRAMES;
 
-/// The channels to the control plane.
-#[derive(Clone, Debug)]
-pub(crate) struct Reports {
-    /// What was seen of neighbours and of our own addresses.
-    pub(crate) sightings: Sender<Event>,
-    /// Neighbours that are wanted and not known.
-    pub(crate) questions: Sender<Event>,
-}
-
-/// Where an originated frame is to go.
+/// Destination of an originated frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
+    /// It leaves by this port.
     Port(PortId),
-    Hold(NextHop),
-    /// It was to be held, and its next hop was not asked for.
+    /// It is pending until its next hop is resolved.
+    Pending(NextHop),
+    /// Its next hop is unknown, and was not requested.
     Nowhere,
 }
 
@@ -67,20 +61,21 @@ pub(crate) struct Outbox {
     /// Where the next frame's headroom begins, and the bytes that were lent for it.
     free_at: usize,
     lent_bytes: usize,
-    reports: Reports,
-    control: Bell,
+    reports: ReportSender,
+    /// Wakes the control thread.
+    control: Waker,
     waiting: Vec<Event>,
-    asker: Asker,
-    /// Whose traffic it is that asks now, and what time it is.
+    limit: ResolutionLimit,
+    /// The ingress port of the frames that are being forwarded, and the time.
     ingress: PortId,
     now_ns: u64,
-    /// Next hops that were not asked for, since [`Outbox::begin`].
+    /// Next hops whose request was refused, since [`Outbox::begin`].
     refused: Vec<NextHop>,
 }
 
 impl Outbox {
     /// An outbox of a worker with so many link ports.
-    pub(crate) fn new(ports: usize, reports: Reports, control: Bell) -> Outbox {
+    pub(crate) fn new(ports: usize, reports: ReportSender, control: Waker) -> Outbox {
         Outbox {
             arena: vec![0; ARENA_BYTES].into(),
             entries: Vec::with_capacity(FRAMES),
@@ -90,50 +85,50 @@ impl Outbox {
             reports,
             control,
             waiting: Vec::with_capacity(WAITING_EVENTS),
-            asker: Asker::new(ports),
+            limit: ResolutionLimit::new(ports),
             ingress: PortId::HOST,
             now_ns: 0,
             refused: Vec::with_capacity(REFUSALS),
         }
     }
 
-    /// From here on it is what came in by `ingress` that asks for neighbours.
+    /// From here on neighbours are requested for frames that came in by `ingress`.
     pub(crate) fn begin(&mut self, ingress: PortId, now_ns: u64) {
         self.ingress = ingress;
         self.now_ns = now_ns;
         self.refused.clear();
     }
 
-    /// Whether nobody will say what becomes of frames that wait for this next hop.
+    /// Whether the request of this next hop was refused, so that no answer will come.
     pub(crate) fn is_refused(&self, next_hop: NextHop) -> bool {
         self.refused.iter().rev().any(|refused| *refused == next_hop)
     }
 
-    /// The control plane has said what became of this next hop: whoever wants it next asks again.
+    /// The next hop was resolved or given up: the next frame for it requests it again.
     pub(crate) fn forget(&mut self, next_hop: NextHop) {
-        self.asker.forget(next_hop);
+        self.limit.forget(next_hop);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Frames made since the box was emptied.
+    /// Frames originated since the outbox was cleared.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Shows the frames in the order of their making, those that were shown already left out, until so many have been.
+    /// Shows the frames that were not shown yet, oldest first, up to the one of number `until`.
     ///
-    /// A frame that is to be held goes by [`Destination::Nowhere`] where it would be held in vain.
+    /// A frame for a next hop whose request was refused goes [`Destination::Nowhere`].
     pub(crate) fn show(&mut self, until: usize, mut each: impl FnMut(&mut Frame<'_>, Destination)) {
         for entry in self.entries.iter().take(until).skip(self.shown) {
             let buffer =
                 self.arena.get_mut(entry.at..entry.at + HEADROOM_BYTES + entry.len).unwrap_or_default();
             let frame = Frame::new(buffer, HEADROOM_BYTES, entry.len, PortId::HOST, entry.offload);
             let destination = match entry.destination {
-                Destination::Hold(next_hop) if self.refused.contains(&next_hop) => Destination::Nowhere,
-                other @ (Destination::Hold(_) | Destination::Port(_) | Destination::Nowhere) => other,
+                Destination::Pending(next_hop) if self.refused.contains(&next_hop) => Destination::Nowhere,
+                other @ (Destination::Pending(_) | Destination::Port(_) | Destination::Nowhere) => other,
             };
             if let Some(mut frame) = frame {
                 each(&mut frame, destination);
@@ -142,22 +137,22 @@ impl Outbox {
         self.shown = self.shown.max(until.min(self.entries.len()));
     }
 
-    /// Makes room for others: what was not shown is lost.
+    /// Makes room for others: frames that were not shown are lost.
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
         (self.shown, self.free_at) = (0, 0);
     }
 
-    /// Offers the waiting events to the control plane again.
+    /// Sends the waiting events to the control thread again.
     pub(crate) fn retry_events(&mut self) {
         while let Some(event) = self.waiting.pop() {
-            if self.reports.sightings.try_send(event).is_err() {
+            if self.reports.observations.try_send(event).is_err() {
                 self.waiting.push(event);
                 break;
             }
         }
-        if !self.reports.sightings.is_empty() || !self.reports.questions.is_empty() {
-            self.control.ring();
+        if !self.reports.observations.is_empty() || !self.reports.requests.is_empty() {
+            self.control.wake();
         }
     }
 
@@ -186,39 +181,41 @@ impl Originate for Outbox {
     }
 
     fn hold(&mut self, next_hop: NextHop) {
-        self.push(Destination::Hold(next_hop), Offload::default());
+        self.push(Destination::Pending(next_hop), Offload::default());
     }
 
     fn report(&mut self, event: Event) {
         match event {
-            Event::Unresolved { next_hop, .. } => self.ask(next_hop, event),
-            Event::NeighbourSeen { .. } | Event::InUse(_) | Event::AddressConflict { .. } => self.tell(event),
+            Event::Unresolved { next_hop, .. } => self.request(next_hop, event),
+            Event::NeighbourSeen { .. } | Event::InUse(_) | Event::AddressConflict { .. } => {
+                self.observe(event)
+            }
         }
     }
 }
 
 impl Outbox {
-    fn tell(&mut self, event: Event) {
-        match self.reports.sightings.try_send(event) {
-            Ok(()) => self.control.ring(),
+    fn observe(&mut self, event: Event) {
+        match self.reports.observations.try_send(event) {
+            Ok(()) => self.control.wake(),
             Err(TrySendError::Full(event)) => {
                 if self.waiting.len() < WAITING_EVENTS && !self.waiting.contains(&event) {
                     self.waiting.push(event);
                 }
             }
-            // The control plane is gone, which it reports itself.
+            // The control thread has ended, of which it warns itself.
             Err(TrySendError::Disconnected(_)) => {}
         }
     }
 
-    fn ask(&mut self, next_hop: NextHop, event: Event) {
-        match self.asker.wish(self.ingress, next_hop, self.now_ns) {
-            Wish::Asked => return,
-            Wish::Ask => match self.reports.questions.try_send(event) {
-                Ok(()) => return self.control.ring(),
-                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.asker.forget(next_hop),
+    fn request(&mut self, next_hop: NextHop, event: Event) {
+        match self.limit.admit(self.ingress, next_hop, self.now_ns) {
+            Admission::InProgress => return,
+            Admission::Admitted => match self.reports.requests.try_send(event) {
+                Ok(()) => return self.control.wake(),
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.limit.forget(next_hop),
             },
-            Wish::Refused => {}
+            Admission::Refused => {}
         }
         if self.refused.len() < REFUSALS {
             self.refused.push(next_hop);
@@ -232,12 +229,11 @@ mod tests {
     use super::*;
 
     fn outbox() -> Outbox {
-        let (sightings, _) = crossbeam_channel::bounded(1);
-        let (questions, _) = crossbeam_channel::bounded(1);
-        Outbox::new(1, Reports { sightings, questions }, Bell::new().unwrap())
+        let (reports, _) = crate::report::channel();
+        Outbox::new(1, reports, Waker::new().unwrap())
     }
 
-    /// Originates frames of these lengths, each filled with its number, and checks what is shown of them.
+    /// Originates frames of these lengths, each filled with its number, and checks that they are shown so.
     fn originate(outbox: &mut Outbox, lengths: impl Iterator<Item = usize> + Clone) {
         for (len, number) in lengths.clone().zip(1u16..) {
             outbox.buffer(len).unwrap().fill(number.to_le_bytes()[0]);

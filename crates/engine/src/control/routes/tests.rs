@@ -161,23 +161,26 @@ fn what_is_not_taken_over_is_named_until_it_goes() {
     };
     with_runtime(|routes| {
         routes.take(insert("10.1.0.0/16"), 0, 10).unwrap();
-        assert_eq!(routes.take_lacking(), None);
+        assert_eq!(routes.take_unsupported(), None);
         routes.take(RouteChange::Insert(Placement::Replace, refused("10.1.0.0/16")), 0, 10).unwrap();
-        assert_eq!(routes.take_lacking().unwrap(), ["route 10.1.0.0/16 is not taken over"]);
+        assert_eq!(routes.take_unsupported().unwrap(), ["route 10.1.0.0/16 is not taken over"]);
         assert!(!has(routes, "10.1.0.0/16"), "it gave way");
         routes.take(RouteChange::Insert(Placement::Replace, learned("10.1.0.0/16")), 0, 10).unwrap();
-        assert_eq!(routes.take_lacking().unwrap(), [] as [&str; 0]);
+        assert_eq!(routes.take_unsupported().unwrap(), [] as [&str; 0]);
         for number in 0..20 {
             let prefix = format!("10.9.{number}.0/24");
             routes.take(RouteChange::Insert(Placement::First, refused(&prefix)), 0, 10).unwrap();
         }
-        let lacking = routes.take_lacking().unwrap();
-        assert_eq!((lacking.len(), lacking[NAMED].as_str()), (NAMED + 1, "4 more routes are not taken over"));
+        let unsupported = routes.take_unsupported().unwrap();
+        assert_eq!(
+            (unsupported.len(), unsupported[NAMED].as_str()),
+            (NAMED + 1, "4 more routes are not taken over")
+        );
         for number in 0..20 {
             let prefix = format!("10.9.{number}.0/24");
             routes.take(RouteChange::Remove(refused(&prefix)), 0, 10).unwrap();
         }
-        assert_eq!(routes.take_lacking().unwrap(), [] as [&str; 0]);
+        assert_eq!(routes.take_unsupported().unwrap(), [] as [&str; 0]);
     });
 }
 

@@ -1,4 +1,4 @@
-//! What the tables are made of, and how it follows what the kernel of the router's namespace is told.
+//! The configuration that the tables are made of, and how it follows the kernel's.
 
 use std::net::IpAddr;
 
@@ -6,31 +6,31 @@ use ipnet::IpNet;
 use nsrouter_router::{NeighConfig, NextHop, PortConfig, Route, RouteTable, Settings, TablesError};
 use nsrouter_wire::frame::PortId;
 
-use crate::Port;
-use crate::control::monitor::Interfaces;
+use crate::control::learn::Interfaces;
+use crate::port::Port;
 
-/// Ports, routes and settings: the control plane keeps it to change the tables when one of them changes.
+/// Ports, routes and settings: the control thread rebuilds the tables when one of them changes.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) ports: Vec<Port>,
     pub(crate) routes: Vec<Route>,
-    /// The host port's interface index, by which the kernel knows the lab.
+    /// The host port's interface index, by which the kernel reaches the lab.
     pub(crate) host_ifindex: Option<u32>,
     pub(crate) settings: Settings,
     pub(crate) neighbours: NeighConfig,
-    /// The largest MTU that each port can have; one that is not named here can have any.
+    /// The largest MTU that each port's backend can carry; a port that is not named here can have any.
     pub(crate) max_mtus: Vec<u32>,
-    /// Which port each subnet belongs to: what it was started with.
-    homes: Vec<(usize, IpNet)>,
+    /// The subnets that each port was started with: an address in one of them belongs to that port.
+    subnets: Vec<(usize, IpNet)>,
 }
 
-/// What came of a look at the host port's addresses.
+/// The outcome of [`Plan::take_addresses`].
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Taken {
-    /// A port's addresses are others now.
+pub(crate) struct AddressChange {
+    /// A port has other addresses now.
     pub(crate) is_changed: bool,
-    /// Addresses that belong to no port.
-    pub(crate) homeless: Vec<IpNet>,
+    /// Addresses outside every port's subnet.
+    pub(crate) outside_subnets: Vec<IpNet>,
 }
 
 impl Plan {
@@ -41,10 +41,10 @@ impl Plan {
         settings: Settings,
         neighbours: NeighConfig,
     ) -> Plan {
-        let homes = ports.iter().enumerate();
-        let homes =
-            homes.flat_map(|(index, port)| port.addresses.iter().map(move |net| (index, *net))).collect();
-        Plan { ports, routes, host_ifindex, settings, neighbours, max_mtus: Vec::new(), homes }
+        let subnets = ports.iter().enumerate();
+        let subnets =
+            subnets.flat_map(|(index, port)| port.addresses.iter().map(move |net| (index, *net))).collect();
+        Plan { ports, routes, host_ifindex, settings, neighbours, max_mtus: Vec::new(), subnets }
     }
 
     pub(crate) fn port_configs(&self) -> Vec<PortConfig> {
@@ -69,17 +69,17 @@ impl Plan {
         Ok(table)
     }
 
-    /// What the kernel calls the ways out that are ours.
+    /// The interfaces by which the kernel reaches the router's links.
     pub(crate) fn interfaces(&self) -> Interfaces {
         let ports = self.ports.iter().map(|port| port.ifindex).collect();
         let configured = self.routes.iter().map(|route| route.prefix.trunc()).collect();
         Interfaces { host: self.host_ifindex, ports, configured, ..Interfaces::default() }
     }
 
-    /// Which neighbour the kernel means by an interface of the router's and an address.
+    /// The neighbour that the kernel means by an interface of the router's and an address.
     pub(crate) fn neighbour(&self, ifindex: u32, addr: IpAddr) -> Option<NextHop> {
         let index = if self.host_ifindex == Some(ifindex) {
-            self.home(&IpNet::from(addr))
+            self.port_of(&IpNet::from(addr))
         } else {
             self.ports.iter().position(|port| port.ifindex != 0 && port.ifindex == ifindex)
         };
@@ -92,36 +92,36 @@ impl Plan {
         all.into_iter().any(|address| !addresses.contains(address))
     }
 
-    /// Gives every address of the host port to the port whose subnet it is in, and takes away what is no longer there.
+    /// Gives every address of the host port to the port whose subnet it is in, and removes those that are gone.
     ///
-    /// The order of those that stay is kept and new ones come last, as Linux's own list of a link's IPv4 addresses: the
-    /// first of a subnet is the one that the router speaks by.
-    pub(crate) fn take_addresses(&mut self, addresses: &[IpNet]) -> Taken {
-        let mut taken = Taken::default();
+    /// The order of those that stay is kept and new ones come last, as in Linux's list of a link's IPv4 addresses: the
+    /// first of a subnet is the source address of the router's own packets there.
+    pub(crate) fn take_addresses(&mut self, addresses: &[IpNet]) -> AddressChange {
+        let mut change = AddressChange::default();
         for port in &mut self.ports {
             let before = port.addresses.len();
             port.addresses.retain(|net| addresses.contains(net));
-            taken.is_changed |= port.addresses.len() != before;
+            change.is_changed |= port.addresses.len() != before;
         }
         for net in addresses {
             if self.ports.iter().any(|port| port.addresses.contains(net)) {
                 continue;
             }
-            match self.home(net) {
+            match self.port_of(net) {
                 Some(index) => {
                     self.ports[index].addresses.push(*net);
-                    taken.is_changed = true;
+                    change.is_changed = true;
                 }
-                None => taken.homeless.push(*net),
+                None => change.outside_subnets.push(*net),
             }
         }
-        taken
+        change
     }
 
-    /// The port that had the narrowest subnet around this address.
-    fn home(&self, net: &IpNet) -> Option<usize> {
-        let around = self.homes.iter().filter(|(_, home)| home.contains(&net.addr()));
-        around.max_by_key(|(_, home)| home.prefix_len()).map(|(index, _)| *index)
+    /// The port with the narrowest subnet around this address.
+    fn port_of(&self, net: &IpNet) -> Option<usize> {
+        let around = self.subnets.iter().filter(|(_, subnet)| subnet.contains(&net.addr()));
+        around.max_by_key(|(_, subnet)| subnet.prefix_len()).map(|(index, _)| *index)
     }
 }
 
@@ -152,11 +152,11 @@ mod tests {
     fn addresses_go_to_the_port_of_their_subnet() {
         let mut plan = plan(&[&["10.0.0.1/8", "fd01::1/64"], &["10.2.0.1/24", "10.9.0.1/32"]]);
         let same = nets(&["fd01::1/64", "10.9.0.1/32", "10.2.0.1/24", "10.0.0.1/8"]);
-        assert_eq!(plan.take_addresses(&same), Taken::default());
+        assert_eq!(plan.take_addresses(&same), AddressChange::default());
         let more =
             [same.clone(), nets(&["10.2.0.9/24", "10.3.0.9/32", "fd01::9/64", "192.168.0.1/24"])].concat();
-        let taken = plan.take_addresses(&more);
-        assert_eq!(taken, Taken { is_changed: true, homeless: nets(&["192.168.0.1/24"]) });
+        let change = plan.take_addresses(&more);
+        assert_eq!(change, AddressChange { is_changed: true, outside_subnets: nets(&["192.168.0.1/24"]) });
         assert_eq!(plan.ports[0].addresses, nets(&["10.0.0.1/8", "fd01::1/64", "10.3.0.9/32", "fd01::9/64"]));
         assert_eq!(plan.ports[1].addresses, nets(&["10.2.0.1/24", "10.9.0.1/32", "10.2.0.9/24"]));
     }

@@ -1,5 +1,5 @@
-//! What went wrong and was survived: one entry a kind, with a count, so that what one host can cause at will cannot
-//! hide what happened once.
+//! Errors that the router recovered from: one entry a kind, with a count, so that warnings which one host causes at will
+//! cannot hide another.
 
 use std::time::{Duration, Instant};
 
@@ -9,21 +9,21 @@ const KINDS: usize = 256;
 const LOG_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-struct Trouble {
+struct Warning {
     kind: String,
-    /// The last one's words.
+    /// The text of the last one.
     text: String,
     count: u64,
     last: Instant,
     logged: Instant,
 }
 
-/// The troubles of one engine, in the order in which their kinds first occurred.
+/// The warnings of one engine, in the order in which their kinds first occurred.
 #[derive(Debug, Default)]
-pub(crate) struct Troubles(Vec<Trouble>);
+pub(crate) struct Warnings(Vec<Warning>);
 
-impl Troubles {
-    /// Notes one; true where it is to be logged as well.
+impl Warnings {
+    /// Records one; true where it is to be logged as well.
     pub(crate) fn note(&mut self, kind: &str, text: String, now: Instant) -> bool {
         if let Some(known) = self.0.iter_mut().find(|known| known.kind == kind) {
             known.count += 1;
@@ -36,20 +36,20 @@ impl Troubles {
             return logs;
         }
         if self.0.len() >= KINDS {
-            // What was quiet for the longest time is old news.
+            // The one that has not occurred for the longest time makes room.
             let oldest =
                 self.0.iter().enumerate().min_by_key(|(_, known)| known.last).map(|(index, _)| index);
             oldest.map(|index| self.0.remove(index));
         }
-        self.0.push(Trouble { kind: kind.to_owned(), text, count: 1, last: now, logged: now });
+        self.0.push(Warning { kind: kind.to_owned(), text, count: 1, last: now, logged: now });
         true
     }
 
     /// One sentence a kind, the last one's, with how often it occurred.
     pub(crate) fn list(&self) -> Vec<String> {
-        let sentence = |trouble: &Trouble| match trouble.count {
-            1 => trouble.text.clone(),
-            count => format!("{} ({count} times)", trouble.text),
+        let sentence = |warning: &Warning| match warning.count {
+            1 => warning.text.clone(),
+            count => format!("{} ({count} times)", warning.text),
         };
         self.0.iter().map(sentence).collect()
     }
@@ -62,28 +62,28 @@ mod tests {
     #[test]
     fn one_kind_is_one_entry_with_the_last_text_and_is_logged_once_a_second() {
         let start = Instant::now();
-        let mut troubles = Troubles::default();
+        let mut warnings = Warnings::default();
         let mut logged = 0;
         for round in 0..5000u64 {
             let now = start + Duration::from_millis(round);
-            logged += u32::from(troubles.note("conflict on eth-t1", format!("station {round}"), now));
+            logged += u32::from(warnings.note("conflict on eth-t1", format!("station {round}"), now));
         }
         assert_eq!(logged, 5);
-        assert!(troubles.note("port eth-t2 went down", "port eth-t2 went down".to_owned(), start));
-        assert_eq!(troubles.list(), ["station 4999 (5000 times)", "port eth-t2 went down"]);
+        assert!(warnings.note("port eth-t2 went down", "port eth-t2 went down".to_owned(), start));
+        assert_eq!(warnings.list(), ["station 4999 (5000 times)", "port eth-t2 went down"]);
     }
 
     #[test]
-    fn past_the_bound_the_one_that_was_quiet_for_the_longest_time_goes() {
+    fn past_the_bound_the_one_that_was_quiet_for_the_longest_time_makes_room() {
         let start = Instant::now();
-        let mut troubles = Troubles::default();
+        let mut warnings = Warnings::default();
         for kind in 0..KINDS {
-            troubles.note(&kind.to_string(), kind.to_string(), start + Duration::from_millis(kind as u64));
+            warnings.note(&kind.to_string(), kind.to_string(), start + Duration::from_millis(kind as u64));
         }
         let later = start + Duration::from_secs(1);
-        troubles.note("0", "again".to_owned(), later);
-        troubles.note("new", "new".to_owned(), later);
-        let list = troubles.list();
+        warnings.note("0", "again".to_owned(), later);
+        warnings.note("new", "new".to_owned(), later);
+        let list = warnings.list();
         assert_eq!(list.len(), KINDS);
         assert_eq!(
             (list[0].as_str(), list[1].as_str(), list[KINDS - 1].as_str()),

@@ -1,14 +1,20 @@
-//! What a running lab tells of itself: ports, counters, drop reasons, neighbours. One shape for both modes.
+//! State and counters of a running engine: ports, totals, drop reasons, neighbours. One shape for both modes.
+
+pub(crate) mod drops;
+pub(crate) mod routes;
+pub(crate) mod userspace;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use drops::drop_sentence;
+
 /// The state of a forwarding engine at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
-    /// Who forwards: `kernel` or `userspace`.
+    /// The mode: `kernel` or `userspace`.
     pub mode: String,
     /// The mechanism under the userspace router (`packet`), or `ip_forward`.
     pub backend: String,
@@ -35,8 +41,9 @@ pub struct Status {
     pub events: Events,
     /// Neighbours that the router knows.
     pub neighbours: Vec<NeighbourStatus>,
-    /// What went wrong and was survived: a port that went down, a worker that ended.
-    pub troubles: Vec<String>,
+    /// Errors that the router recovered from: a port that went down, a worker that ended.
+    #[serde(rename = "troubles")]
+    pub warnings: Vec<String>,
 }
 
 impl Status {
@@ -48,7 +55,7 @@ impl Status {
         self.ports.extend(other.ports);
         self.host_ports.extend(other.host_ports);
         self.neighbours.extend(other.neighbours);
-        self.troubles.extend(other.troubles);
+        self.warnings.extend(other.warnings);
         for (reason, frames) in other.drops {
             *self.drops.entry(reason).or_default() += frames;
         }
@@ -114,16 +121,6 @@ pub struct HopStatus {
     pub weight: u16,
 }
 
-/// What a drop reason of either mode means, as a sentence; `None` where there is no such reason.
-#[must_use]
-pub fn drop_sentence(name: &str) -> Option<&'static str> {
-    nsrouter_router::DropReason::ALL
-        .iter()
-        .find(|reason| reason.name() == name)
-        .map(|reason| reason.sentence())
-        .or_else(|| crate::kernel::drop_sentence(name))
-}
-
 /// How the router's own programs reach the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPort {
@@ -140,9 +137,9 @@ pub struct HostPort {
 pub struct WorkerStatus {
     /// Frames that it received.
     pub received: u64,
-    /// The processor that it stays on.
+    /// The CPU that it is pinned to.
     pub cpu: Option<usize>,
-    /// It ended before its time, and the others carry on without it: the troubles say why.
+    /// It ended early, and the others carry on without it: the warnings say why.
     pub ended: bool,
 }
 

@@ -1,12 +1,12 @@
-//! Frames that await a MAC address, copied into buffers that were made at the start.
+//! Frames that are pending for a neighbour's MAC address (Linux `arp_queue`), copied into preallocated buffers.
 //!
 //! Bounded in number: frames and bytes a neighbour (as Linux bounds its unresolved queue), and buffers in
-//! all. Where a neighbour's bound is met its oldest frame goes, as Linux does it (neigh_event_send:
-//! the newest packet is the likeliest to be still wanted). What came in by one port, of one family, may have as many
-//! buffers as are left over for all others (dynamic thresholds, as switches share their buffers); past that the newest is
-//! refused, so that nobody can push out another's.
+//! all. At a neighbour's bound its oldest frame is evicted, as in Linux (neigh_event_send: the newest packet is the
+//! likeliest to be still wanted). The frames of one ingress port and family may take as many buffers as are left for all
+//! others (dynamic thresholds, as switches share their buffers); past that the newest is refused, so that no host can
+//! evict another's frames.
 //!
-//! And bounded in time: whatever became of the question, no frame waits past an age.
+//! And bounded in time: whatever becomes of the resolution, no frame is pending past an age.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -14,9 +14,9 @@ use nsrouter_router::NextHop;
 use nsrouter_wire::frame::{Frame, PortId};
 use nsrouter_wire::offload::Offload;
 
-/// Frames held for one neighbour, at most. Linux: `unres_qlen`, 101.
+/// Frames pending for one neighbour, at most. Linux: `unres_qlen`, 101.
 const NEIGHBOUR_FRAMES: usize = 101;
-/// Bytes held for one neighbour, at most. Linux: `unres_qlen_bytes`, 212,992.
+/// Bytes pending for one neighbour, at most. Linux: `unres_qlen_bytes`, 212,992.
 const NEIGHBOUR_BYTES: usize = 212_992;
 /// Buffers for frames up to [`SMALL_BYTES`], and for larger ones.
 const SMALL_BUFFERS: usize = 1024;
@@ -34,9 +34,9 @@ struct Slot {
     len: usize,
     ingress: PortId,
     offload: Offload,
-    /// Whose share of the buffers it is in.
+    /// The share of the buffers that it counts in.
     share: usize,
-    /// When the frame came.
+    /// When the frame was enqueued.
     since_ns: u64,
 }
 
@@ -46,7 +46,7 @@ struct Queue {
     bytes: usize,
 }
 
-/// Buffers that are free, and who has the others.
+/// Free buffers, and how many of the others each share has.
 #[derive(Debug)]
 struct Buffers {
     small: Vec<usize>,
@@ -79,32 +79,32 @@ impl Buffers {
     }
 }
 
-/// The frames that one worker holds.
+/// The pending frames of one worker.
 #[derive(Debug)]
-pub(crate) struct HoldPool {
+pub(crate) struct PendingPool {
     slots: Vec<Slot>,
     buffers: Buffers,
     queues: HashMap<NextHop, Queue>,
     /// Emptied queues, kept for their allocations.
     spare: Vec<Queue>,
-    /// How long a frame may wait.
+    /// How long a frame may be pending.
     age_ns: u64,
-    /// When the oldest frame has waited for that long, or an earlier moment.
+    /// When the oldest frame expires, or an earlier moment.
     due_ns: u64,
 }
 
-/// What became of a frame that was to be held.
+/// The outcome of [`PendingPool::enqueue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Held {
-    /// It waits now; otherwise there is no buffer for it.
-    pub(crate) kept: bool,
-    /// Older frames of the same neighbour that were pushed out for it.
+pub(crate) struct Enqueued {
+    /// The frame is pending now; otherwise there was no buffer for it.
+    pub(crate) is_kept: bool,
+    /// Older frames of the same neighbour that were evicted for it.
     pub(crate) evicted: u64,
 }
 
-impl HoldPool {
-    /// A pool for what comes in by so many link ports and the host port, where nothing waits for longer than `age_ns`.
-    pub(crate) fn new(ports: usize, age_ns: u64) -> HoldPool {
+impl PendingPool {
+    /// A pool for frames of so many link ports and the host port, none of which is pending for longer than `age_ns`.
+    pub(crate) fn new(ports: usize, age_ns: u64) -> PendingPool {
         let slot = |bytes: usize| Slot {
             buffer: vec![0; HEADROOM_BYTES + bytes].into(),
             len: 0,
@@ -117,7 +117,7 @@ impl HoldPool {
         slots.extend((0..LARGE_BUFFERS).map(|_| slot(LARGE_BYTES)));
         let queues = SMALL_BUFFERS + LARGE_BUFFERS;
         let queue = || Queue { slots: VecDeque::with_capacity(NEIGHBOUR_FRAMES + 1), bytes: 0 };
-        HoldPool {
+        PendingPool {
             buffers: Buffers {
                 small: (0..SMALL_BUFFERS).collect(),
                 large: (SMALL_BUFFERS..slots.len()).collect(),
@@ -133,7 +133,7 @@ impl HoldPool {
     }
 
     /// Copies a frame into the pool until its next hop is resolved.
-    pub(crate) fn hold(&mut self, frame: &Frame<'_>, next_hop: NextHop, now_ns: u64) -> Held {
+    pub(crate) fn enqueue(&mut self, frame: &Frame<'_>, next_hop: NextHop, now_ns: u64) -> Enqueued {
         let len = frame.len();
         let mut evicted = 0;
         if let Some(queue) = self.queues.get_mut(&next_hop) {
@@ -149,7 +149,7 @@ impl HoldPool {
         let shares = self.buffers.used.len() / 2;
         let port = frame.ingress.index().min(shares - 1);
         let share = 2 * port + usize::from(next_hop.addr.is_ipv6());
-        let Some(index) = self.buffers.take(len, share) else { return Held { kept: false, evicted } };
+        let Some(index) = self.buffers.take(len, share) else { return Enqueued { is_kept: false, evicted } };
         let slot = &mut self.slots[index];
         slot.buffer[HEADROOM_BYTES..HEADROOM_BYTES + len].copy_from_slice(frame.data());
         slot.len = len;
@@ -162,10 +162,10 @@ impl HoldPool {
         queue.slots.push_back(index);
         queue.bytes += len;
         self.due_ns = self.due_ns.min(now_ns.saturating_add(self.age_ns));
-        Held { kept: true, evicted }
+        Enqueued { is_kept: true, evicted }
     }
 
-    /// Takes every frame that awaits `next_hop` out of the pool, oldest first, and shows it to `each`.
+    /// Takes every frame that is pending for `next_hop` out of the pool, oldest first, and shows it to `each`.
     pub(crate) fn take(&mut self, next_hop: NextHop, mut each: impl FnMut(&mut Frame<'_>)) {
         let Some(mut queue) = self.queues.remove(&next_hop) else { return };
         for index in queue.slots.drain(..) {
@@ -180,17 +180,17 @@ impl HoldPool {
         self.spare.push(queue);
     }
 
-    /// When [`HoldPool::expire`] may find something; never, while nothing is held.
+    /// When [`PendingPool::expire`] may find something; never, while no frame is pending.
     pub(crate) fn due_ns(&self) -> Option<u64> {
         (self.due_ns != u64::MAX).then_some(self.due_ns)
     }
 
-    /// Gives up frames that have waited for too long, and says how many.
+    /// Gives up frames that have been pending for too long, and says how many.
     pub(crate) fn expire(&mut self, now_ns: u64) -> u64 {
         if now_ns < self.due_ns {
             return 0;
         }
-        let HoldPool { slots, buffers, queues, spare, age_ns, due_ns } = self;
+        let PendingPool { slots, buffers, queues, spare, age_ns, due_ns } = self;
         let mut expired = 0;
         *due_ns = u64::MAX;
         queues.retain(|_, queue| {
@@ -211,7 +211,7 @@ impl HoldPool {
         expired
     }
 
-    /// The next hops that frames wait for.
+    /// The next hops that frames are pending for.
     pub(crate) fn next_hops(&self) -> Vec<NextHop> {
         self.queues.keys().copied().collect()
     }
@@ -231,19 +231,19 @@ mod tests {
     const AGE_NS: u64 = 5_000_000_000;
 
     /// A pool for two ports.
-    fn pool() -> HoldPool {
-        HoldPool::new(2, AGE_NS)
+    fn pool() -> PendingPool {
+        PendingPool::new(2, AGE_NS)
     }
 
-    /// Holds a frame of `len` bytes that begins with `tag`.
-    fn hold(pool: &mut HoldPool, last: u8, tag: u8, len: usize) -> Held {
+    /// Enqueues a frame of `len` bytes that begins with `tag`.
+    fn enqueue(pool: &mut PendingPool, last: u8, tag: u8, len: usize) -> Enqueued {
         let mut bytes = vec![0; len];
         bytes[0] = tag;
         let frame = Frame::new(&mut bytes, 0, len, PortId(1), Offload::default()).unwrap();
-        pool.hold(&frame, next_hop(last), 0)
+        pool.enqueue(&frame, next_hop(last), 0)
     }
 
-    fn tags(pool: &mut HoldPool, last: u8) -> Vec<u8> {
+    fn tags(pool: &mut PendingPool, last: u8) -> Vec<u8> {
         let mut tags = Vec::new();
         pool.take(next_hop(last), |frame| tags.push(frame.data()[0]));
         tags
@@ -253,9 +253,9 @@ mod tests {
     fn the_oldest_frame_of_a_neighbour_goes_when_it_has_too_many() {
         let mut pool = pool();
         for tag in 0..101 {
-            assert_eq!(hold(&mut pool, 1, tag, 60), Held { kept: true, evicted: 0 });
+            assert_eq!(enqueue(&mut pool, 1, tag, 60), Enqueued { is_kept: true, evicted: 0 });
         }
-        assert_eq!(hold(&mut pool, 1, 200, 60), Held { kept: true, evicted: 1 });
+        assert_eq!(enqueue(&mut pool, 1, 200, 60), Enqueued { is_kept: true, evicted: 1 });
         let tags = tags(&mut pool, 1);
         assert_eq!((tags.len(), tags[0], tags[100]), (101, 1, 200));
     }
@@ -264,10 +264,10 @@ mod tests {
     fn bytes_are_bounded_a_neighbour() {
         let mut pool = pool();
         for tag in 0..3 {
-            assert_eq!(hold(&mut pool, 1, tag, 65_000).evicted, 0);
+            assert_eq!(enqueue(&mut pool, 1, tag, 65_000).evicted, 0);
         }
-        assert_eq!(hold(&mut pool, 1, 3, 65_000), Held { kept: true, evicted: 1 });
-        assert_eq!(hold(&mut pool, 2, 9, 65_000).evicted, 0, "another neighbour's is not touched");
+        assert_eq!(enqueue(&mut pool, 1, 3, 65_000), Enqueued { is_kept: true, evicted: 1 });
+        assert_eq!(enqueue(&mut pool, 2, 9, 65_000).evicted, 0, "another neighbour's is not touched");
         assert_eq!(tags(&mut pool, 1), [1, 2, 3]);
         assert_eq!(tags(&mut pool, 2), [9]);
     }
@@ -278,50 +278,50 @@ mod tests {
         let mut kept = 0;
         for last in 0..=255 {
             for _ in 0..3 {
-                kept += usize::from(hold(&mut pool, last, 0, 60).kept);
+                kept += usize::from(enqueue(&mut pool, last, 0, 60).is_kept);
             }
         }
         assert_eq!(kept, SMALL_BUFFERS / 2, "the other half is for others");
-        assert_eq!(hold(&mut pool, 255, 0, 60), Held { kept: false, evicted: 0 });
+        assert_eq!(enqueue(&mut pool, 255, 0, 60), Enqueued { is_kept: false, evicted: 0 });
         for next_hop in pool.next_hops() {
             pool.take(next_hop, |_| {});
         }
         assert!(pool.next_hops().is_empty());
         assert_eq!((pool.buffers.small.len(), pool.buffers.large.len()), (SMALL_BUFFERS, LARGE_BUFFERS));
         assert!(pool.buffers.used.iter().all(|used| *used == [0, 0]));
-        assert!(hold(&mut pool, 255, 0, 60).kept);
+        assert!(enqueue(&mut pool, 255, 0, 60).is_kept);
     }
 
     #[test]
-    fn what_came_by_another_port_or_is_of_the_other_family_still_finds_a_buffer() {
+    fn frames_of_another_port_or_of_the_other_family_still_find_a_buffer() {
         let mut pool = pool();
-        let hold_from = |pool: &mut HoldPool, ingress: PortId, addr: IpAddr| {
+        let enqueue_from = |pool: &mut PendingPool, ingress: PortId, addr: IpAddr| {
             let mut bytes = vec![0; 60];
             let frame = Frame::new(&mut bytes, 0, 60, ingress, Offload::default()).unwrap();
-            pool.hold(&frame, NextHop { port: PortId(0), addr }, 0).kept
+            pool.enqueue(&frame, NextHop { port: PortId(0), addr }, 0).is_kept
         };
         for last in 0..10_000u128 {
-            hold_from(&mut pool, PortId(0), IpAddr::V6(last.into()));
+            enqueue_from(&mut pool, PortId(0), IpAddr::V6(last.into()));
         }
         let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(99_999.into()));
-        assert!(!hold_from(&mut pool, PortId(0), v6));
-        assert!(hold_from(&mut pool, PortId(0), v4));
-        assert!(hold_from(&mut pool, PortId(1), v6));
-        assert!(hold_from(&mut pool, PortId::HOST, v6));
+        assert!(!enqueue_from(&mut pool, PortId(0), v6));
+        assert!(enqueue_from(&mut pool, PortId(0), v4));
+        assert!(enqueue_from(&mut pool, PortId(1), v6));
+        assert!(enqueue_from(&mut pool, PortId::HOST, v6));
     }
 
     #[test]
-    fn nothing_waits_past_its_age() {
+    fn no_frame_is_pending_past_its_age() {
         let mut pool = pool();
-        let hold_at = |pool: &mut HoldPool, last: u8, now_ns: u64| {
+        let enqueue_at = |pool: &mut PendingPool, last: u8, now_ns: u64| {
             let mut bytes = vec![0; 60];
             let frame = Frame::new(&mut bytes, 0, 60, PortId(1), Offload::default()).unwrap();
-            assert!(pool.hold(&frame, next_hop(last), now_ns).kept);
+            assert!(pool.enqueue(&frame, next_hop(last), now_ns).is_kept);
         };
         assert_eq!(pool.due_ns(), None);
-        hold_at(&mut pool, 1, 0);
-        hold_at(&mut pool, 1, 100);
-        hold_at(&mut pool, 2, 200);
+        enqueue_at(&mut pool, 1, 0);
+        enqueue_at(&mut pool, 1, 100);
+        enqueue_at(&mut pool, 2, 200);
         assert_eq!((pool.due_ns(), pool.expire(AGE_NS - 1)), (Some(AGE_NS), 0));
         assert_eq!((pool.expire(AGE_NS), pool.due_ns()), (1, Some(AGE_NS + 100)));
         assert_eq!(tags(&mut pool, 1).len(), 1);

@@ -3,7 +3,7 @@
 //!
 //! The account is of IP packets, from the counters of RFC 4293 as Linux keeps them (`/proc/net/snmp`, `netstat` and
 //! `snmp6`), in the names of the userspace router where they mean the same. Those counters leave some fates out, so
-//! what is missing has a line of its own, [`UNACCOUNTED`], and the two sides of the account are equal.
+//! what is missing has a line of its own, `unaccounted`, and the two sides of the account are equal.
 
 mod links;
 
@@ -14,8 +14,9 @@ use std::os::unix::fs::FileExt;
 
 use nsrouter_router::DropReason;
 
-use crate::Port;
 use crate::kernel::links::{Link, Links};
+use crate::port::Port;
+use crate::status::drops::{self, KernelDrop};
 use crate::status::{Events, HostPort, PortStatus, Status, Totals};
 
 /// Reading the kernel's counters failed.
@@ -132,58 +133,24 @@ const SHARED: &[(DropReason, &[&str])] = &[
     (DropReason::ProtocolUnreachable, &["Ip.InUnknownProtos", "Ip6InUnknownProtos"]),
 ];
 
-/// Where a malformed header and a TTL that ran out are counted as one.
-const HEADER_ERRORS: &str = "header_errors";
-/// What the kernel counts nowhere.
-pub const UNACCOUNTED: &str = "unaccounted";
-
-/// Drop counters of the kernel alone: name, sentence, fields.
-const OWN: &[(&str, &str, &[&str])] = &[
-    (
-        HEADER_ERRORS,
-        "The TTL or hop limit ran out, or an IP header was malformed: the kernel counts both as one.",
-        &["Ip.InHdrErrors", "Ip6InHdrErrors"],
-    ),
-    (
-        "address_errors",
-        "An address that may not be there: the kernel does not tell which.",
-        &["Ip.InAddrErrors", "Ip6InAddrErrors"],
-    ),
-    (
-        "rp_filter",
-        "The way back to the source leads by another port (rp_filter).",
-        &["TcpExt.IPReversePathFilter"],
-    ),
-    (
-        "in_discards",
-        "Discarded on arrival for want of memory, or by a policy, or because IPv6 is off there.",
-        &["Ip.InDiscards", "Ip6InDiscards"],
-    ),
-    (
-        "out_discards",
-        "Discarded on departure for want of memory, or by a policy.",
-        &["Ip.OutDiscards", "Ip6OutDiscards"],
-    ),
-    (
-        UNACCOUNTED,
-        "The kernel counts nowhere what became of them: firewall rules, blackhole routes, groups that nobody joined.",
-        &[],
-    ),
+/// Counters of the kernel's drops that the userspace router has no reason for.
+const OWN: [(KernelDrop, &[&str]); 6] = [
+    (drops::HEADER_ERRORS, &["Ip.InHdrErrors", "Ip6InHdrErrors"]),
+    (drops::ADDRESS_ERRORS, &["Ip.InAddrErrors", "Ip6InAddrErrors"]),
+    (drops::RP_FILTER, &["TcpExt.IPReversePathFilter"]),
+    (drops::IN_DISCARDS, &["Ip.InDiscards", "Ip6InDiscards"]),
+    (drops::OUT_DISCARDS, &["Ip.OutDiscards", "Ip6OutDiscards"]),
+    (drops::UNACCOUNTED, &[]),
 ];
-
-/// What a drop counter of kernel mode means, where the userspace router has none of that name.
-pub(crate) fn drop_sentence(name: &str) -> Option<&'static str> {
-    OWN.iter().find(|(own, ..)| *own == name).map(|(_, sentence, _)| *sentence)
-}
 
 /// The packet accounting, whose two sides are equal.
 fn account(ip: &Counted) -> (Totals, BTreeMap<String, u64>) {
     let shared = SHARED.iter().map(|(reason, fields)| (reason.name(), sum(ip, fields)));
-    let own = OWN.iter().map(|(name, _, fields)| (*name, sum(ip, fields)));
+    let own = OWN.iter().map(|(drop, fields)| (drop.name, sum(ip, fields)));
     let mut drops: BTreeMap<String, u64> =
         shared.chain(own).map(|(name, packets)| (name.to_owned(), packets)).collect();
     // ip_rcv_core() of net/ipv4/ip_input.c counts a wrong checksum in both.
-    if let Some(packets) = drops.get_mut(HEADER_ERRORS) {
+    if let Some(packets) = drops.get_mut(drops::HEADER_ERRORS.name) {
         *packets = packets.saturating_sub(sum(ip, &["IpExt.InCsumErrors"]));
     }
     let made = sum(ip, &["Ip.FragCreates", "Ip6FragCreates"]);
@@ -210,7 +177,7 @@ fn account(ip: &Counted) -> (Totals, BTreeMap<String, u64>) {
     let inward = totals.received + totals.originated;
     let outward = totals.sent + totals.to_host + totals.consumed + totals.dropped;
     let missing = inward.saturating_sub(outward);
-    drops.insert(UNACCOUNTED.to_owned(), missing);
+    drops.insert(drops::UNACCOUNTED.name.to_owned(), missing);
     totals.dropped += missing;
     // Segments of a packet larger than the link takes, and copies of multicasts, are sent without being made.
     totals.originated += outward.saturating_sub(inward);
@@ -342,12 +309,9 @@ mod tests {
     }
 
     #[test]
-    fn every_name_has_its_own_sentence() {
-        for (name, sentence, _) in OWN {
-            assert!(DropReason::ALL.iter().all(|reason| reason.name() != *name), "{name}");
-            assert_eq!(crate::status::drop_sentence(name), Some(*sentence));
-            assert!(sentence.ends_with('.'), "{sentence}");
-        }
+    fn every_drop_of_the_kernel_s_is_counted() {
+        let counted: Vec<KernelDrop> = OWN.iter().map(|(drop, _)| *drop).collect();
+        assert_eq!(counted, drops::KERNEL_DROPS);
     }
 
     #[test]

@@ -1,0 +1,130 @@
+//! The status of a userspace engine, from the state that its threads share.
+
+use std::sync::atomic::Ordering;
+
+use nsrouter_router::{Counters, DropReason, PortCounters};
+use nsrouter_wire::frame::PortId;
+
+use crate::port::Port;
+use crate::shared::{Shared, lock};
+use crate::status::{Events, HostPort, NeighbourStatus, PortStatus, Status, Totals, WorkerStatus};
+
+/// Facts about an engine that do not change while it runs.
+#[derive(Debug)]
+pub(crate) struct Description {
+    /// Name of the backend under the ports.
+    pub(crate) backend: String,
+    /// How the ports' frames are kept from the kernel.
+    pub(crate) guard: String,
+    /// The link ports, by number, as they were at the start.
+    pub(crate) ports: Vec<Port>,
+    pub(crate) host: HostPort,
+    /// The host port's MTU, where there is one.
+    pub(crate) host_mtu: u32,
+    /// The CPUs that the workers are pinned to, in turn.
+    pub(crate) cpus: Vec<usize>,
+}
+
+impl Description {
+    /// The CPU that a worker is pinned to, if any.
+    pub(crate) fn cpu_of(&self, worker: usize) -> Option<usize> {
+        self.cpus.get(worker % self.cpus.len().max(1)).copied()
+    }
+}
+
+/// The engine's state and counters.
+pub(crate) fn status(description: &Description, shared: &Shared) -> Status {
+    let counters = shared.counters();
+    let tables = shared.tables.load();
+    let addresses = |port| tables.port_addresses(port).into_iter().map(|net| net.to_string());
+    let numbers = || (0..).take(description.ports.len()).map(PortId);
+    let ports = description.ports.iter().zip(numbers()).map(|(port, id)| PortStatus {
+        name: port.name.clone(),
+        up: tables.port_is_up(id) && shared.has_carrier(id),
+        mac: port.mac.to_string(),
+        mtu: tables.port_mtu(id),
+        addresses: addresses(id).collect(),
+        ..counted(&counters.port(id))
+    });
+    let host_port = description.host.available.then(|| PortStatus {
+        name: description.host.interface.clone(),
+        up: true,
+        mtu: description.host_mtu,
+        addresses: numbers().flat_map(addresses).collect(),
+        ..counted(&counters.host)
+    });
+    Status {
+        mode: "userspace".to_owned(),
+        backend: description.backend.clone(),
+        workers: workers(description, shared),
+        guard: description.guard.clone(),
+        host_port: description.host.clone(),
+        ports: ports.collect(),
+        host_ports: host_port.into_iter().collect(),
+        routes: Some(shared.prefixes.load(Ordering::Relaxed)),
+        totals: totals(&counters),
+        drops: DropReason::ALL
+            .iter()
+            .map(|reason| (reason.name().to_owned(), counters.drops(*reason)))
+            .filter(|(_, frames)| *frames > 0)
+            .collect(),
+        events: Events {
+            icmp_errors: counters.icmp_errors,
+            icmp_rate_limited: counters.icmp_rate_limited,
+            originate_no_buffer: counters.originate_no_buffer,
+            neighbours_evicted: shared.neighbours_evicted.load(Ordering::Relaxed),
+            lookups: counters.lookups,
+        },
+        neighbours: neighbours(description, shared),
+        warnings: shared.warnings(),
+    }
+}
+
+fn workers(description: &Description, shared: &Shared) -> Vec<WorkerStatus> {
+    let workers = shared.workers.iter().zip(0..);
+    workers
+        .map(|(worker, number)| WorkerStatus {
+            received: lock(&worker.counters).received,
+            cpu: description.cpu_of(number),
+            ended: worker.has_ended() && !shared.is_stopping(),
+        })
+        .collect()
+}
+
+fn neighbours(description: &Description, shared: &Shared) -> Vec<NeighbourStatus> {
+    let ports = &description.ports;
+    lock(&shared.neighbours)
+        .iter()
+        .map(|entry| NeighbourStatus {
+            port: ports.get(entry.port.index()).map(|port| port.name.clone()).unwrap_or_default(),
+            address: entry.addr.to_string(),
+            mac: entry.mac.map(|mac| mac.to_string()),
+            state: entry.state.to_owned(),
+        })
+        .collect()
+}
+
+/// A port's row as far as its counters fill it.
+fn counted(count: &PortCounters) -> PortStatus {
+    PortStatus {
+        rx_frames: count.rx_frames,
+        rx_bytes: count.rx_bytes,
+        rx_lost: count.rx_lost,
+        tx_frames: count.tx_frames,
+        tx_bytes: count.tx_bytes,
+        tx_dropped: count.tx_dropped,
+        ..PortStatus::default()
+    }
+}
+
+fn totals(counters: &Counters) -> Totals {
+    Totals {
+        received: counters.received,
+        originated: counters.originated,
+        sent: counters.sent,
+        to_host: counters.to_host,
+        consumed: counters.consumed,
+        held: counters.held,
+        dropped: counters.dropped_total(),
+    }
+}
