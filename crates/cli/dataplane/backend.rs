@@ -9,7 +9,7 @@ use nsrouter_engine::userspace::{FarLink, OpenPort, QueuePair};
 use nsrouter_engine::{MacAddr, Port, PortId};
 use nsrouter_lab::{PortInfo, TapEnd, Topology};
 use nsrouter_linux::netns::Netns;
-use nsrouter_rings::port::{Receive, Transmit};
+use nsrouter_rings::port::{Interface, Receive, Transmit};
 use nsrouter_rings::tap::{TapRx, TapTx};
 use nsrouter_rings::{guard, packet, probe, tap, xdp};
 
@@ -201,12 +201,12 @@ fn queue_pair<R: Receive + 'static, T: Transmit + 'static>((rx, tx): (R, T)) -> 
 }
 
 fn open_xdp(infos: &[PortInfo], workers: usize) -> anyhow::Result<Vec<OpenPort>> {
-    let interface = |(info, number): (&PortInfo, u16)| xdp::Interface {
+    let interface = |(info, number): (&PortInfo, u16)| Interface {
         ifindex: info.ifindex,
         port: PortId(number),
         mtu: info.mtu,
     };
-    let interfaces: Vec<xdp::Interface> = infos.iter().zip(0..).map(interface).collect();
+    let interfaces: Vec<Interface> = infos.iter().zip(0..).map(interface).collect();
     // What the router owns is redirected before the kernel sees it, so there is nothing to guard.
     let mut ports: Vec<OpenPort> = infos
         .iter()

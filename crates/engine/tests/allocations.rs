@@ -105,7 +105,7 @@ impl Receive for Source {
         self.never.as_fd()
     }
 
-    fn looks_are_free(&self) -> bool {
+    fn polls_without_syscall(&self) -> bool {
         true
     }
 

@@ -82,8 +82,8 @@ impl Receive for Fragile {
         self.0.fd()
     }
 
-    fn looks_are_free(&self) -> bool {
-        self.0.looks_are_free()
+    fn polls_without_syscall(&self) -> bool {
+        self.0.polls_without_syscall()
     }
 
     fn take_error(&mut self) -> io::Result<()> {

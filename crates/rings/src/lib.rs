@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`port`] | the receive and the transmit half of a port |
 //! | [`packet`] | AF_PACKET: a TPACKET_V2 receive ring, `sendmmsg` out, virtio-net headers both ways |
-//! | [`tap`] | the other end of a host's TAP interface: no veth, whole super-frames both ways |
+//! | [`tap`] | the other end of a host's TAP interface: no veth, whole GSO packets both ways |
 //! | [`xdp`] | AF_XDP: rings over one memory area, sent on without a copy |
 //! | [`tun`] | the host port: raw IP packets from and to the router's own programs |
 //! | [`memory`] | an in-process ring for tests and benchmarks |

@@ -114,7 +114,7 @@ impl Receive for MemoryRx {
         self.readable.as_fd()
     }
 
-    fn looks_are_free(&self) -> bool {
+    fn polls_without_syscall(&self) -> bool {
         true
     }
 

@@ -4,11 +4,22 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use arrayvec::ArrayVec;
-use nsrouter_wire::frame::Frame;
+use nsrouter_wire::frame::{Frame, PortId};
 
 /// Frames in a burst, at most. Large enough to spread the cost of a system call, small enough that the
 /// frames are still in the first-level cache when they are sent.
 pub const BURST_FRAMES: usize = 64;
+
+/// An interface that is to become a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its index in the calling thread's network namespace.
+    pub ifindex: u32,
+    /// The port that it becomes.
+    pub port: PortId,
+    /// Its MTU in bytes. It may be raised later, as far as [`Transmit::max_mtu`] allows.
+    pub mtu: u32,
+}
 
 /// Frames lent by a ring, in the order of their arrival. They live in the ring until its next `recv`.
 pub type Burst<'r> = ArrayVec<Frame<'r>, BURST_FRAMES>;
@@ -39,8 +50,8 @@ pub trait Receive: Send {
     /// The descriptor that becomes readable when a frame waits.
     fn fd(&self) -> BorrowedFd<'_>;
 
-    /// Whether a look for frames costs no system call, so that a busy worker may look every round.
-    fn looks_are_free(&self) -> bool;
+    /// Whether `recv` makes no system call where no frame waits, so that a busy worker may poll it every round.
+    fn polls_without_syscall(&self) -> bool;
 
     /// Takes the error off the descriptor that poll(2) told of.
     ///
@@ -57,9 +68,9 @@ pub trait Receive: Send {
 pub struct Capabilities {
     /// Completes a pending L4 checksum.
     pub checksum: bool,
-    /// Cuts TCP super-frames.
+    /// Cuts TCP GSO packets.
     pub tso: bool,
-    /// Cuts UDP super-frames.
+    /// Cuts UDP GSO packets.
     pub uso: bool,
 }
 

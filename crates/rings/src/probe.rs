@@ -9,7 +9,8 @@ use nsrouter_wire::frame::PortId;
 
 use crate::packet;
 use crate::sys::bpf::{Instruction, link_tcx_ingress, load_classifier};
-use crate::sys::{socket, tun, xdp};
+use crate::sys::{socket, tun};
+use crate::xdp;
 
 /// `TC_ACT_OK`: the frame goes on.
 const PASS: [Instruction; 2] = [Instruction::return_value(0), Instruction::exit()];

@@ -75,7 +75,7 @@ impl Receive for TunRx {
         self.device.as_fd()
     }
 
-    fn looks_are_free(&self) -> bool {
+    fn polls_without_syscall(&self) -> bool {
         false
     }
 

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tcp_super_frame_survives_the_way_in_and_out() {
+    fn a_tcp_gso_packet_survives_the_way_in_and_out() {
         // flags NEEDS_CSUM, TCPV4|ECN, hdr_len 66, gso_size 1448, csum_start 34, csum_offset 16
         let bytes = [1, 0x81, 66, 0, 0xa8, 0x05, 34, 0, 16, 0];
         let offload = parse(&bytes).expect("a known type");

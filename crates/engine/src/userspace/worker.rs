@@ -200,7 +200,7 @@ impl Worker {
         *rounds = rounds.wrapping_add(1);
         let polls_all = rounds.is_multiple_of(POLL_ROUNDS);
         for queue in queues.in_turn() {
-            if queue.is_ready || polls_all || queue.ring.looks_are_free() {
+            if queue.is_ready || polls_all || queue.ring.polls_without_syscall() {
                 queue.is_ready = datapath.forward_burst(queue, &tables, now, shared);
                 is_busy |= queue.is_ready;
             }

@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::{c_int, c_uint, iovec, mmsghdr};
 
-use crate::port::BURST_FRAMES;
-use crate::vnet::VNET_HEADER_BYTES;
+/// Messages in one call, at most.
+pub(crate) const MAX_MESSAGES: usize = 64;
 
 /// What one message brought.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,10 +32,10 @@ pub(crate) fn receive_each<'b>(
     buffers: impl Iterator<Item = &'b mut [u8]>,
     arrived: &mut [Arrived],
 ) -> io::Result<usize> {
-    let mut vectors = [const { iovec { iov_base: std::ptr::null_mut(), iov_len: 0 } }; BURST_FRAMES];
-    let mut messages: [mmsghdr; BURST_FRAMES] = std::array::from_fn(|_| empty_message());
+    let mut vectors = [const { iovec { iov_base: std::ptr::null_mut(), iov_len: 0 } }; MAX_MESSAGES];
+    let mut messages: [mmsghdr; MAX_MESSAGES] = std::array::from_fn(|_| empty_message());
     let mut count = 0;
-    for buffer in buffers.take(arrived.len().min(BURST_FRAMES)) {
+    for buffer in buffers.take(arrived.len().min(MAX_MESSAGES)) {
         vectors[count] = io_vector(buffer.as_mut_ptr(), buffer.len());
         messages[count].msg_hdr.msg_iov = &raw mut vectors[count];
         messages[count].msg_hdr.msg_iovlen = 1;
@@ -62,18 +62,18 @@ pub(crate) fn receive_each<'b>(
     Ok(got)
 }
 
-/// Sends each frame as one message, a virtio-net header before it, without waiting.
+/// Sends each pair of a header and a frame as one message, without waiting.
 ///
-/// Returns how many of the first [`BURST_FRAMES`] were sent. A number smaller than asked for means that the
+/// Returns how many of the first [`MAX_MESSAGES`] were sent. A number smaller than asked for means that the
 /// next one failed: only another call, which begins with it, says why (`sendmmsg(2)`, BUGS).
 pub(crate) fn send_each<'f>(
     fd: BorrowedFd<'_>,
-    frames: impl Iterator<Item = (&'f [u8; VNET_HEADER_BYTES], &'f [u8])>,
+    frames: impl Iterator<Item = (&'f [u8], &'f [u8])>,
 ) -> io::Result<usize> {
-    let mut vectors = [const { [iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 2] }; BURST_FRAMES];
-    let mut messages: [mmsghdr; BURST_FRAMES] = std::array::from_fn(|_| empty_message());
+    let mut vectors = [const { [iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 2] }; MAX_MESSAGES];
+    let mut messages: [mmsghdr; MAX_MESSAGES] = std::array::from_fn(|_| empty_message());
     let mut count = 0;
-    for (header, data) in frames.take(BURST_FRAMES) {
+    for (header, data) in frames.take(MAX_MESSAGES) {
         // The type of a vector serves both ways; a send does not write.
         vectors[count] = [
             io_vector(header.as_ptr().cast_mut(), header.len()),

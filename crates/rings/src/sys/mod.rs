@@ -2,6 +2,7 @@
 
 pub(crate) mod bpf;
 pub(crate) mod child;
+pub(crate) mod mapping;
 pub(crate) mod messages;
 pub(crate) mod slots;
 pub(crate) mod socket;

@@ -5,54 +5,29 @@
 //! then on the slot is ours until we store `TP_STATUS_KERNEL` again.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr::NonNull;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::sys::mapping::Mapping;
 
 /// Slots of equal size in memory that is shared with the kernel.
 #[derive(Debug)]
 pub(crate) struct SlotRing {
-    base: NonNull<u8>,
+    memory: Mapping,
     slot_bytes: usize,
     slots: usize,
     /// The slot that the kernel fills next, or has filled.
     next: usize,
     /// Slots before `next` that are lent and not yet given back.
     lent: usize,
-    backing: Backing,
 }
-
-#[derive(Debug)]
-enum Backing {
-    Mapped,
-    #[cfg(test)]
-    Heap,
-}
-
-// SAFETY: the memory belongs to this value alone (the kernel's part is governed by the status words).
-unsafe impl Send for SlotRing {}
 
 impl SlotRing {
     /// Maps the ring that `PACKET_RX_RING` made on `fd`.
     pub(crate) fn map(fd: BorrowedFd<'_>, slot_bytes: usize, slots: usize) -> io::Result<SlotRing> {
-        let length =
+        let bytes =
             slot_bytes.checked_mul(slots).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
-        // SAFETY: a fresh shared mapping at an address of the kernel's choice; its failure is checked.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_POPULATE,
-                fd.as_raw_fd(),
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(SlotRing { base, slot_bytes, slots, next: 0, lent: 0, backing: Backing::Mapped })
+        Ok(SlotRing { memory: Mapping::shared(fd, 0, bytes)?, slot_bytes, slots, next: 0, lent: 0 })
     }
 
     /// Gives the slots of the last loan back to the kernel and begins another.
@@ -70,25 +45,7 @@ impl SlotRing {
         // SAFETY: the slot lies inside the mapping and begins with an aligned 32-bit status word (slot
         // sizes are multiples of TPACKET_ALIGNMENT), which is only ever accessed atomically on our side:
         // a lent slice begins behind it.
-        unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(index * self.slot_bytes).cast()) }
-    }
-}
-
-impl Drop for SlotRing {
-    fn drop(&mut self) {
-        match self.backing {
-            Backing::Mapped => {
-                // SAFETY: this is the mapping that `map` made; no loan can be alive while it is dropped.
-                unsafe { libc::munmap(self.base.as_ptr().cast(), self.slot_bytes * self.slots) };
-            }
-            #[cfg(test)]
-            Backing::Heap => {
-                let words = self.slot_bytes * self.slots / 4;
-                let slice = std::ptr::slice_from_raw_parts_mut(self.base.as_ptr().cast::<u32>(), words);
-                // SAFETY: `heap` leaked exactly this box.
-                drop(unsafe { Box::from_raw(slice) });
-            }
-        }
+        unsafe { AtomicU32::from_ptr(self.memory.base().as_ptr().add(index * self.slot_bytes).cast()) }
     }
 }
 
@@ -130,7 +87,7 @@ impl<'r> Loan<'r> {
         // `slots`); the status word is left out, so atomic and plain accesses never meet.
         let bytes = unsafe {
             std::slice::from_raw_parts_mut(
-                ring.base.as_ptr().add(index * ring.slot_bytes + STATUS_BYTES),
+                ring.memory.base().as_ptr().add(index * ring.slot_bytes + STATUS_BYTES),
                 ring.slot_bytes - STATUS_BYTES,
             )
         };
@@ -142,10 +99,9 @@ impl<'r> Loan<'r> {
 mod tests {
     use super::*;
 
-    fn heap(slot_bytes: usize, slots: usize) -> SlotRing {
-        let words = vec![0u32; slot_bytes * slots / 4].into_boxed_slice();
-        let base = NonNull::new(Box::into_raw(words).cast::<u8>()).expect("a box is never null");
-        SlotRing { base, slot_bytes, slots, next: 0, lent: 0, backing: Backing::Heap }
+    fn private(slot_bytes: usize, slots: usize) -> SlotRing {
+        let memory = Mapping::anonymous(slot_bytes * slots).expect("a page");
+        SlotRing { memory, slot_bytes, slots, next: 0, lent: 0 }
     }
 
     fn fill(ring: &SlotRing, index: usize) {
@@ -154,7 +110,7 @@ mod tests {
 
     #[test]
     fn slots_are_lent_in_order_and_only_when_filled() {
-        let mut ring = heap(64, 4);
+        let mut ring = private(64, 4);
         assert!(ring.lend().next().is_none());
         fill(&ring, 0);
         fill(&ring, 1);
@@ -170,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_next_loan_gives_the_last_one_back() {
-        let mut ring = heap(64, 4);
+        let mut ring = private(64, 4);
         for round in 0..10 {
             let index = round % 4;
             fill(&ring, index);
@@ -183,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_full_ring_is_lent_once_and_not_twice() {
-        let mut ring = heap(64, 4);
+        let mut ring = private(64, 4);
         (0..4).for_each(|index| fill(&ring, index));
         let mut loan = ring.lend();
         assert_eq!(std::iter::from_fn(|| loan.next()).count(), 4);

@@ -111,8 +111,9 @@ pub(crate) fn bind_packet(fd: BorrowedFd<'_>, ifindex: u32, protocol: u16) -> io
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Has a socket receive nothing, whatever it is bound to (`SO_ATTACH_FILTER`).
-pub(crate) fn deafen(fd: BorrowedFd<'_>) -> io::Result<()> {
+/// Attaches a filter that accepts no packet, so that a socket receives nothing, whatever it is bound to
+/// (`SO_ATTACH_FILTER`).
+pub(crate) fn attach_drop_filter(fd: BorrowedFd<'_>) -> io::Result<()> {
     // BPF_RET | BPF_K: zero bytes of every frame are kept, which is none of it.
     let mut nothing = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
     let program = libc::sock_fprog { len: 1, filter: &raw mut nothing };
@@ -129,8 +130,8 @@ pub(crate) fn deafen(fd: BorrowedFd<'_>) -> io::Result<()> {
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Takes the filter of [`deafen`] away.
-pub(crate) fn hear(fd: BorrowedFd<'_>) -> io::Result<()> {
+/// Detaches the filter of [`attach_drop_filter`] (`SO_DETACH_FILTER`).
+pub(crate) fn detach_filter(fd: BorrowedFd<'_>) -> io::Result<()> {
     set_option(fd, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0)
 }
 

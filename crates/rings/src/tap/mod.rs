@@ -1,9 +1,9 @@
 //! TAP: the host's interface is a TAP device, and this is the end that a cable would be plugged into.
 //!
 //! What the host sends is read here, and what is written here the host receives: no veth between, so no second device
-//! to cross. Both ways each frame has a virtio-net header before it, with which super-frames and pending checksums
+//! to cross. Both ways each frame has a virtio-net header before it, with which GSO packets and pending checksums
 //! pass as they are. There is one system call a frame each way, as the device is no socket; it saves more than that
-//! costs for super-frames, and less for small packets.
+//! costs for GSO packets, and less for small packets.
 //!
 //! The device belongs to the namespace in which /dev/net/tun was opened, whatever happens to it later, so [`open`] is
 //! called in the host's. It goes away with its last descriptor where the process is killed, but where the halves are
@@ -32,7 +32,7 @@ const HEADROOM_BYTES: usize = 126 + VNET_HEADER_BYTES;
 /// The largest GSO frame by default (GSO_LEGACY_MAX_SIZE) with its Ethernet and VLAN headers.
 /// A byte more, so that a buffer that is filled to its end tells of a larger frame.
 const FRAME_BYTES: usize = 65_536 + 18 + 1;
-/// A burst ends when it has brought this much: a few super-frames stay in the second-level cache, and the many small
+/// A burst ends when it has brought this much: a few GSO packets stay in the second-level cache, and the many small
 /// frames of a full burst are far from it.
 const BURST_BYTES: usize = 192 << 10;
 
@@ -228,7 +228,7 @@ impl Receive for TapRx {
         self.device.as_fd()
     }
 
-    fn looks_are_free(&self) -> bool {
+    fn polls_without_syscall(&self) -> bool {
         false
     }
 

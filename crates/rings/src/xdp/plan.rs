@@ -5,7 +5,10 @@
 //! of ports. So only few ports share one; each of many has its own, and a frame that crosses from one area to another is
 //! copied. What a port may hold shrinks with their number, so that a lab of many ports stays within a budget.
 
-use super::{OpenError, Settings, chunk_bytes};
+use crate::sys::xdp::Entries;
+use crate::xdp::chunk::chunk_bytes;
+use crate::xdp::error::OpenError;
+use crate::xdp::settings::Settings;
 
 /// Ports that share an area, at most.
 const SHARED_PORTS: usize = 4;
@@ -103,14 +106,10 @@ impl Plan {
         Plan { ports, queues, chunk_bytes, shared, home, copies, in_flight }
     }
 
-    /// Entries of the fill and the rx ring: as many as there are chunks for them.
-    pub(super) fn inbound_entries(&self) -> u32 {
-        u32::try_from(self.home.next_power_of_two()).unwrap_or(u32::MAX)
-    }
-
-    /// Entries of the tx and the completion ring.
-    pub(super) fn outbound_entries(&self) -> u32 {
-        u32::try_from(self.in_flight.next_power_of_two()).unwrap_or(u32::MAX)
+    /// Entries of the rings of one queue of one port: in the fill and the rx ring as many as there are chunks for them.
+    pub(super) fn entries(&self) -> Entries {
+        let entries = |frames: usize| u32::try_from(frames.next_power_of_two()).unwrap_or(u32::MAX);
+        Entries { rx: entries(self.home), tx: entries(self.in_flight) }
     }
 
     /// What one queue of one port takes.
@@ -118,11 +117,11 @@ impl Plan {
         let chunks = self.home + self.copies;
         let pool = chunks * self.shared * POOL_RECORD_BYTES;
         let pool = if pool <= KMALLOC_MAX_BYTES { pool.next_power_of_two() } else { pool };
-        let entries = (self.inbound_entries() + self.outbound_entries()) as usize;
+        let Entries { rx, tx } = self.entries();
         // A descriptor has 16 bytes in the rx and the tx ring, an address 8 in the others.
-        let rings = entries * (16 + 8);
+        let rings = (rx + tx) as usize * (16 + 8);
         // The kernel's copy of what it sends (`pool->tx_descs`).
-        let descriptors = self.outbound_entries() as usize * 16;
+        let descriptors = tx as usize * 16;
         let area = chunks * self.chunk_bytes;
         let pages = area.div_ceil(PAGE_BYTES) * PAGE_RECORD_BYTES;
         let mapped = area + chunks * OWN_RECORD_BYTES + rings;
@@ -159,7 +158,7 @@ mod tests {
                     let per_queue = plan.demand().total / (ports * queues) as u64;
                     assert!(per_queue <= 16 << 20, "{ports} ports, {queues} queues: {plan:?}");
                     assert!(plan.home >= 256 && plan.copies >= 64 && plan.in_flight >= 64, "{plan:?}");
-                    assert!(plan.home as u64 <= u64::from(plan.inbound_entries()), "{plan:?}");
+                    assert!(plan.home as u64 <= u64::from(plan.entries().rx), "{plan:?}");
                     // All in flight received on one port: it can receive still.
                     assert!(plan.in_flight * plan.shared * 2 <= plan.home || plan.shared == 1, "{plan:?}");
                     assert!(plan.in_flight <= plan.copies || plan.shared > 1, "each may be a copy: {plan:?}");
@@ -185,7 +184,7 @@ mod tests {
         // net.ipv4.tcp_rmem[2], 6 MiB: half of it is the window, and a frame of an MTU of 1500 carries 1448 bytes.
         let plan = plan(2, 1, 1500);
         assert!(plan.home >= 5120 && plan.in_flight == 1024, "{plan:?}");
-        assert_eq!((plan.shared, plan.inbound_entries()), (2, 8192));
+        assert_eq!((plan.shared, plan.entries().rx), (2, 8192));
     }
 
     #[test]

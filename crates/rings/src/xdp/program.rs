@@ -3,10 +3,10 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::OpenError;
 use crate::sys::bpf::{
     self, Instruction, XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE, create_xsk_map, link_xdp, load_xdp,
 };
+use crate::xdp::error::OpenError;
 
 /// The way from an interface into our sockets.
 pub(super) struct Redirect {

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrayvec::ArrayVec;
 use nsrouter_wire::frame::{Frame, PortId};
@@ -12,68 +11,90 @@ use nsrouter_wire::offload::Offload;
 
 use crate::port::{BURST_FRAMES, Burst, Receive, Received};
 use crate::sys::socket;
-use crate::sys::xdp::area::{Area, Chunk};
-use crate::sys::xdp::{self, Inbound};
+use crate::sys::xdp;
+use crate::sys::xdp::area::Chunk;
+use crate::sys::xdp::rx::RxRings;
+use crate::xdp::area::SharedArea;
 
 /// The receive half of an xdp port.
 #[derive(Debug)]
 pub struct XdpRx {
-    pub(super) port: PortId,
+    port: PortId,
     /// With the last of these goes the program. Before the socket, so that nothing is redirected into none.
-    pub(super) _redirect: Arc<OwnedFd>,
-    pub(super) area: Arc<Area>,
-    pub(super) inbound: Inbound,
-    /// By the number of the chunk: somebody is sending from it.
-    pub(super) in_flight: Arc<[AtomicBool]>,
+    _redirect: Arc<OwnedFd>,
+    area: SharedArea,
+    rings: RxRings,
     /// Chunks whose frames are lent.
-    pub(super) lent: ArrayVec<Chunk, BURST_FRAMES>,
+    lent: ArrayVec<Chunk, BURST_FRAMES>,
     /// Chunks whose loan is over while they are in flight, oldest first.
-    pub(super) away: VecDeque<Chunk>,
+    away: VecDeque<Chunk>,
     /// Chunks that are free, the last used one last.
-    pub(super) spare: Vec<Chunk>,
-    pub(super) lost_before: u64,
-    pub(super) fd: Arc<OwnedFd>,
+    spare: Vec<Chunk>,
+    lost_before: u64,
+    fd: Arc<OwnedFd>,
 }
 
 impl XdpRx {
-    fn is_in_flight(&self, chunk: &Chunk) -> bool {
-        self.in_flight[chunk.index()].load(Ordering::Acquire)
+    /// The receive half of a socket that is bound, whose frames go into the chunks of `home`; the kernel has them when this
+    /// returns. `redirect` keeps the program attached.
+    pub(super) fn new(
+        port: PortId,
+        area: SharedArea,
+        rings: RxRings,
+        home: Vec<Chunk>,
+        redirect: Arc<OwnedFd>,
+        fd: Arc<OwnedFd>,
+    ) -> XdpRx {
+        let away = VecDeque::with_capacity(home.len());
+        let mut rx = XdpRx {
+            port,
+            _redirect: redirect,
+            area,
+            rings,
+            lent: ArrayVec::new(),
+            away,
+            spare: home,
+            lost_before: 0,
+            fd,
+        };
+        rx.refill();
+        rx
     }
 
     /// Takes back the chunks of the last burst, and those that have come back from being sent.
     fn reclaim(&mut self) {
         for chunk in self.lent.take() {
-            if self.is_in_flight(&chunk) { self.away.push_back(chunk) } else { self.spare.push(chunk) }
+            if self.area.is_in_flight(&chunk) { self.away.push_back(chunk) } else { self.spare.push(chunk) }
         }
         // In the order in which they went, nearly: one that is late is asked again after the others.
         for _ in 0..self.away.len().min(2 * BURST_FRAMES) {
             let Some(chunk) = self.away.pop_front() else { break };
-            if self.is_in_flight(&chunk) { self.away.push_back(chunk) } else { self.spare.push(chunk) }
+            if self.area.is_in_flight(&chunk) { self.away.push_back(chunk) } else { self.spare.push(chunk) }
         }
     }
-}
 
-/// Gives the kernel as many free chunks as it takes.
-pub(super) fn refill(inbound: &mut Inbound, spare: &mut Vec<Chunk>) {
-    while let Some(chunk) = spare.pop() {
-        if let Err(chunk) = inbound.give(chunk) {
-            spare.push(chunk);
-            break;
+    /// Gives the kernel as many free chunks as it takes.
+    fn refill(&mut self) {
+        while let Some(chunk) = self.spare.pop() {
+            if let Err(chunk) = self.rings.give(chunk) {
+                self.spare.push(chunk);
+                break;
+            }
         }
+        self.rings.publish();
     }
-    inbound.publish();
 }
 
 impl Receive for XdpRx {
     fn recv<'r>(&'r mut self, max: usize, burst: &mut Burst<'r>) -> io::Result<Received> {
         self.reclaim();
-        refill(&mut self.inbound, &mut self.spare);
+        self.refill();
         let mut received = Received::default();
         let mut places: ArrayVec<(usize, usize), BURST_FRAMES> = ArrayVec::new();
         let limit = max.min(burst.remaining_capacity()).min(BURST_FRAMES);
         let mut taken = 0;
         while taken < limit {
-            let arrival = self.inbound.take(&self.area);
+            let arrival = self.rings.take(self.area.area());
             taken += usize::from(arrival.is_some());
             match arrival {
                 Some(Some(arrival)) => {
@@ -85,7 +106,7 @@ impl Receive for XdpRx {
             }
         }
         if taken > 0 {
-            self.inbound.release();
+            self.rings.release();
         }
         for (chunk, (start, len)) in self.lent.iter_mut().zip(places) {
             match Frame::new(chunk.bytes_mut(), start, len, self.port, Offload::default()) {
@@ -100,7 +121,7 @@ impl Receive for XdpRx {
         self.fd.as_fd()
     }
 
-    fn looks_are_free(&self) -> bool {
+    fn polls_without_syscall(&self) -> bool {
         true
     }
 

@@ -2,16 +2,17 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use nsrouter_wire::frame::Frame;
 
-use super::LINK_BYTES;
 use crate::port::{Capabilities, Refusal, Sent, Transmit};
 use crate::sys::socket::Interfaces;
-use crate::sys::xdp::area::{Area, Chunk};
-use crate::sys::xdp::ring::{Consumer, Producer};
-use crate::sys::xdp::{self, Mapped, length_of, length_word};
+use crate::sys::xdp;
+use crate::sys::xdp::area::Chunk;
+use crate::sys::xdp::memory::RingMemory;
+use crate::sys::xdp::ring::{Consumer, Producer, length_of, length_word};
+use crate::xdp::area::SharedArea;
+use crate::xdp::chunk::{HEADROOM_BYTES, LINK_BYTES};
 
 /// The smallest MTU of an Ethernet interface (`ETH_MIN_MTU`).
 const SMALLEST_MTU: u32 = 68;
@@ -43,46 +44,81 @@ impl Unsent {
     }
 }
 
+/// The interface that a port sends by, which can be asked for its MTU.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) ifindex: u32,
+    pub(super) interfaces: Arc<Interfaces>,
+}
+
+impl Link {
+    /// The MTU that it has now, in bytes; `None` where the interface is gone.
+    fn mtu(&self) -> Option<u32> {
+        self.interfaces.mtu(self.ifindex).ok()
+    }
+}
+
 /// The transmit half of an xdp port.
 #[derive(Debug)]
 pub struct XdpTx {
-    pub(super) area: Arc<Area>,
-    pub(super) ring: Producer<Mapped, 2>,
-    pub(super) completion: Consumer<Mapped, 1>,
-    pub(super) in_flight: Arc<[AtomicBool]>,
+    area: SharedArea,
+    ring: Producer<RingMemory, 2>,
+    completion: Consumer<RingMemory, 1>,
     /// The number of the first chunk for copies.
-    pub(super) first_copy: usize,
+    first_copy: usize,
     /// Chunks for copies that are in flight, by their numbers from `first_copy`.
-    pub(super) away: Box<[Option<Chunk>]>,
+    away: Box<[Option<Chunk>]>,
     /// Chunks for copies that are free.
-    pub(super) copies: Vec<Chunk>,
-    pub(super) unsent: Unsent,
+    copies: Vec<Chunk>,
+    unsent: Unsent,
     /// Frames given to the kernel that have not come back by the completion ring.
-    pub(super) outstanding: u32,
-    pub(super) limit: u32,
+    outstanding: u32,
+    /// The most that `outstanding` may be.
+    limit: u32,
     /// Bytes of the longest frame that its chunks hold.
-    pub(super) frame_bytes: usize,
-    pub(super) ifindex: u32,
-    pub(super) interfaces: Arc<Interfaces>,
-    pub(super) fd: Arc<OwnedFd>,
+    frame_bytes: usize,
+    link: Link,
+    fd: Arc<OwnedFd>,
 }
 
 impl XdpTx {
+    /// The transmit half of a socket that is bound: at most `limit` frames are in flight, and frames that lie outside the
+    /// area are copied into the chunks of `copies`.
+    pub(super) fn new(
+        area: SharedArea,
+        (ring, completion): (Producer<RingMemory, 2>, Consumer<RingMemory, 1>),
+        copies: Vec<Chunk>,
+        limit: u32,
+        link: Link,
+        fd: Arc<OwnedFd>,
+    ) -> XdpTx {
+        XdpTx {
+            frame_bytes: area.area().chunk_bytes() - HEADROOM_BYTES,
+            area,
+            ring,
+            completion,
+            first_copy: copies.first().map_or(0, Chunk::index),
+            away: copies.iter().map(|_| None).collect(),
+            copies,
+            unsent: Unsent::default(),
+            outstanding: 0,
+            limit,
+            link,
+            fd,
+        }
+    }
+
     /// Takes back what was sent.
     fn reap(&mut self) {
         let mut reaped = false;
         while let Some([address]) = self.completion.pop() {
             reaped = true;
             self.outstanding = self.outstanding.saturating_sub(1);
-            let index = self.area.index_of(address);
+            let index = self.area.area().index_of(address);
             let place = index.checked_sub(self.first_copy).and_then(|place| self.away.get_mut(place));
             match place {
                 Some(copy) => self.copies.extend(copy.take()),
-                None => {
-                    if let Some(mark) = self.in_flight.get(index) {
-                        mark.store(false, Ordering::Release);
-                    }
-                }
+                None => self.area.unmark(index),
             }
         }
         if reaped {
@@ -90,19 +126,7 @@ impl XdpTx {
         }
     }
 
-    /// Where a received frame lies in the area, if it does and nobody sends from there: taken as it is.
-    fn take_in_place(&self, data: &[u8]) -> Option<usize> {
-        let offset = self.area.offset_of(data)?;
-        let mark = self.in_flight.get(offset / self.area.chunk_bytes())?;
-        // Only the worker that sends sets marks, so nothing comes between the two.
-        if mark.load(Ordering::Relaxed) {
-            return None;
-        }
-        mark.store(true, Ordering::Relaxed);
-        Some(offset)
-    }
-
-    /// Copies a frame into a chunk of our own; where it lies then.
+    /// Copies a frame into a chunk of this port's own, and returns where in the area it lies then.
     fn copy(&mut self, data: &[u8]) -> Option<usize> {
         let mut chunk = self.copies.pop()?;
         let offset = chunk.offset();
@@ -121,7 +145,7 @@ impl XdpTx {
         if self.outstanding >= self.limit || !self.ring.has_room() {
             return Err(Refusal::Full);
         }
-        let offset = self.take_in_place(data).or_else(|| self.copy(data)).ok_or(Refusal::Full)?;
+        let offset = self.area.mark(data).or_else(|| self.copy(data)).ok_or(Refusal::Full)?;
         let length = u32::try_from(data.len()).map_err(|_| Refusal::TooBig)?;
         // There is room, so it is in.
         self.outstanding += u32::from(self.ring.push([offset as u64, length_word(length)]));
@@ -145,7 +169,7 @@ impl XdpTx {
                     let [_, word] = self.ring.entry(self.unsent.dropped());
                     let bytes = length_of(word) as usize;
                     sent.frames = sent.frames.saturating_sub(1);
-                    sent.refuse(reason(bytes, || self.interfaces.mtu(self.ifindex).ok()), bytes);
+                    sent.refuse(reason(bytes, || self.link.mtu()), bytes);
                 }
                 libc::EINTR => {}
                 // So many frames at once and no more, or no more memory for now.

@@ -4,21 +4,17 @@
 //! into a chunk gives it away first ([`super::Inbound`]).
 
 use std::io;
-use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// The mapping; it lives as long as any of its chunks.
+use crate::sys::mapping::Mapping;
+
+/// The area's memory. It lives as long as any of its chunks, and the kernel keeps the pages for as long as a socket uses
+/// them.
 #[derive(Debug)]
 pub(crate) struct Area {
-    base: NonNull<u8>,
+    memory: Mapping,
     chunk_bytes: usize,
-    chunks: usize,
 }
-
-// SAFETY: the area itself gives access to no byte: that takes a chunk, and each exists once.
-unsafe impl Send for Area {}
-// SAFETY: as above.
-unsafe impl Sync for Area {}
 
 /// One chunk of an area, held exclusively.
 #[derive(Debug)]
@@ -33,22 +29,7 @@ impl Area {
         let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
         let length = chunk_bytes.checked_mul(chunks).filter(|length| *length > 0).ok_or_else(invalid)?;
         let count = u32::try_from(chunks).map_err(|_| invalid())?;
-        // SAFETY: a fresh private mapping at an address of the kernel's choice; its failure is checked.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
-                -1,
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        let area = Arc::new(Area { base, chunk_bytes, chunks });
+        let area = Arc::new(Area { memory: Mapping::anonymous(length)?, chunk_bytes });
         // The only place where chunks are made: each number once.
         let all = (0..count).map(|index| Chunk { area: Arc::clone(&area), index }).collect();
         Ok((area, all))
@@ -57,8 +38,8 @@ impl Area {
     /// What `XDP_UMEM_REG` is told.
     pub(crate) fn registration(&self) -> libc::xdp_umem_reg {
         libc::xdp_umem_reg {
-            addr: self.base.as_ptr() as u64,
-            len: (self.chunk_bytes * self.chunks) as u64,
+            addr: self.memory.base().as_ptr() as u64,
+            len: self.memory.bytes() as u64,
             chunk_size: u32::try_from(self.chunk_bytes).unwrap_or(u32::MAX),
             headroom: 0,
             flags: 0,
@@ -68,8 +49,8 @@ impl Area {
 
     /// Where in the area these bytes lie; `None` where they are other memory.
     pub(crate) fn offset_of(&self, bytes: &[u8]) -> Option<usize> {
-        let offset = bytes.as_ptr().addr().checked_sub(self.base.as_ptr().addr())?;
-        (offset + bytes.len() <= self.chunk_bytes * self.chunks).then_some(offset)
+        let offset = bytes.as_ptr().addr().checked_sub(self.memory.base().as_ptr().addr())?;
+        (offset + bytes.len() <= self.memory.bytes()).then_some(offset)
     }
 
     /// Bytes a chunk.
@@ -80,14 +61,6 @@ impl Area {
     /// The number of the chunk that the area's byte `offset` is in; past the last one for an offset outside.
     pub(crate) fn index_of(&self, offset: u64) -> usize {
         usize::try_from(offset).unwrap_or(usize::MAX) / self.chunk_bytes
-    }
-}
-
-impl Drop for Area {
-    fn drop(&mut self) {
-        // SAFETY: the mapping that `map` made, unmapped once; no chunk is left, for each holds the area. The kernel
-        // keeps the pages for as long as a socket uses them.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.chunk_bytes * self.chunks) };
     }
 }
 
@@ -107,7 +80,10 @@ impl Chunk {
         // SAFETY: inside the mapping, which lives as long as this chunk; this is the only chunk of that number and
         // it is borrowed exclusively; the kernel writes only into chunks that were given to it, so not into this.
         unsafe {
-            std::slice::from_raw_parts_mut(self.area.base.as_ptr().add(self.offset()), self.area.chunk_bytes)
+            std::slice::from_raw_parts_mut(
+                self.area.memory.base().as_ptr().add(self.offset()),
+                self.area.chunk_bytes,
+            )
         }
     }
 }

@@ -127,6 +127,18 @@ impl<M: Memory, const WORDS: usize> Consumer<M, WORDS> {
     }
 }
 
+/// The length and the options of a descriptor (struct xdp_desc, behind the address) as one word.
+pub(crate) fn length_word(length: u32) -> u64 {
+    let [a, b, c, d] = length.to_ne_bytes();
+    u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0])
+}
+
+/// The length in such a word.
+pub(crate) fn length_of(word: u64) -> u32 {
+    let [a, b, c, d, ..] = word.to_ne_bytes();
+    u32::from_ne_bytes([a, b, c, d])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
