@@ -27,5 +27,6 @@ pub mod port;
 pub mod probe;
 pub mod tap;
 pub mod tun;
+pub mod tuntap;
 pub mod vnet;
 pub mod xdp;

@@ -5,6 +5,7 @@ use std::io;
 use std::process::Command;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nsrouter_linux::procfs::fields;
 
 use crate::sys::child;
 
@@ -56,19 +57,14 @@ const RESERVE: u64 = 8;
 /// # Errors
 /// When /proc cannot be read, or says what no kernel says.
 pub fn available_memory() -> io::Result<Available> {
-    let field = |text: &str, name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let number = line.and_then(|line| line.split_whitespace().next());
-        number.and_then(|number| number.parse::<u64>().ok()).map(|kibibytes| kibibytes << 10)
-    };
     let unknown = || io::Error::from(io::ErrorKind::InvalidData);
-    let machine = field(&fs::read_to_string("/proc/meminfo")?, "MemAvailable").ok_or_else(unknown)?;
+    let machine = fields::bytes(&fs::read_to_string("/proc/meminfo")?, "MemAvailable").ok_or_else(unknown)?;
     let free = group_memory().map_or(machine, |group| group.min(machine));
     let status = fs::read_to_string("/proc/self/status")?;
     let limit =
         |resource| getrlimit(resource).ok().map(|(soft, _)| soft).filter(|soft| *soft != libc::RLIM_INFINITY);
-    let size = field(&status, "VmSize").unwrap_or(0);
-    let pinned = field(&status, "VmPin").unwrap_or(0);
+    let size = fields::bytes(&status, "VmSize").unwrap_or(0);
+    let pinned = fields::bytes(&status, "VmPin").unwrap_or(0);
     Ok(Available {
         memory: free - free / RESERVE,
         mapped: limit(Resource::RLIMIT_AS).map(|limit| limit.saturating_sub(size)),
@@ -83,8 +79,8 @@ const CAP_IPC_LOCK: u64 = 14;
 
 /// Whether /proc/self/status says that RLIMIT_MEMLOCK does not hold for this process.
 fn may_lock(status: &str) -> bool {
-    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let capabilities = capabilities.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
+    let capabilities =
+        fields::value(status, "CapEff").and_then(|set| u64::from_str_radix(set, 16).ok()).unwrap_or(0);
     capabilities >> CAP_IPC_LOCK & 1 == 1
 }
 

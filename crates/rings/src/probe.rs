@@ -9,7 +9,7 @@ use nsrouter_wire::frame::PortId;
 
 use crate::packet;
 use crate::sys::bpf::{Instruction, link_tcx_ingress, load_classifier};
-use crate::sys::{socket, tun};
+use crate::sys::{socket, tuntap};
 use crate::xdp;
 
 /// `TC_ACT_OK`: the frame goes on.
@@ -57,7 +57,7 @@ fn open_tun() -> io::Result<OwnedFd> {
 /// # Errors
 /// `ENOENT` or `EACCES` where /dev/net/tun is missing or closed to us, `EPERM` without CAP_NET_ADMIN here.
 pub fn tun() -> io::Result<()> {
-    tun::create(&open_tun()?, "", libc::IFF_TUN | libc::IFF_NO_PI)
+    tuntap::create(&open_tun()?, "", libc::IFF_TUN | libc::IFF_NO_PI)
 }
 
 /// Makes a TAP device with virtio-net headers, several queues and segmentation offload.
@@ -66,8 +66,8 @@ pub fn tun() -> io::Result<()> {
 /// As [`tun`].
 pub fn tap() -> io::Result<()> {
     let fd = open_tun()?;
-    tun::create(&fd, "", libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE)?;
-    tun::set_offload(&fd, libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6)
+    tuntap::create(&fd, "", libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE)?;
+    tuntap::set_offload(&fd, libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6)
 }
 
 /// Asks for a socket buffer beyond the machine's limit.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use nsrouter_wire::frame::{Frame, PortId};
 
 use crate::port::{Burst, Capabilities, Receive, Received, Sent, Transmit};
-use crate::tap::{OpenError, frame_in, open_device, write_each};
+use crate::tuntap::{OpenError, frame_in, open_device, write_each};
 use crate::vnet::VNET_HEADER_BYTES;
 
 /// Packets taken in one go. The host port is for pings and control traffic; bulk is not its purpose.

@@ -6,5 +6,5 @@ pub(crate) mod mapping;
 pub(crate) mod messages;
 pub(crate) mod slots;
 pub(crate) mod socket;
-pub(crate) mod tun;
+pub(crate) mod tuntap;
 pub(crate) mod xdp;
