@@ -1,5 +1,8 @@
-//! The arrows between the crates point one way, and no crate but `rings` has unsafe code, and that in `sys` alone.
+//! The arrows between crates and between files point one way, and no crate but `rings` has unsafe code, in `sys` alone.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod files;
+mod source;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -29,14 +32,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
 ];
 
-#[test]
-fn crates_depend_on_each_other_as_declared() {
+/// What cargo knows about the workspace.
+fn metadata() -> serde_json::Value {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    serde_json::from_slice(&output.stdout).expect("cargo prints JSON")
+}
+
+#[test]
+fn crates_depend_on_each_other_as_declared() {
+    let metadata = metadata();
     let packages = metadata["packages"].as_array().unwrap();
     assert_eq!(packages.len(), ARROWS.len(), "every crate of the workspace has its row in ARROWS");
     for package in packages {
