@@ -69,7 +69,8 @@ fn tables(prefixes: impl Iterator<Item = IpNet>) -> Tables {
             neighbours.set_permanent(next_hop, MacAddr(HOST[usize::from(n) - 1]), &mut actions);
         }
     }
-    table.tables().with_neighbours(neighbours.map().unwrap())
+    table.set_neighbours(neighbours.map().unwrap());
+    table.tables()
 }
 
 fn udp_v4(destination: [u8; 4], payload: &[u8]) -> Vec<u8> {

@@ -139,6 +139,12 @@ pub enum TablesError {
     /// Too many ports for a port number.
     #[error("{0} ports are more than the {max} that can be numbered", max = u16::MAX - 1)]
     TooManyPorts(usize),
+    /// A port was to be added to a slot that has one.
+    #[error("slot {} has a port already", .0.0)]
+    SlotTaken(PortId),
+    /// A port was to be changed in a slot that has none.
+    #[error("slot {} has no port", .0.0)]
+    SlotEmpty(PortId),
     /// An MTU that IP cannot work with.
     #[error("port {name}: an MTU of {mtu} is outside 68 (1280 with IPv6) to 65535; set another on the link")]
     Mtu {

@@ -41,8 +41,10 @@ impl PortCounters {
 /// What one worker did, in frames. A super-frame (GSO) is one frame, as it is to the kernel's counters.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Counters {
-    /// By link port.
+    /// By slot; the counters of a slot that is empty are zero.
     pub ports: Vec<PortCounters>,
+    /// Ports that were removed, all together.
+    pub departed: PortCounters,
     /// The host port; its bytes have no link-layer header.
     pub host: PortCounters,
     /// Frames given to the router.
@@ -88,6 +90,7 @@ impl Clone for Counters {
         ports.clone_from(&source.ports);
         let Counters {
             ports: _,
+            departed,
             host,
             received,
             originated,
@@ -103,6 +106,7 @@ impl Clone for Counters {
         } = *source;
         *self = Counters {
             ports,
+            departed,
             host,
             received,
             originated,
@@ -124,6 +128,7 @@ impl Counters {
     pub fn new(ports: usize) -> Self {
         Counters {
             ports: vec![PortCounters::default(); ports],
+            departed: PortCounters::default(),
             host: PortCounters::default(),
             received: 0,
             originated: 0,
@@ -136,6 +141,21 @@ impl Counters {
             icmp_rate_limited: 0,
             originate_no_buffer: 0,
             lookups: 0,
+        }
+    }
+
+    /// Makes room for the port of this slot.
+    pub fn grow(&mut self, slot: PortId) {
+        if slot != PortId::HOST && self.ports.len() <= slot.index() {
+            self.ports.resize(slot.index() + 1, PortCounters::default());
+        }
+    }
+
+    /// Adds the counters of a port that was removed to those of all that were, so that the sums stay; the slot's begin
+    /// anew. No frame may be on its way out by the port any more: what is corrected later would be the next port's.
+    pub fn retire(&mut self, slot: PortId) {
+        if let Some(counters) = self.ports.get_mut(slot.index()) {
+            self.departed.add(&std::mem::take(counters));
         }
     }
 
@@ -158,6 +178,7 @@ impl Counters {
         for (mine, theirs) in self.ports.iter_mut().zip(&other.ports) {
             mine.add(theirs);
         }
+        self.departed.add(&other.departed);
         self.host.add(&other.host);
         for (mine, theirs) in self.drops.iter_mut().zip(&other.drops) {
             *mine += theirs;
@@ -318,5 +339,52 @@ mod tests {
         assert!(sum.law().unwrap_err().contains("do not add up"));
         sum.settle(DropReason::WorkerStopped);
         assert_eq!((sum.law(), sum.drops(DropReason::WorkerStopped)), (Ok(()), 1));
+    }
+
+    /// Frames and bytes in, out and lost, of all ports together.
+    fn port_sums(counters: &Counters) -> [u64; 6] {
+        let mut sum = counters.departed;
+        counters.ports.iter().chain([&counters.host]).for_each(|port| sum.add(port));
+        [sum.rx_frames, sum.rx_bytes, sum.tx_frames, sum.tx_bytes, sum.rx_lost, sum.tx_dropped]
+    }
+
+    #[test]
+    fn a_port_that_is_removed_leaves_its_counts_behind_and_a_slot_at_zero() {
+        let mut workers = [Counters::new(1), Counters::new(1)];
+        for counters in &mut workers {
+            counters.grow(PortId(2));
+            counters.grow(PortId(0));
+            counters.grow(PortId::HOST);
+            assert_eq!(counters.ports.len(), 3);
+            counters.count_rx(PortId(2), 100);
+            counters.count_tx(PortId(0), 100);
+            counters.received_dropped(PortId(2), 60, DropReason::EthShort);
+            counters.count_rx(PortId(0), 70);
+            counters.count_tx(PortId(2), 70);
+            counters.unsent(PortId(2), DropReason::TxFull, 1, 70);
+            counters.ports[2].rx_lost = 5;
+        }
+        let mut before = Counters::default();
+        workers.iter().for_each(|counters| before.add(counters));
+        // One worker has heard of the removal, the other has not yet.
+        workers[0].retire(PortId(2));
+        let mut between = Counters::default();
+        workers.iter().for_each(|counters| between.add(counters));
+        workers[1].retire(PortId(2));
+        workers.iter_mut().for_each(|counters| counters.retire(PortId(7)));
+        let mut after = Counters::default();
+        workers.iter().for_each(|counters| after.add(counters));
+        for counters in [&before, &between, &after] {
+            assert_eq!(counters.law(), Ok(()));
+            assert_eq!(port_sums(counters), port_sums(&before));
+            assert_eq!(port_sums(counters)[0], counters.received);
+            assert_eq!(port_sums(counters)[2], counters.sent);
+        }
+        assert_eq!(after.port(PortId(2)), PortCounters::default());
+        assert_eq!((after.departed.rx_frames, after.departed.rx_lost, after.departed.tx_dropped), (4, 10, 2));
+        // The next port in the slot.
+        after.count_rx(PortId(2), 60);
+        after.count_drop(DropReason::EthShort);
+        assert_eq!((after.port(PortId(2)).rx_frames, after.law()), (1, Ok(())));
     }
 }

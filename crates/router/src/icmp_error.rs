@@ -297,7 +297,7 @@ fn source6(header: &ipv6::Header<'_>, exit: Exit<'_>, context: &Context<'_>) -> 
     let is_ours = if asked.is_unicast_link_local() {
         tables.port(context.ingress).is_some_and(is_of)
     } else {
-        tables.ports().iter().any(is_of)
+        tables.ports().any(is_of)
     };
     if is_ours {
         return Some(asked);

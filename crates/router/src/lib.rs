@@ -35,7 +35,7 @@ pub use limit::Limits;
 pub use neigh::{Action, NeighConfig, NeighbourEntry, NeighbourMap, Neighbours};
 pub use nsrouter_wire::eth::MacAddr;
 pub use pipeline::Router;
-pub use port::link_local;
+pub use port::{Port, link_local};
 pub use rib::{Origin, Placement, RouteTable};
 pub use tables::Tables;
 pub use verdict::{Config, Event, NextHop, Originate, Seen, Time, Verdict};

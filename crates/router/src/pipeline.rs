@@ -139,6 +139,20 @@ impl Router {
         self.report_due(now, tables, out);
     }
 
+    /// Makes room for the counters and the memory of a port that is about to be in the tables, in this slot. Allocates, and
+    /// nothing that handles a frame does.
+    pub fn add_port(&mut self, slot: PortId) {
+        self.counters.grow(slot);
+        self.listener.grow(slot);
+    }
+
+    /// A port is not in the tables any more, and none of its frames is on its way: its counters count with those of all that
+    /// were removed ([`Counters::retire`]), and nothing of it is remembered for the slot's next port.
+    pub fn remove_port(&mut self, slot: PortId) {
+        self.counters.retire(slot);
+        self.listener.forget(slot);
+    }
+
     /// The ports or their addresses are others in the tables from now on: the next tick tells the links what groups the
     /// router has joined and left.
     pub fn ports_changed(&mut self) {

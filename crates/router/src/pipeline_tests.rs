@@ -335,7 +335,9 @@ fn an_unknown_next_hop_holds_the_frame_until_it_is_released_or_given_up() {
 
         bench.push(P1, &frame);
         let mac = MacAddr([2, 7, 7, 7, 7, 7]);
-        let resolved = bench.tables.with_neighbours(NeighbourMap::new(3, &[(next_hop, mac, false)]).into());
+        let resolved = bench
+            .tables
+            .with_neighbours(NeighbourMap::new(3, Default::default(), &[(next_hop, mac, false)]).into());
         assert_eq!(bench.router.release(&mut held, next_hop, &resolved), Verdict::Send(P2));
         assert_eq!(held.data()[..6], mac.0);
         assert_eq!(bench.router.counters().port(P2).tx_frames, 1);
@@ -376,7 +378,7 @@ fn a_gateway_is_the_next_hop_and_a_port_that_is_down_takes_its_routes_out() {
 fn a_stale_neighbour_is_reported_once() {
     let mut bench = Bench::lab();
     let next_hop = NextHop { port: P2, addr: addr("10.10.252.1") };
-    let map = NeighbourMap::new(1, &[(next_hop, MacAddr(T2_MAC), true)]);
+    let map = NeighbourMap::new(1, Default::default(), &[(next_hop, MacAddr(T2_MAC), true)]);
     bench.tables = bench.tables.with_neighbours(map.into());
     for _ in 0..3 {
         assert_eq!(bench.push(P1, &udp4(64, b"")).verdict, Verdict::Send(P2));
@@ -504,16 +506,16 @@ fn an_mtu_too_small_for_ipv6_takes_it_off_that_port_and_touches_no_other() {
     table.configure(&[far]).unwrap();
     let mut bench =
         Bench::new(&[], Settings { icmp_interval_ms: 0, icmp6_interval_ms: 0, ..Settings::default() });
-    let neighbours = bench.tables.neighbour_map();
+    let neighbours = bench.tables.neighbours.clone();
     for mtu in [576, 68, 1279, 40, 100_000] {
         ports[1].mtu = mtu;
         ports[0].addresses.push(format!("10.10.251.{}/24", mtu % 256).parse().unwrap());
-        table.set_ports(&ports).unwrap();
+        table.set_ports([P1, P2].into_iter().zip(&ports)).unwrap();
         bench.tables = table.tables().with_neighbours(neighbours.clone());
         let kept = mtu.clamp(68, 65_535);
-        assert_eq!(bench.tables.port_mtu(P2), kept);
+        assert_eq!(bench.tables.port(P2).unwrap().mtu_bytes(), kept);
         // The other port's new address is there.
-        assert_eq!(bench.tables.port_addresses(P1).len(), ports[0].addresses.len());
+        assert_eq!(bench.tables.port(P1).unwrap().addresses().count(), ports[0].addresses.len());
         let ipv6 = udp6("fd00:251::1", "fd00:252::1", 64, b"");
         let from_t2 = [&R2_MAC[..], &ipv6[6..]].concat();
         if mtu >= 1280 {
@@ -538,7 +540,7 @@ fn an_mtu_too_small_for_ipv6_takes_it_off_that_port_and_touches_no_other() {
         );
     }
     ports[1].mtu = 1280;
-    table.set_ports(&ports).unwrap();
+    table.set_ports([P1, P2].into_iter().zip(&ports)).unwrap();
     bench.tables = table.tables().with_neighbours(neighbours);
     assert_eq!(bench.push(P1, &udp6("fd00:251::1", "fd00:252::1", 64, b"")).verdict, Verdict::Send(P2));
     let gateway = NextHop { port: P2, addr: addr("fd00:252::9") };

@@ -17,22 +17,25 @@ pub(crate) const MIN_IPV6_MTU_BYTES: u32 = 1280;
 /// No IP packet is larger.
 const MAX_MTU_BYTES: u32 = 65_535;
 
-/// One port, ready for use.
-#[derive(Clone, Debug)]
-pub(crate) struct Port {
+/// A link port of the router: its addresses, its multicast groups, its MTU, and whether its link is up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
     pub(crate) id: PortId,
+    /// Tells the ports apart that a slot has had: each has a number of its own.
+    pub(crate) generation: u32,
     pub(crate) mac: MacAddr,
+    /// In bytes.
     pub(crate) mtu: usize,
     pub(crate) up: bool,
-    /// The MTU is large enough for IPv6.
+    /// Whether the MTU is large enough for IPv6.
     pub(crate) has_ipv6: bool,
     pub(crate) v4: Vec<Ipv4Net>,
-    /// Without the link-local address; none where the port is without IPv6.
+    /// Without the link-local address; empty while the port has no IPv6.
     pub(crate) v6: Vec<Ipv6Net>,
-    /// Subnets that come back when the MTU is large enough for IPv6 again.
+    /// IPv6 subnets that come back once the MTU is large enough for IPv6 again.
     pub(crate) v6_off: Vec<Ipv6Net>,
     pub(crate) link_local: Ipv6Addr,
-    /// The groups that we have joined, without all nodes (ff02::1); in order, each once.
+    /// The IPv6 groups that the port has joined, without all nodes (ff02::1); sorted, each once.
     pub(crate) groups6: Box<[Ipv6Addr]>,
 }
 
@@ -41,11 +44,13 @@ pub(crate) const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0,
 const SITE_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 2);
 
 impl Port {
-    fn new(id: PortId, config: &PortConfig) -> Port {
-        // What is outside of IP's bounds would be a link that no packet of a length field's range can fill.
+    /// The port of slot `id`. An MTU outside of IP's bounds counts as the nearest that IP can work with: that is how
+    /// a link may be, whatever a configuration would be refused for.
+    pub(crate) fn new(id: PortId, generation: u32, config: &PortConfig) -> Port {
         let mtu = config.mtu.clamp(MIN_MTU_BYTES, MAX_MTU_BYTES);
         let mut port = Port {
             id,
+            generation,
             mac: config.mac,
             mtu: usize::try_from(mtu).unwrap_or(0),
             up: config.up,
@@ -68,8 +73,34 @@ impl Port {
         port
     }
 
-    /// All routers, and the solicited-node groups of our addresses, those for every router of a subnet among them (RFC 4291
-    /// section 2.8).
+    /// The slot that the port is in.
+    pub fn id(&self) -> PortId {
+        self.id
+    }
+
+    /// The port's own MAC address.
+    pub fn mac(&self) -> MacAddr {
+        self.mac
+    }
+
+    /// The largest IP packet in bytes, link-layer header excluded.
+    pub fn mtu_bytes(&self) -> u32 {
+        u32::try_from(self.mtu).unwrap_or(MAX_MTU_BYTES)
+    }
+
+    /// Whether the link is up.
+    pub fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// The port's addresses with their subnets, IPv4 first, without the link-local one.
+    pub fn addresses(&self) -> impl Iterator<Item = IpNet> {
+        let v4 = self.v4.iter().copied().map(IpNet::V4);
+        v4.chain(self.v6.iter().copied().map(IpNet::V6))
+    }
+
+    /// All routers, and the solicited-node groups of the port's addresses, the subnet-router anycast addresses among them
+    /// (RFC 4291 section 2.8).
     fn groups(&self) -> Box<[Ipv6Addr]> {
         if !self.has_ipv6 {
             return Box::default();
@@ -106,19 +137,61 @@ impl Port {
     }
 }
 
-/// The ports by number.
-pub(crate) fn ports(configs: &[PortConfig]) -> Arc<[Port]> {
-    (0..).zip(configs).map(|(id, config)| Port::new(PortId(id), config)).collect()
+/// The ports by slot; a slot may be empty. Clones share the ports.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ports(Arc<[Option<Port>]>);
+
+impl Ports {
+    /// The ports in the slots from 0 on, as at the start.
+    pub(crate) fn new(configs: &[PortConfig]) -> Ports {
+        Ports((0..).zip(configs).map(|(id, config)| Some(Port::new(PortId(id), 0, config))).collect())
+    }
+
+    /// The same ports but for one slot, which is made if it is not there.
+    #[must_use]
+    pub(crate) fn with(&self, slot: PortId, port: Option<Port>) -> Ports {
+        let mut slots = self.0.to_vec();
+        if slots.len() <= slot.index() {
+            slots.resize(slot.index() + 1, None);
+        }
+        slots[slot.index()] = port;
+        Ports(slots.into())
+    }
+
+    /// The port in that slot; `None` for an empty slot, and for one that is not there.
+    #[inline]
+    pub(crate) fn get(&self, slot: PortId) -> Option<&Port> {
+        self.0.get(slot.index())?.as_ref()
+    }
+
+    /// The ports that are there, by slot.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Port> + Clone {
+        self.0.iter().flatten()
+    }
+
+    /// Whether both are one and the same.
+    pub(crate) fn is(&self, other: &Ports) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether the port that was in this slot before is not there any more: the slot is empty, or has another port.
+    pub(crate) fn has_lost(&self, before: &Ports, slot: PortId) -> bool {
+        let generation = |ports: &Ports| ports.get(slot).map(|port| port.generation);
+        before.get(slot).is_some() && generation(before) != generation(self)
+    }
 }
 
+/// Slots that can be numbered, [`PortId::HOST`] excluded.
+pub(crate) const MAX_SLOTS: usize = u16::MAX as usize - 1;
+
 /// Whether there are numbers for so many ports.
-pub(crate) fn check_number(ports: &[PortConfig]) -> Result<(), TablesError> {
-    if ports.len() < usize::from(u16::MAX) { Ok(()) } else { Err(TablesError::TooManyPorts(ports.len())) }
+pub(crate) fn check_number(ports: usize) -> Result<(), TablesError> {
+    if ports <= MAX_SLOTS { Ok(()) } else { Err(TablesError::TooManyPorts(ports)) }
 }
 
 /// Whether the ports are ones that a router can be configured with.
 pub(crate) fn check_ports(ports: &[PortConfig]) -> Result<(), TablesError> {
-    check_number(ports)?;
+    check_number(ports.len())?;
     for port in ports {
         let has_v6 = port.addresses.iter().any(|address| matches!(address, IpNet::V6(_)));
         let least = if has_v6 { MIN_IPV6_MTU_BYTES } else { MIN_MTU_BYTES };

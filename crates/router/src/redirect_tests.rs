@@ -19,6 +19,7 @@ fn a_sender_on_the_link_is_told_of_the_gateway_and_the_packet_goes_on() {
     let frame = udp4_to([10, 10, 251, 5], [10, 9, 0, 1], 64, b"payload");
     let map = NeighbourMap::new(
         1,
+        Default::default(),
         &[
             (NextHop { port: P1, addr: addr("10.10.251.1") }, MacAddr(T1_MAC), false),
             (NextHop { port: P1, addr: addr("10.10.251.5") }, MacAddr(T2_MAC), false),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 use nsrouter_wire::frame::{Frame, PortId};
 
 use crate::config::Settings;
@@ -13,7 +13,7 @@ use crate::drop::DropReason;
 use crate::fib::Fib;
 use crate::neigh::map::NeighbourMap;
 use crate::nexthop::{NO_MTU, Target, Targets, Way};
-use crate::port::Port;
+use crate::port::{Port, Ports};
 use crate::verdict::NextHop;
 
 /// Frames whose look-ups are collected at once: a burst.
@@ -24,7 +24,7 @@ static NO_ROUTE: Target = Target { way: Way::Reject(DropReason::NoRoute), prefix
 /// The snapshot. Cloning is cheap: everything behind it is shared.
 #[derive(Clone, Debug)]
 pub struct Tables {
-    pub(crate) ports: Arc<[Port]>,
+    pub(crate) ports: Ports,
     pub(crate) fib: Arc<Fib>,
     /// The forwarding table does not fit the caches that are near.
     pub(crate) is_large: bool,
@@ -37,46 +37,20 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// The same tables with other neighbours.
-    #[must_use]
-    pub fn with_neighbours(&self, neighbours: Arc<NeighbourMap>) -> Tables {
-        Tables { neighbours, ..self.clone() }
-    }
-
-    /// The neighbours of this snapshot.
-    pub fn neighbour_map(&self) -> Arc<NeighbourMap> {
-        Arc::clone(&self.neighbours)
-    }
-
-    /// Whether the port is there and its link is up.
-    pub fn port_is_up(&self, port: PortId) -> bool {
-        self.port(port).is_some_and(|port| port.up)
-    }
-
     /// Whether the next hop's port is up and carries packets of its family.
     pub(crate) fn is_up_for(&self, next_hop: NextHop) -> bool {
         self.port(next_hop.port).is_some_and(|port| port.is_up_for(next_hop.addr))
     }
 
-    /// The port's MTU in bytes, 0 for a port that is not there.
-    pub fn port_mtu(&self, port: PortId) -> u32 {
-        self.port(port).map_or(0, |port| u32::try_from(port.mtu).unwrap_or(0))
-    }
-
-    /// The port's addresses with their subnets, IPv4 first, without the link-local one; none of a port that is not there.
-    pub fn port_addresses(&self, port: PortId) -> Vec<IpNet> {
-        let Some(port) = self.port(port) else { return Vec::new() };
-        let v4 = port.v4.iter().copied().map(IpNet::V4);
-        v4.chain(port.v6.iter().copied().map(IpNet::V6)).collect()
-    }
-
+    /// The port in that slot; `None` for an empty slot, and for [`PortId::HOST`].
     #[inline]
-    pub(crate) fn port(&self, port: PortId) -> Option<&Port> {
-        self.ports.get(port.index())
+    pub fn port(&self, slot: PortId) -> Option<&Port> {
+        self.ports.get(slot)
     }
 
-    pub(crate) fn ports(&self) -> &[Port] {
-        &self.ports
+    /// The ports that are there, by slot.
+    pub fn ports(&self) -> impl Iterator<Item = &Port> + Clone {
+        self.ports.iter()
     }
 
     #[inline]

@@ -80,6 +80,13 @@ pub(crate) struct Bench {
     pub(crate) now: Time,
 }
 
+impl Tables {
+    /// The same tables with other neighbours.
+    pub(crate) fn with_neighbours(&self, neighbours: std::sync::Arc<NeighbourMap>) -> Tables {
+        Tables { neighbours, ..self.clone() }
+    }
+}
+
 /// A frame after the router: the verdict and the bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Done {
@@ -107,7 +114,7 @@ impl Bench {
             .iter()
             .map(|(port, text, mac)| (NextHop { port: *port, addr: addr(text) }, MacAddr(*mac), false))
             .collect();
-        let map = NeighbourMap::new(1, &known);
+        let map = NeighbourMap::new(1, Default::default(), &known);
         Bench {
             router: Router::new(0, Config { ports: ports.len(), seed: 7 }, Limits::new(7)),
             tables: tables.with_neighbours(std::sync::Arc::new(map)),

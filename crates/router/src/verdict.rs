@@ -121,7 +121,7 @@ pub enum Event {
 /// What a worker's router starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Number of link ports, so that counters need no growth later.
+    /// Slots for link ports at the start; [`Router::add_port`](crate::Router::add_port) makes room for more.
     pub ports: usize,
     /// Where random numbers (IP identifications, jitter) start; any value, best one that cannot be guessed.
     pub seed: u64,

@@ -68,7 +68,8 @@ fn tables() -> Tables {
         let next_hop = NextHop { port: PortId(port), addr: address.parse().unwrap() };
         neighbours.set_permanent(next_hop, MacAddr(HOST[usize::from(port)]), &mut actions);
     }
-    table.tables().with_neighbours(neighbours.map().unwrap())
+    table.set_neighbours(neighbours.map().unwrap());
+    table.tables()
 }
 
 fn udp4(to: [u8; 4], ttl: u8, payload: usize) -> Vec<u8> {

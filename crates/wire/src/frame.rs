@@ -7,10 +7,10 @@
 
 use crate::offload::Offload;
 
-/// Index of a router port: its position in the router's port table.
+/// A slot of the router's port table: numbered from 0, and empty while no port is in it.
 ///
-/// Port numbers are dense and small; [`PortId::HOST`] is the one that is not a link but the
-/// router's own operating system (a TUN device, raw IP packets without a link-layer header).
+/// [`PortId::HOST`] is no slot. It is the router's own operating system: a TUN device, raw IP packets without a
+/// link-layer header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortId(pub u16);
 
@@ -18,7 +18,7 @@ impl PortId {
     /// The host port: packets from and to programs in the router's own namespace.
     pub const HOST: PortId = PortId(u16::MAX);
 
-    /// The position of this port in a table of link ports; meaningless for [`PortId::HOST`].
+    /// The position of this slot in a table of all; meaningless for [`PortId::HOST`].
     #[inline]
     pub fn index(self) -> usize {
         usize::from(self.0)

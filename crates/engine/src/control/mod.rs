@@ -249,9 +249,11 @@ impl Control {
         self.shared.neighbours_evicted.store(self.neighbours.evicted(), Ordering::Relaxed);
         let map = self.neighbours.map();
         if map.is_some() || self.routes.take_changed() {
-            let map = map.unwrap_or_else(|| self.tables.neighbour_map());
+            if let Some(map) = map {
+                self.routes.table.set_neighbours(map);
+            }
             // By new tables the FIB's memory learns how far the workers are.
-            let tables = self.routes.table.tables().with_neighbours(map);
+            let tables = self.routes.table.tables();
             self.publish(tables);
         }
         if let Some(unsupported) = self.routes.take_unsupported() {
@@ -281,10 +283,11 @@ impl Control {
 
     /// Publishes the ports as they are now, and the routes that follow from them.
     fn publish_ports(&mut self) {
-        if let Err(error) = self.routes.table.set_ports(&self.plan.port_configs()) {
+        let configs = self.plan.port_configs();
+        if let Err(error) = self.routes.table.set_ports((0..).map(PortId).zip(&configs)) {
             self.warn_of_tables(&error);
         }
-        let tables = self.routes.table.tables().with_neighbours(self.tables.neighbour_map());
+        let tables = self.routes.table.tables();
         self.publish(tables);
         self.workers.broadcast(&Command::PortsChanged);
     }

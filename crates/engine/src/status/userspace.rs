@@ -36,13 +36,14 @@ impl Description {
 pub(crate) fn status(description: &Description, shared: &Shared) -> Status {
     let counters = shared.counters();
     let tables = shared.tables.load();
-    let addresses = |port| tables.port_addresses(port).into_iter().map(|net| net.to_string());
+    let addresses =
+        |id| tables.port(id).into_iter().flat_map(|port| port.addresses()).map(|net| net.to_string());
     let numbers = || (0..).take(description.ports.len()).map(PortId);
     let ports = description.ports.iter().zip(numbers()).map(|(port, id)| PortStatus {
         name: port.name.clone(),
-        up: tables.port_is_up(id) && shared.has_carrier(id),
+        up: tables.port(id).is_some_and(|port| port.is_up()) && shared.has_carrier(id),
         mac: port.mac.to_string(),
-        mtu: tables.port_mtu(id),
+        mtu: tables.port(id).map_or(0, |port| port.mtu_bytes()),
         addresses: addresses(id).collect(),
         ..counted(&counters.port(id))
     });

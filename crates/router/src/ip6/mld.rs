@@ -12,7 +12,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use arrayvec::ArrayVec;
-use nsrouter_wire::frame::Frame;
+use nsrouter_wire::frame::{Frame, PortId};
 use nsrouter_wire::icmp;
 use nsrouter_wire::ipv4::protocol;
 use nsrouter_wire::ipv6::{self, Upper};
@@ -143,6 +143,19 @@ impl Listener {
         if self.is_to_look { Some(0) } else { self.due_ns }
     }
 
+    /// Makes room for the port of this slot.
+    pub(crate) fn grow(&mut self, slot: PortId) {
+        let missing = (slot.index() + 1).saturating_sub(self.ports.len());
+        self.ports.extend(std::iter::repeat_with(Pending::default).take(missing));
+    }
+
+    /// The slot's port was removed: nothing is to be said any more, and nothing is known of the link.
+    pub(crate) fn forget(&mut self, slot: PortId) {
+        if let Some(pending) = self.ports.get_mut(slot.index()) {
+            *pending = Pending::default();
+        }
+    }
+
     /// The ports are others now, or have other addresses.
     pub(crate) fn ports_changed(&mut self) {
         self.is_to_look = self.speaks;
@@ -209,7 +222,7 @@ impl Router {
     /// Sends the reports that are due.
     pub(crate) fn report_due(&mut self, now: Time, tables: &Tables, out: &mut impl Originate) {
         if std::mem::take(&mut self.listener.is_to_look) {
-            for port in tables.ports().iter().filter(|_| tables.settings().mld_reports) {
+            for port in tables.ports().filter(|_| tables.settings().mld_reports) {
                 if let Some(pending) = self.listener.ports.get_mut(port.id.index()) {
                     pending.compare(port, now.mono_ns);
                 }

@@ -4,7 +4,7 @@ use nsrouter_wire::frame::PortId;
 
 use super::*;
 use crate::testing::*;
-use crate::{Config, Limits, Settings};
+use crate::{Config, Limits, RouteTable, Settings};
 
 /// The groups of port 1: those of fe80::1:2ff:fe03:401, fd00:251::2, and of every router of a subnet.
 const GROUPS: [&str; 5] = ["ff02::2", "ff02::1:ff00:0", "ff02::1:ff00:2", "ff02::1:ff03:401", "ff05::2"];
@@ -275,4 +275,26 @@ fn more_groups_than_a_packet_holds_go_in_several() {
         reported.extend(said.iter().filter(|said| said.kind == 131).map(|said| said.records[0].1));
     }
     assert_eq!(reported.len(), 154);
+}
+
+#[test]
+fn the_next_port_of_a_slot_joins_its_own_groups_and_leaves_none() {
+    let mut bench = Bench::settled();
+    let group = |text: &str| text.parse::<Ipv6Addr>().unwrap();
+    let mut table = RouteTable::new(&lab_ports(), Settings::default()).unwrap();
+    // One of the first, and one beyond the slots that the router began with.
+    for (slot, mac) in [(P1, R1_MAC), (PortId(5), R2_MAC)] {
+        table.remove_port(slot).unwrap();
+        bench.router.remove_port(slot);
+        table.add_port(slot, &port("eth-x", mac, &["fd09::7:7/64"])).unwrap();
+        bench.router.add_port(slot);
+        bench.tables = table.tables();
+        bench.router.ports_changed();
+        let said = bench.next_said();
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert_eq!((said[0].port, said[0].records.len()), (slot, 5));
+        assert!(said[0].records.contains(&(4, group("ff02::1:ff07:7"))));
+        assert!(said[0].records.iter().all(|(kind, _)| *kind == 4), "{said:?}");
+        bench.next_said();
+    }
 }

@@ -2,11 +2,13 @@
 //! once it is published.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::PortId;
 
+use crate::port::Ports;
 use crate::verdict::NextHop;
 
 /// One usable neighbour.
@@ -77,15 +79,17 @@ impl<K> Default for Flat<K> {
 pub struct NeighbourMap {
     v4: Flat<(Ipv4Addr, PortId)>,
     v6: Flat<(Ipv6Addr, PortId)>,
+    /// The ports that the neighbours are behind.
+    ports: Ports,
     /// So that nobody outside can choose addresses that collide.
     seed: u64,
 }
 
 impl NeighbourMap {
-    /// A map of these neighbours; the flag says whether their use is to be reported.
-    pub(crate) fn new(seed: u64, entries: &[(NextHop, MacAddr, bool)]) -> NeighbourMap {
+    /// A map of these neighbours behind these ports; the flag says whether their use is to be reported.
+    pub(crate) fn new(seed: u64, ports: Ports, entries: &[(NextHop, MacAddr, bool)]) -> NeighbourMap {
         let v4 = entries.iter().filter(|(next_hop, ..)| next_hop.addr.is_ipv4()).count();
-        let mut map = NeighbourMap { v4: Flat::new(v4), v6: Flat::new(entries.len() - v4), seed };
+        let mut map = NeighbourMap { v4: Flat::new(v4), v6: Flat::new(entries.len() - v4), ports, seed };
         for (next_hop, mac, stale) in entries {
             let known = Known { mac: *mac, report_use: AtomicBool::new(*stale) };
             let port = next_hop.port;
@@ -95,6 +99,29 @@ impl NeighbourMap {
             }
         }
         map
+    }
+
+    /// The same neighbours, without those behind ports that are gone: whoever has such a port's slot now has other
+    /// neighbours.
+    pub(crate) fn only_of(map: Arc<NeighbourMap>, ports: &Ports) -> Arc<NeighbourMap> {
+        if map.ports.is(ports)
+            || !map.entries().any(|(next_hop, ..)| ports.has_lost(&map.ports, next_hop.port))
+        {
+            return map;
+        }
+        let rest = map.entries().filter(|(next_hop, ..)| !ports.has_lost(&map.ports, next_hop.port));
+        Arc::new(NeighbourMap::new(map.seed, ports.clone(), &rest.collect::<Vec<_>>()))
+    }
+
+    /// Every neighbour, as [`NeighbourMap::new`] takes it.
+    fn entries(&self) -> impl Iterator<Item = (NextHop, MacAddr, bool)> {
+        let entry = |addr, port, known: &Known| {
+            (NextHop { port, addr }, known.mac, known.report_use.load(Ordering::Relaxed))
+        };
+        let v4 = self.v4.slots.iter().flatten();
+        let v4 = v4.map(move |Slot { key: (addr, port), known }| entry(IpAddr::V4(*addr), *port, known));
+        let v6 = self.v6.slots.iter().flatten();
+        v4.chain(v6.map(move |Slot { key: (addr, port), known }| entry(IpAddr::V6(*addr), *port, known)))
     }
 
     /// The neighbour with this address on this port, if its MAC address is known.
@@ -145,7 +172,7 @@ mod tests {
                 })
             })
             .collect();
-        let map = NeighbourMap::new(42, &entries);
+        let map = NeighbourMap::new(42, Ports::default(), &entries);
         for (next_hop, mac, stale) in &entries {
             let known = map.get(*next_hop).unwrap();
             assert_eq!(known.mac, *mac);

@@ -14,6 +14,7 @@ use nsrouter_wire::frame::PortId;
 
 use crate::drop::DropReason;
 use crate::nexthop::Way;
+use crate::port::Ports;
 use crate::random::Random;
 use crate::tables::Tables;
 use crate::verdict::{Event, NextHop, Seen};
@@ -98,8 +99,8 @@ const MS: u64 = 1_000_000;
 pub struct Neighbours {
     config: NeighConfig,
     table: Table,
-    /// Which ports are up, and which of them for IPv6.
-    ports_up: Vec<(bool, bool)>,
+    /// The ports whose neighbours these are.
+    ports: Ports,
     random: Random,
 }
 
@@ -110,7 +111,7 @@ impl Neighbours {
             random: Random::new(config.seed),
             table: Table::new(config.max_entries),
             config,
-            ports_up: Vec::new(),
+            ports: Ports::default(),
         }
     }
 
@@ -132,6 +133,7 @@ impl Neighbours {
 
     /// Takes in what a worker reported; appends what is to be done.
     pub fn event(&mut self, event: &Event, tables: &Tables, now_ns: u64, actions: &mut Vec<Action>) {
+        self.follow_ports(tables, actions);
         match *event {
             Event::Unresolved { next_hop, asker } => {
                 self.unresolved(next_hop, asker, tables, now_ns, actions);
@@ -146,7 +148,7 @@ impl Neighbours {
 
     /// Lets timers that are due fire; appends what is to be done.
     pub fn tick(&mut self, tables: &Tables, now_ns: u64, actions: &mut Vec<Action>) {
-        self.follow_links(tables, actions);
+        self.follow_ports(tables, actions);
         while let Some((deadline_ns, next_hop)) = self.table.next_due() {
             if deadline_ns > now_ns {
                 break;
@@ -173,7 +175,7 @@ impl Neighbours {
                 Some((next_hop, mac, is_stale))
             })
             .collect();
-        Some(Arc::new(NeighbourMap::new(self.config.seed, &usable)))
+        Some(Arc::new(NeighbourMap::new(self.config.seed, self.ports.clone(), &usable)))
     }
 
     /// The table, for people.
@@ -373,20 +375,27 @@ impl Neighbours {
         self.forget_all(|next_hop| next_hop.port == port, actions);
     }
 
-    /// Forgets the neighbours behind a link that went down: nothing waits for them any more.
-    fn follow_links(&mut self, tables: &Tables, actions: &mut Vec<Action>) {
-        let up: Vec<_> = tables.ports().iter().map(|port| (port.up, port.has_ipv6)).collect();
-        if up == self.ports_up {
+    /// Forgets the neighbours behind a link that went down, which no frames wait for any more, and those behind a port that
+    /// was removed, those set by hand included.
+    fn follow_ports(&mut self, tables: &Tables, actions: &mut Vec<Action>) {
+        if self.ports.is(&tables.ports) {
             return;
         }
+        let before = std::mem::replace(&mut self.ports, tables.ports.clone());
+        let lost = |next_hop: NextHop| tables.ports.has_lost(&before, next_hop.port);
+        self.forget_where(|next_hop, _| lost(next_hop), actions);
         self.forget_all(|next_hop| !tables.is_up_for(next_hop), actions);
-        self.ports_up = up;
     }
 
     /// Forgets the neighbours that `which` is true of, but those set by hand.
     fn forget_all(&mut self, which: impl Fn(NextHop) -> bool, actions: &mut Vec<Action>) {
-        let is_gone = |(key, entry): &(NextHop, &Entry)| which(*key) && entry.state != State::Permanent;
-        let gone: Vec<NextHop> = self.table.iter().filter(is_gone).map(|(key, _)| key).collect();
+        self.forget_where(|next_hop, entry| which(next_hop) && entry.state != State::Permanent, actions);
+    }
+
+    /// Forgets the entries that `which` is true of, and gives up the frames that wait for them.
+    fn forget_where(&mut self, which: impl Fn(NextHop, &Entry) -> bool, actions: &mut Vec<Action>) {
+        let entries = self.table.iter().filter(|(next_hop, entry)| which(*next_hop, entry));
+        let gone: Vec<NextHop> = entries.map(|(next_hop, _)| next_hop).collect();
         for next_hop in gone {
             if self.table.remove(next_hop).is_some_and(|entry| entry.state == State::Incomplete) {
                 actions.push(Action::Failed(next_hop, DropReason::PortDown));

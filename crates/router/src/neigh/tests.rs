@@ -65,7 +65,7 @@ impl NeighbourMap {
             .list()
             .filter_map(|entry| Some((NextHop { port: entry.port, addr: entry.addr }, entry.mac?, false)))
             .collect();
-        NeighbourMap::new(1, &usable)
+        NeighbourMap::new(1, neighbours.ports.clone(), &usable)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::verdict::NextHop;
 pub(crate) fn v4(tables: &Tables, port: PortId, next_hop: Ipv4Addr) -> Option<Ipv4Addr> {
     let own = tables.port(port)?;
     let fits = own.v4.iter().find(|net| net.contains(&next_hop));
-    let any = || tables.ports().iter().flat_map(|port| &port.v4).next();
+    let any = || tables.ports().flat_map(|port| &port.v4).next();
     fits.or_else(|| own.v4.first()).or_else(any).map(Ipv4Net::addr)
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn v6(tables: &Tables, port: PortId, destination: Ipv6Addr) -> Option
         })
     };
     best(&mut own.v6.iter())
-        .or_else(|| best(&mut tables.ports().iter().flat_map(|port| &port.v6)))
+        .or_else(|| best(&mut tables.ports().flat_map(|port| &port.v6)))
         .map(|(_, address)| address)
         .or(Some(own.link_local))
 }

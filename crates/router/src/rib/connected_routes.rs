@@ -6,11 +6,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::nexthop::Way;
-use crate::port::Port;
+use crate::port::Ports;
 
 /// The subnets of ports that are up, their broadcast addresses, and the addresses of all ports; of two that say
 /// something about the same prefix the one named later.
-pub(crate) fn ways(ports: &[Port]) -> HashMap<IpNet, Way> {
+pub(crate) fn ways(ports: &Ports) -> HashMap<IpNet, Way> {
     let mut ways = HashMap::new();
     for port in ports.iter().filter(|port| port.up) {
         ways.extend(port.v4.iter().map(|net| (IpNet::V4(net.trunc()), Way::OnLink(port.id))));
@@ -20,7 +20,7 @@ pub(crate) fn ways(ports: &[Port]) -> HashMap<IpNet, Way> {
     let broadcast = ports.iter().filter(|port| port.up).flat_map(|port| &port.v4);
     let broadcast = broadcast.filter(|net| net.prefix_len() < 31).map(|net| host4(net.broadcast()));
     ways.extend(broadcast.map(|address| (address, Way::Broadcast)));
-    for port in ports {
+    for port in ports.iter() {
         ways.extend(port.v4.iter().map(|net| (host4(net.addr()), Way::Local)));
         // The subnet-router anycast address (RFC 4291 section 2.6.1) is ours too.
         let anycast = port.v6.iter().filter(|net| net.prefix_len() < 127).map(|net| host6(net.network()));

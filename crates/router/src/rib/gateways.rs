@@ -10,7 +10,7 @@ use crate::config::{Hop, Route, RouteKind, TablesError};
 use crate::drop::DropReason;
 use crate::nexthop::Way;
 use crate::nexthop::group::{GroupHop, HopGroup};
-use crate::port::Port;
+use crate::port::{Port, Ports};
 
 /// How many recursive routes may lead to each other before a gateway counts as unreachable.
 pub(crate) const MAX_RECURSION: usize = 4;
@@ -44,7 +44,7 @@ enum Place {
 }
 
 /// Whether the route's hops are hops at all.
-pub(crate) fn check(ports: &[Port], route: &Route) -> Result<(), TablesError> {
+pub(crate) fn check(ports: &Ports, route: &Route) -> Result<(), TablesError> {
     let prefix = route.prefix;
     let RouteKind::Unicast(hops) = &route.kind else { return Ok(()) };
     if hops.is_empty() {
@@ -52,7 +52,7 @@ pub(crate) fn check(ports: &[Port], route: &Route) -> Result<(), TablesError> {
     }
     for hop in hops {
         match (hop.port, hop.via) {
-            (Some(port), _) if ports.get(port.index()).is_none() => {
+            (Some(port), _) if ports.get(port).is_none() => {
                 return Err(TablesError::NoSuchPort { prefix, port });
             }
             (None, None) => return Err(TablesError::NoHop { prefix }),
@@ -71,8 +71,17 @@ pub(crate) fn gateways(kind: &RouteKind) -> impl Iterator<Item = IpAddr> {
     hops.iter().filter(|hop| hop.port.is_none()).filter_map(|hop| hop.via)
 }
 
+/// The ports that a route names.
+pub(crate) fn ports(kind: &RouteKind) -> impl Iterator<Item = PortId> {
+    let hops = match kind {
+        RouteKind::Unicast(hops) => hops.as_slice(),
+        RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit => &[],
+    };
+    hops.iter().filter_map(|hop| hop.port)
+}
+
 /// Where a route leads.
-pub(crate) fn resolve(ports: &[Port], routes: &impl Lookup, kind: &RouteKind) -> Resolution {
+pub(crate) fn resolve(ports: &Ports, routes: &impl Lookup, kind: &RouteKind) -> Resolution {
     let rejects = |reason| Resolution { way: Some(Way::Reject(reason)), unreachable: None, recursive: false };
     let hops = match kind {
         RouteKind::Blackhole => return rejects(DropReason::Blackhole),
@@ -83,8 +92,10 @@ pub(crate) fn resolve(ports: &[Port], routes: &impl Lookup, kind: &RouteKind) ->
     let mut resolution = Resolution { way: None, unreachable: None, recursive: false };
     let mut usable = Vec::with_capacity(hops.len());
     for Hop { port, via, weight } in hops.iter().copied() {
-        match (port.and_then(|id| ports.get(id.index())), via) {
+        match (port, via) {
             (Some(port), via) => {
+                // A port that was removed may come back.
+                let Some(port) = ports.get(port) else { continue };
                 let is_up = via.map_or(port.up, |via| port.is_up_for(via));
                 usable.extend(is_up.then_some(GroupHop { port: port.id, via, weight }));
             }
@@ -110,7 +121,7 @@ pub(crate) fn resolve(ports: &[Port], routes: &impl Lookup, kind: &RouteKind) ->
 }
 
 /// The port in whose subnet a gateway is.
-fn connected_to(ports: &[Port], via: IpAddr) -> Option<Place> {
+fn connected_to(ports: &Ports, via: IpAddr) -> Option<Place> {
     let covers = |port: &Port| match via {
         IpAddr::V4(via) => port.v4.iter().filter(|net| net.contains(&via)).map(Ipv4Net::prefix_len).max(),
         IpAddr::V6(via) => {
@@ -126,15 +137,19 @@ fn connected_to(ports: &[Port], via: IpAddr) -> Option<Place> {
 }
 
 /// The place of a gateway that other routes lead to.
-fn recurse(ports: &[Port], routes: &impl Lookup, via: IpAddr, depth: usize) -> Place {
+fn recurse(ports: &Ports, routes: &impl Lookup, via: IpAddr, depth: usize) -> Place {
     let Some(depth) = depth.checked_sub(1) else { return Place::Nowhere };
     let mut answer = Place::Nowhere;
     for kind in routes.kinds_to(via) {
         let RouteKind::Unicast(hops) = kind else { return answer };
         for hop in hops {
-            let found = match (hop.port.and_then(|id| ports.get(id.index())), hop.via) {
-                (Some(port), next) if !port.is_up_for(next.unwrap_or(via)) => Place::Down,
-                (Some(port), next) => Place::Link(port.id, next.unwrap_or(via)),
+            let found = match (hop.port, hop.via) {
+                (Some(port), next) => match ports.get(port) {
+                    Some(port) if port.is_up_for(next.unwrap_or(via)) => {
+                        Place::Link(port.id, next.unwrap_or(via))
+                    }
+                    Some(_) | None => Place::Down,
+                },
                 (None, Some(next)) if next != via => {
                     connected_to(ports, next).unwrap_or_else(|| recurse(ports, routes, next, depth))
                 }

@@ -13,11 +13,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
+use nsrouter_wire::frame::PortId;
 
 use crate::config::{PortConfig, Route, RouteKind, Settings, TablesError};
 use crate::fib::{Retired, Rib};
+use crate::neigh::map::NeighbourMap;
 use crate::nexthop::{NO_MTU, Target, Targets, Way};
-use crate::port::{MIN_IPV6_MTU_BYTES, MIN_MTU_BYTES, Port, check_number, check_ports, ports};
+use crate::port::{MAX_SLOTS, MIN_IPV6_MTU_BYTES, MIN_MTU_BYTES, Port, Ports, check_number, check_ports};
 use crate::tables::Tables;
 use declared::{Declared, Entry};
 use gateways::Resolution;
@@ -51,7 +53,9 @@ fn treatment(route: &Route) -> (RouteKind, u16) {
 /// Ports and routes, and the forwarding table that follows from them. One writer, the control plane, owns it.
 #[derive(Debug)]
 pub struct RouteTable {
-    ports: Arc<[Port]>,
+    ports: Ports,
+    slots: Vec<Slot>,
+    neighbours: Arc<NeighbourMap>,
     own4: Arc<[Ipv4Addr]>,
     settings: Arc<Settings>,
     declared: Declared,
@@ -71,6 +75,17 @@ pub struct RouteTable {
     generation: Arc<()>,
     /// Memory that may be used again when nobody has tables of this generation or an older one.
     waiting: VecDeque<(Arc<()>, Retired)>,
+    /// Generations of tables that began before this one's.
+    generations: u64,
+}
+
+/// What became of a slot's ports.
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    /// Ports that the slot had before the one that it has, or will have next.
+    former_ports: u32,
+    /// The generation of tables that may have the last of these still.
+    emptied_in: u64,
 }
 
 impl RouteTable {
@@ -80,7 +95,9 @@ impl RouteTable {
     /// [`TablesError`] names the port that does not fit.
     pub fn new(configs: &[PortConfig], settings: Settings) -> Result<RouteTable, TablesError> {
         let mut table = RouteTable {
-            ports: Arc::default(),
+            ports: Ports::default(),
+            slots: vec![Slot::default(); configs.len()],
+            neighbours: Arc::default(),
             own4: Arc::default(),
             settings: Arc::new(settings),
             declared: Declared::default(),
@@ -96,9 +113,10 @@ impl RouteTable {
             dead_targets: 0,
             generation: Arc::default(),
             waiting: VecDeque::new(),
+            generations: 1,
         };
         check_ports(configs)?;
-        table.set_ports(configs)?;
+        table.take_ports(Ports::new(configs))?;
         Ok(table)
     }
 
@@ -117,17 +135,101 @@ impl RouteTable {
         self.check_gateways()
     }
 
-    /// The ports as they are now. Routes by a port that went down give way to others; those by one that came up are
-    /// used again; one whose MTU is too small for IPv6 has none. To be published with [`RouteTable::tables`].
+    /// A slot for a port that was not there before: one that is empty, that no declared route names, and whose last port
+    /// is in no tables that anybody still reads. The lowest of these, or the one after the last.
+    ///
+    /// A port that comes back goes to the slot that it had, so that the routes declared by it are used again: nobody
+    /// has to ask for that slot.
+    ///
+    /// # Errors
+    /// [`TablesError::TooManyPorts`] when all slots are in use.
+    pub fn free_slot(&mut self) -> Result<PortId, TablesError> {
+        self.reclaim();
+        let named: HashSet<PortId> =
+            self.kind_numbers.keys().flat_map(|(kind, _)| gateways::ports(kind)).collect();
+        // The generations that wait come right before this one.
+        let oldest_read = self.generations - self.waiting.len() as u64;
+        let is_free = |slot: &PortId| {
+            let is_read = self.slots.get(slot.index()).is_some_and(|slot| slot.emptied_in >= oldest_read);
+            self.ports.get(*slot).is_none() && !is_read && !named.contains(slot)
+        };
+        let slots = (0..u16::MAX).map(PortId).take(MAX_SLOTS);
+        slots.into_iter().find(is_free).ok_or(TablesError::TooManyPorts(MAX_SLOTS + 1))
+    }
+
+    /// Adds a port to an empty slot, and the routes to its subnets and addresses; routes that are declared by this slot,
+    /// or whose gateways are in the port's subnets, are used from now on. To be published with [`RouteTable::tables`].
+    ///
+    /// Before the port that the slot had last counts as gone, every worker must have finished its frames with the tables
+    /// without it, and what workers reported of it must have been read: [`RouteTable::free_slot`] sees to the first.
+    ///
+    /// # Errors
+    /// [`TablesError::SlotTaken`] or [`TablesError::TooManyPorts`]; nothing is changed then. With [`TablesError::Full`]
+    /// the port is there, and some of its routes are not used.
+    pub fn add_port(&mut self, slot: PortId, config: &PortConfig) -> Result<(), TablesError> {
+        check_number(slot.index() + 1)?;
+        if self.ports.get(slot).is_some() {
+            return Err(TablesError::SlotTaken(slot));
+        }
+        if self.slots.len() <= slot.index() {
+            self.slots.resize(slot.index() + 1, Slot::default());
+        }
+        let port = Port::new(slot, self.slots[slot.index()].former_ports, config);
+        self.take_ports(self.ports.with(slot, Some(port)))
+    }
+
+    /// Removes the port of a slot, as if its link went down: its addresses, the routes to its subnets, the next hops by it
+    /// and its neighbours go. Routes that are declared by it stay declared, and are used again when the slot has a port.
+    /// False when the slot is empty. To be published with [`RouteTable::tables`].
+    ///
+    /// # Errors
+    /// [`TablesError::Full`] when what takes the place of its routes does not fit; the port is removed nevertheless.
+    pub fn remove_port(&mut self, slot: PortId) -> Result<bool, TablesError> {
+        if self.ports.get(slot).is_none() {
+            return Ok(false);
+        }
+        self.slots[slot.index()].former_ports += 1;
+        self.slots[slot.index()].emptied_in = self.generations;
+        self.take_ports(self.ports.with(slot, None)).map(|()| true)
+    }
+
+    /// Gives ports another configuration, all at once. Routes by a port that went down give way to others; those by one
+    /// that came up are used again; one whose MTU is too small for IPv6 has none. To be published with
+    /// [`RouteTable::tables`].
     ///
     /// What has happened to a link is taken as it is, whatever a configuration would be refused for: no port keeps the others
     /// from following theirs.
     ///
     /// # Errors
-    /// [`TablesError::TooManyPorts`]; nothing is changed then. With [`TablesError::Full`] the change is made in part.
-    pub fn set_ports(&mut self, configs: &[PortConfig]) -> Result<(), TablesError> {
-        check_number(configs)?;
-        self.ports = ports(configs);
+    /// [`TablesError::SlotEmpty`]; nothing is changed then. With [`TablesError::Full`] the change is made in part.
+    pub fn set_ports<'a>(
+        &mut self,
+        configs: impl IntoIterator<Item = (PortId, &'a PortConfig)>,
+    ) -> Result<(), TablesError> {
+        let mut ports = self.ports.clone();
+        for (slot, config) in configs {
+            let Some(before) = ports.get(slot) else { return Err(TablesError::SlotEmpty(slot)) };
+            let after = Port::new(slot, before.generation, config);
+            if *before != after {
+                ports = ports.with(slot, Some(after));
+            }
+        }
+        self.take_ports(ports)
+    }
+
+    /// Gives the tables other neighbours; those of ports that are gone are left out. To be published with
+    /// [`RouteTable::tables`].
+    pub fn set_neighbours(&mut self, neighbours: Arc<NeighbourMap>) {
+        self.neighbours = NeighbourMap::only_of(neighbours, &self.ports);
+    }
+
+    /// Makes the forwarding table, and all else that follows from ports, follow from these.
+    fn take_ports(&mut self, ports: Ports) -> Result<(), TablesError> {
+        if self.ports.is(&ports) {
+            return Ok(());
+        }
+        self.ports = ports;
+        self.neighbours = NeighbourMap::only_of(std::mem::take(&mut self.neighbours), &self.ports);
         self.own4 = self.ports.iter().flat_map(|port| port.v4.iter().map(Ipv4Net::addr)).collect();
         let before = std::mem::replace(&mut self.connected, connected_routes::ways(&self.ports));
         let numbers: Vec<u32> = self.kind_numbers.values().copied().collect();
@@ -226,30 +328,36 @@ impl RouteTable {
         Ok(())
     }
 
-    /// A snapshot for the workers, without neighbours. Everything is shared, so this costs the same whatever the
+    /// A snapshot for the workers. Everything is shared, so this costs the same whatever the
     /// number of routes.
     pub fn tables(&mut self) -> Tables {
         if self.dead_targets > MOST_DEAD && self.dead_targets > self.target_numbers.len() / 2 {
             self.forget_dead_targets();
         }
         let before = std::mem::take(&mut self.generation);
+        self.generations += 1;
         self.waiting.push_back((before, self.rib.take_retired()));
-        // In this order, for who has older tables may be inside of all that was removed later.
+        self.reclaim();
+        Tables {
+            ports: self.ports.clone(),
+            fib: self.rib.fib(),
+            is_large: self.rib.fib_memory_bytes() > LARGE_BYTES,
+            targets: Arc::clone(&self.targets),
+            own4: Arc::clone(&self.own4),
+            neighbours: Arc::clone(&self.neighbours),
+            settings: Arc::clone(&self.settings),
+            _generation: Arc::clone(&self.generation),
+        }
+    }
+
+    /// Lets memory be used again that no reader can be inside of any more: oldest first, as a reader of an older generation
+    /// may still be inside of anything that was removed later.
+    fn reclaim(&mut self) {
         while let Some((generation, _)) = self.waiting.front_mut()
             && Arc::get_mut(generation).is_some()
             && let Some((_, retired)) = self.waiting.pop_front()
         {
             self.rib.reuse(retired);
-        }
-        Tables {
-            ports: Arc::clone(&self.ports),
-            fib: self.rib.fib(),
-            is_large: self.rib.fib_memory_bytes() > LARGE_BYTES,
-            targets: Arc::clone(&self.targets),
-            own4: Arc::clone(&self.own4),
-            neighbours: Arc::default(),
-            settings: Arc::clone(&self.settings),
-            _generation: Arc::clone(&self.generation),
         }
     }
 
@@ -460,7 +568,8 @@ impl RouteTable {
         self.target_numbers.clear();
         self.target_users.clear();
         self.dead_targets = 0;
-        self.waiting.clear();
+        // The memory went with the table; who reads which generation is still asked.
+        self.waiting.iter_mut().for_each(|(_, retired)| *retired = Retired::default());
         for (prefix, number) in rib.iter() {
             let target = usize::try_from(number).ok().and_then(|number| targets.get(number));
             let Some(target) = target else { continue };
@@ -494,5 +603,7 @@ impl gateways::Lookup for RouteTable {
     }
 }
 
+#[cfg(test)]
+mod slot_tests;
 #[cfg(test)]
 mod tests;

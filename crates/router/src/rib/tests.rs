@@ -26,6 +26,11 @@ fn table() -> RouteTable {
     RouteTable::new(&lab_ports(), Settings::default()).unwrap()
 }
 
+/// The ports with their slots, from 0 on.
+fn numbered(ports: &[PortConfig]) -> impl Iterator<Item = (PortId, &PortConfig)> {
+    (0..).map(PortId).zip(ports)
+}
+
 fn learn(table: &mut RouteTable, route: &Route) {
     table.insert(Origin::Learned, Placement::First, route).unwrap();
 }
@@ -87,9 +92,9 @@ fn own_subnets_are_not_overridden_and_come_back() {
     assert_eq!(way4(&tables, "10.10.252.7"), Way::OnLink(PortId(1)));
     let mut ports = lab_ports();
     ports[1].up = false;
-    table.set_ports(&ports).unwrap();
+    table.set_ports(numbered(&ports)).unwrap();
     assert_eq!(way4(&table.tables(), "10.10.252.7"), gateway(0, "10.10.251.1"));
-    table.set_ports(&lab_ports()).unwrap();
+    table.set_ports(numbered(&lab_ports())).unwrap();
     assert_eq!(way4(&table.tables(), "10.10.252.7"), Way::OnLink(PortId(1)));
     assert_eq!(way4(&table.tables(), "10.10.252.2"), Way::Local);
 }
@@ -252,7 +257,7 @@ proptest! {
                 }
                 Step::Port(port, up) => {
                     ports[*port].up = *up;
-                    table.set_ports(&ports).unwrap();
+                    table.set_ports(numbered(&ports)).unwrap();
                     tables = table.tables();
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nsrouter_router::{
     Action, Advertise, Config, DropReason, Event, FlowHash, Hop, Limits, NeighConfig, Neighbours, NextHop,
-    Originate, PortConfig, Route, RouteKind, Router, Seen, Settings, Tables, Time, Verdict,
+    Originate, PortConfig, Route, RouteKind, RouteTable, Router, Seen, Settings, Tables, Time, Verdict,
 };
 use nsrouter_wire::checksum::Sum;
 use nsrouter_wire::eth::MacAddr;
@@ -157,6 +157,7 @@ impl Originate for Outbox {
 /// A router with its neighbours and everything beside it.
 pub(crate) struct Lab {
     pub(crate) router: Router,
+    routes: RouteTable,
     tables: Tables,
     neighbours: Neighbours,
     actions: Vec<Action>,
@@ -224,9 +225,12 @@ impl Lab {
         .into_iter()
         .flatten()
         .collect();
+        let mut table = RouteTable::new(&ports, settings).ok()?;
+        table.configure(&routes).ok()?;
         let mut lab = Lab {
             router: Router::new(0, Config { ports: ports.len(), seed: 1 }, Limits::new(1)),
-            tables: Tables::new(&ports, &routes, settings).ok()?,
+            tables: table.tables(),
+            routes: table,
             neighbours: Neighbours::new(NeighConfig { max_entries: 32, ..NeighConfig::default() }),
             actions: Vec::new(),
             now: Time { mono_ns: 1_000_000_000, utc_ms: 5 },
@@ -256,7 +260,8 @@ impl Lab {
 
     fn publish(&mut self) {
         if let Some(map) = self.neighbours.map() {
-            self.tables = self.tables.with_neighbours(map);
+            self.routes.set_neighbours(map);
+            self.tables = self.routes.tables();
         }
     }
 
@@ -323,7 +328,7 @@ impl Lab {
         if data.len() < 14 || data[6..12] != mac[..] {
             return Err("not from the port's own address".to_owned());
         }
-        let mtu = usize::try_from(self.tables.port_mtu(port)).unwrap_or(0);
+        let mtu = self.tables.port(port).map_or(0, |port| usize::try_from(port.mtu_bytes()).unwrap_or(0));
         if frame.offload.gso == Gso::None && data.len() - 14 > mtu {
             return Err(format!("{} bytes on a link of {mtu}", data.len() - 14));
         }
