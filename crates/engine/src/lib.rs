@@ -13,6 +13,7 @@ mod command;
 pub mod control;
 mod engine;
 pub mod kernel;
+mod netlink;
 mod port;
 mod report;
 mod shared;

@@ -2,14 +2,14 @@
 
 use nsrouter_wire::frame::PortId;
 
-use crate::control::monitor::{Answer, LinkState, Monitor};
-use crate::control::netlink::QuestionError;
-use crate::control::port_state::PortState;
 use crate::control::{Control, PAUSE_NS};
+use crate::netlink::link::{LinkState, PortState};
+use crate::netlink::monitor::{Answer, Monitor};
+use crate::netlink::socket::ListError;
 
 impl Control {
     /// Takes over the links' states. A port that is not in a list that is whole is gone.
-    pub(super) fn take_links(&mut self, answer: Result<Answer<LinkState>, QuestionError>) {
+    pub(super) fn take_links(&mut self, answer: Result<Answer<LinkState>, ListError>) {
         let Ok(Answer { found, is_whole }) = answer else { return };
         let ours = self.plan.ports.iter().map(|port| port.ifindex).chain(self.plan.host_ifindex);
         let gone: Vec<u32> = ours

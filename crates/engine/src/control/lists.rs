@@ -2,9 +2,10 @@
 //! static neighbours, rules, routes.
 
 use crate::control::Control;
-use crate::control::monitor::{Answer, Monitor, StaticNeighbour};
-use crate::control::netlink::QuestionError;
 use crate::control::routes::Routed;
+use crate::netlink::event::StaticNeighbour;
+use crate::netlink::monitor::{Answer, Monitor};
+use crate::netlink::socket::ListError;
 
 /// How long after a list could not be read it is read again, in nanoseconds.
 const AGAIN_NS: u64 = 100_000_000;
@@ -45,7 +46,7 @@ impl Control {
     }
 
     /// When to read a list again that could not be read as a whole.
-    pub(super) fn retry_at<T>(&self, list: &str, answer: &Result<Answer<T>, QuestionError>) -> Option<u64> {
+    pub(super) fn retry_at<T>(&self, list: &str, answer: &Result<Answer<T>, ListError>) -> Option<u64> {
         match answer {
             Ok(Answer { is_whole: true, .. }) => return None,
             Ok(Answer { is_whole: false, .. }) => {}
@@ -71,7 +72,7 @@ impl Control {
     }
 
     /// Takes over the neighbours that were set by hand.
-    fn take_neighbours(&mut self, answer: Result<Answer<StaticNeighbour>, QuestionError>) {
+    fn take_neighbours(&mut self, answer: Result<Answer<StaticNeighbour>, ListError>) {
         let Ok(Answer { found, is_whole }) = answer else { return };
         let is_found = |entry: &StaticNeighbour| {
             found.iter().any(|other| (other.ifindex, other.address) == (entry.ifindex, entry.address))

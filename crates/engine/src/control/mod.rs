@@ -6,14 +6,9 @@
 
 pub mod serve;
 
-pub(crate) mod far_link;
-mod learn;
 mod links;
 mod lists;
-mod monitor;
-mod netlink;
 pub(crate) mod plan;
-mod port_state;
 mod routes;
 mod workers;
 
@@ -29,12 +24,13 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
 use crate::command::{Command, WorkerHandle};
-use crate::control::far_link::FarLink;
-use crate::control::monitor::{KernelEvent, Monitor, StaticNeighbour};
 use crate::control::plan::Plan;
-use crate::control::port_state::PortState;
 use crate::control::routes::Routes;
 use crate::control::workers::Workers;
+use crate::netlink::event::{KernelEvent, StaticNeighbour};
+use crate::netlink::far_link::FarLink;
+use crate::netlink::link::PortState;
+use crate::netlink::monitor::Monitor;
 use crate::report::ReportReceiver;
 use crate::shared::{RouteExcerpt, Shared, lock};
 use crate::waker::Waker;

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use nsrouter_router::{NeighConfig, NextHop, PortConfig, Route, RouteTable, Settings, TablesError};
 use nsrouter_wire::frame::PortId;
 
-use crate::control::learn::Interfaces;
+use crate::netlink::interfaces::Interfaces;
 use crate::port::Port;
 
 /// Ports, routes and settings: the control thread rebuilds the tables when one of them changes.

@@ -7,9 +7,10 @@ use ipnet::IpNet;
 use nsrouter_router::{Origin, Placement, Route, RouteTable, TablesError};
 use tokio::task::JoinHandle;
 
-use crate::control::learn::Learned;
-use crate::control::monitor::{Answer, RouteChange};
-use crate::control::netlink::QuestionError;
+use crate::netlink::event::RouteChange;
+use crate::netlink::monitor::Answer;
+use crate::netlink::route::KernelRoute;
+use crate::netlink::socket::ListError;
 
 /// Changes that may wait for the whole table. More make the answer worthless, and it is asked for again.
 const MEANWHILE: usize = 1 << 17;
@@ -17,7 +18,7 @@ const MEANWHILE: usize = 1 << 17;
 const NAMED: usize = 16;
 
 /// What came of a question: the kernel's routes, or why there are none.
-pub(super) type Routed = Result<Answer<Learned>, QuestionError>;
+pub(super) type Routed = Result<Answer<KernelRoute>, ListError>;
 
 /// The forwarding table, and how it follows the kernel's.
 #[derive(Debug)]
@@ -44,8 +45,8 @@ struct Unsupported {
 }
 
 impl Unsupported {
-    fn add(&mut self, learned: &Learned) {
-        let Some(sentence) = &learned.lacks else { return self.remove(learned) };
+    fn add(&mut self, learned: &KernelRoute) {
+        let Some(sentence) = &learned.unsupported else { return self.remove(learned) };
         self.changed = true;
         if self.named.len() < NAMED || self.named.contains_key(&learned.key()) {
             self.named.insert(learned.key(), sentence.clone());
@@ -54,10 +55,10 @@ impl Unsupported {
         }
     }
 
-    fn remove(&mut self, learned: &Learned) {
+    fn remove(&mut self, learned: &KernelRoute) {
         if self.named.remove(&learned.key()).is_some() {
             self.changed = true;
-        } else if learned.lacks.is_some() && self.more > 0 {
+        } else if learned.unsupported.is_some() && self.more > 0 {
             self.more -= 1;
             self.changed = true;
         }
@@ -136,14 +137,14 @@ impl Routes {
 
     /// Makes the learned routes those of the answer, and then what was told meanwhile. Of an answer that may lack something
     /// only what it has counts. Returns what did not fit.
-    pub(super) fn take_all(&mut self, answer: Option<&Answer<Learned>>, now_ns: u64) -> Vec<TablesError> {
+    pub(super) fn take_all(&mut self, answer: Option<&Answer<KernelRoute>>, now_ns: u64) -> Vec<TablesError> {
         self.asked = None;
         self.changed = true;
         let mut errors = Vec::new();
         if let Some(Answer { found, is_whole }) = answer {
             self.unsupported = Unsupported { changed: true, ..Unsupported::default() };
             let routes: Vec<Route> =
-                found.iter().filter(|learned| learned.is_main()).filter_map(Learned::route).collect();
+                found.iter().filter(|learned| learned.is_main()).filter_map(KernelRoute::route).collect();
             let table = &mut self.table;
             let each = routes.iter().map(|route| table.insert(Origin::Learned, Placement::Last, route));
             errors.extend(each.filter_map(Result::err));
@@ -177,7 +178,7 @@ impl Routes {
     }
 
     /// An IPv6 route with a lifetime is used no longer than that, but the kernel removes it some time later (`fib6_age`).
-    fn expect_end(&mut self, learned: &Learned, now_ns: u64) {
+    fn expect_end(&mut self, learned: &KernelRoute, now_ns: u64) {
         /// The kernel's clock need not have ticked yet.
         const MARGIN_NS: u64 = 20_000_000;
         if let Some(lifetime_ns) = learned.lifetime_ns {

@@ -6,7 +6,7 @@ use nsrouter_rings::guard::Guard;
 use nsrouter_rings::port::{Receive, Transmit};
 use nsrouter_router::{NeighConfig, Route, Settings, TablesError};
 
-use crate::control::far_link::FarLink;
+use crate::netlink::far_link::FarLink;
 use crate::port::Port;
 use crate::userspace::spin::Spin;
 

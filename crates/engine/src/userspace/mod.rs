@@ -32,7 +32,7 @@ use nsrouter_rings::guard::Guard;
 use nsrouter_router::Counters;
 use tokio::sync::oneshot;
 
-pub use crate::control::far_link::FarLink;
+pub use crate::netlink::far_link::FarLink;
 use crate::shared::{Shared, lock};
 use crate::status::routes::route_list;
 use crate::status::userspace::{Description, status};

@@ -18,15 +18,15 @@ fn routes() -> Routes {
     Routes::new(RouteTable::new(&[port], Settings::default()).unwrap())
 }
 
-fn learned(prefix: &str) -> Learned {
+fn learned(prefix: &str) -> KernelRoute {
     let hop = Hop { port: Some(PortId(0)), via: Some("10.0.0.1".parse().unwrap()), weight: 1 };
-    Learned {
+    KernelRoute {
         prefix: prefix.parse().unwrap(),
         metric: 0,
-        place: MAIN,
+        scope: MAIN,
         mtu: None,
         kind: Some(RouteKind::Unicast(vec![hop])),
-        lacks: None,
+        unsupported: None,
         lifetime_ns: None,
     }
 }
@@ -35,7 +35,7 @@ fn insert(prefix: &str) -> RouteChange {
     RouteChange::Insert(Placement::First, learned(prefix))
 }
 
-fn answer(prefixes: &[&str], is_whole: bool) -> Answer<Learned> {
+fn answer(prefixes: &[&str], is_whole: bool) -> Answer<KernelRoute> {
     Answer { found: prefixes.iter().map(|prefix| learned(prefix)).collect(), is_whole }
 }
 
@@ -138,7 +138,7 @@ fn no_answer_changes_nothing() {
 #[test]
 fn the_table_is_asked_for_when_a_route_ends() {
     with_runtime(|routes| {
-        let mortal = Learned { lifetime_ns: Some(1_000_000_000), ..learned("10.1.0.0/16") };
+        let mortal = KernelRoute { lifetime_ns: Some(1_000_000_000), ..learned("10.1.0.0/16") };
         routes.take(RouteChange::Insert(Placement::Replace, mortal.clone()), 5, 10).unwrap();
         let due = routes.due_ns().unwrap();
         assert!((1_000_000_005..1_100_000_000).contains(&due), "{due}");
@@ -154,9 +154,9 @@ fn the_table_is_asked_for_when_a_route_ends() {
 
 #[test]
 fn what_is_not_taken_over_is_named_until_it_goes() {
-    let refused = |prefix: &str| Learned {
+    let refused = |prefix: &str| KernelRoute {
         kind: None,
-        lacks: Some(format!("route {prefix} is not taken over")),
+        unsupported: Some(format!("route {prefix} is not taken over")),
         ..learned(prefix)
     };
     with_runtime(|routes| {
@@ -188,8 +188,9 @@ fn what_is_not_taken_over_is_named_until_it_goes() {
 fn other_tables_and_types_of_service_touch_no_route_of_the_main_table() {
     with_runtime(|routes| {
         routes.take(insert("10.1.0.0/16"), 0, 10).unwrap();
-        for place in [(100, 0), (254, 16)] {
-            let other = Learned { place, kind: None, lacks: Some(String::new()), ..learned("10.1.0.0/16") };
+        for scope in [(100, 0), (254, 16)] {
+            let other =
+                KernelRoute { scope, kind: None, unsupported: Some(String::new()), ..learned("10.1.0.0/16") };
             routes.take(RouteChange::Insert(Placement::Replace, other.clone()), 0, 10).unwrap();
             routes.take(RouteChange::Remove(other), 0, 10).unwrap();
         }

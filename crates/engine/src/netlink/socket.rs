@@ -1,8 +1,8 @@
-//! Netlink sockets (netlink(7)): one on which the kernel tells of changes, and a new one for every question.
+//! Netlink sockets (netlink(7)): one on which the kernel reports changes, and a new one for every list.
 //!
-//! A question has a socket of its own, so a swarm of changes cannot crowd out its answer, no change is taken for a part of
-//! it, and the kernel, which carries out one dump a socket, is never busy with another. The kernel answers as fast as
-//! the answer is read, so silence means that the answer is lost: a question ends then, and is asked again.
+//! A list is read by a socket of its own, so a swarm of changes cannot crowd out the answer, no change is taken for a part
+//! of it, and the kernel, which carries out one dump a socket, is never busy with another. The kernel answers as fast as
+//! the answer is read, so silence means that the answer is lost: the request fails then, and is made again.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -31,10 +31,10 @@ const ERROR: u16 = 2;
 /// `NLMSG_DONE`.
 const DONE: u16 = 3;
 
-/// A list that can be asked for: the request's type and the bytes of its fixed part, of which the first is the address
+/// A list of the kernel's: the request's type and the bytes of its fixed part, of which the first is the address
 /// family (include/uapi/linux/rtnetlink.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum List {
+pub(crate) enum List {
     Links,
     Addresses,
     Routes,
@@ -56,35 +56,35 @@ impl List {
     }
 }
 
-/// A question was not answered; one variant a step.
+/// A list could not be read; one variant a step.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum QuestionError {
-    /// Making the socket.
+pub(crate) enum ListError {
+    /// Opening the socket.
     #[error("no netlink socket can be made: {0}")]
     Socket(#[source] io::Error),
-    /// Sending the question.
+    /// Sending the request.
     #[error("the question cannot be sent: {0}")]
     Send(#[source] io::Error),
     /// Reading the answer.
     #[error("the answer cannot be read: {0}")]
     Receive(#[source] io::Error),
-    /// The kernel said no.
+    /// The kernel refused.
     #[error("the kernel refuses: {0}")]
     Refused(#[source] io::Error),
-    /// No more came.
+    /// The answer broke off.
     #[error("no answer came")]
     Late,
 }
 
 /// One message of a datagram.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// Its type (`RTM_...`).
-    pub(super) kind: u16,
+    pub(crate) kind: u16,
     /// `NLM_F_...`
-    pub(super) flags: u16,
-    /// The question that it answers; 0 where none.
-    pub(super) sequence: u32,
+    pub(crate) flags: u16,
+    /// The number of the request that it answers; 0 where none.
+    pub(crate) sequence: u32,
     /// Header included.
     bytes: &'a [u8],
 }
@@ -100,16 +100,16 @@ impl<'a> Message<'a> {
         Some((message, len.next_multiple_of(4)))
     }
 
-    /// What the message says, if it is of a kind that is known.
-    pub(super) fn parse(&self) -> Option<RouteNetlinkMessage> {
+    /// The message parsed, if it is of a known kind.
+    pub(crate) fn parse(&self) -> Option<RouteNetlinkMessage> {
         match NetlinkMessage::deserialize(self.bytes).ok()?.payload {
             NetlinkPayload::InnerMessage(message) => Some(message),
             _ => None,
         }
     }
 
-    /// What follows the header.
-    pub(super) fn payload(&self) -> &'a [u8] {
+    /// The bytes after the header.
+    pub(crate) fn payload(&self) -> &'a [u8] {
         self.bytes.get(HEADER_BYTES..).unwrap_or_default()
     }
 
@@ -122,30 +122,30 @@ impl<'a> Message<'a> {
 
 /// A socket without a runtime: it stays in the network namespace in which it was opened.
 #[derive(Debug)]
-pub(super) struct FarSocket(OwnedFd);
+pub(crate) struct DetachedSocket(OwnedFd);
 
-impl FarSocket {
-    /// Opens one in the network namespace of the calling thread, on which the kernel tells of these groups' changes.
-    pub(super) fn open(groups: &[MulticastGroup]) -> io::Result<FarSocket> {
+impl DetachedSocket {
+    /// Opens one in the network namespace of the calling thread, on which the kernel reports changes of these groups.
+    pub(crate) fn open(groups: &[MulticastGroup]) -> io::Result<DetachedSocket> {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
         // Groups are counted from 1.
         let mask = groups.iter().fold(0, |mask, group| mask | 1 << (*group as u32 - 1));
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, mask))?;
-        Ok(FarSocket(fd))
+        Ok(DetachedSocket(fd))
     }
 
-    /// The socket, for the runtime that this is called in.
-    pub(super) fn into_socket(self) -> io::Result<Socket> {
+    /// Hands the socket to the runtime that this is called in.
+    pub(crate) fn into_socket(self) -> io::Result<Socket> {
         // To the runtime one socket of datagrams is as another.
         let socket = UnixDatagram::from_std(self.0.into())?;
         Ok(Socket { socket, buffer: vec![0; DATAGRAM_BYTES].into(), len: 0, taken: 0 })
     }
 }
 
-/// A netlink socket, and the datagram that was read last. Only the kernel, and who may administer the network, can send to
-/// it (`netlink_allowed`).
-pub(super) struct Socket {
+/// A netlink socket, and the datagram that was read last. Only the kernel, and programs that may administer the network,
+/// can send to it (`netlink_allowed`).
+pub(crate) struct Socket {
     socket: UnixDatagram,
     buffer: Box<[u8]>,
     /// Bytes of the datagram.
@@ -155,18 +155,18 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// A socket on which the kernel tells of changes, in the network namespace of the calling thread.
-    pub(super) fn subscribe(groups: &[MulticastGroup]) -> io::Result<Socket> {
-        let FarSocket(fd) = FarSocket::open(groups)?;
+    /// A socket on which the kernel reports changes, in the network namespace of the calling thread.
+    pub(crate) fn subscribe(groups: &[MulticastGroup]) -> io::Result<Socket> {
+        let DetachedSocket(fd) = DetachedSocket::open(groups)?;
         // Beyond the system's limit where we may; otherwise up to it, and what is lost is asked for again.
         if setsockopt(&fd, sockopt::RcvBufForce, &WAITING_BYTES).is_err() {
             let _ = setsockopt(&fd, sockopt::RcvBuf, &WAITING_BYTES);
         }
-        FarSocket(fd).into_socket()
+        DetachedSocket(fd).into_socket()
     }
 
-    /// Asks for a list, both families' or one's; the messages of the answer have the number `sequence`.
-    pub(super) fn request(&self, list: List, family: u8, sequence: u32) -> io::Result<()> {
+    /// Requests a list, of both families or one; the messages of the answer have the number `sequence`.
+    pub(crate) fn request(&self, list: List, family: u8, sequence: u32) -> io::Result<()> {
         let (kind, bytes) = list.request();
         let mut request = vec![0; HEADER_BYTES + bytes];
         let len = u32::try_from(request.len()).unwrap_or(0);
@@ -181,46 +181,46 @@ impl Socket {
     }
 
     /// Reads the next datagram in place of the one before.
-    pub(super) async fn read(&mut self) -> io::Result<()> {
+    pub(crate) async fn read(&mut self) -> io::Result<()> {
         (self.len, self.taken) = (0, 0);
         self.len = self.socket.recv(&mut self.buffer).await?;
         Ok(())
     }
 
     /// The next message of the datagram that was read.
-    pub(super) fn take(&mut self) -> Option<Message<'_>> {
+    pub(crate) fn take(&mut self) -> Option<Message<'_>> {
         let (message, len) = Message::first(self.buffer.get(self.taken..self.len)?)?;
         self.taken += len;
         Some(message)
     }
 }
 
-/// Asks for a list, both families' or one's (`AF_...`), and shows each message of the answer. False if the list changed while
-/// it was read, so that something may be missing or be there twice (`NLM_F_DUMP_INTR`).
+/// Reads a list, of both families or one (`AF_...`), and shows each message of the answer. False if the list changed while
+/// it was read, so that an entry may be missing or be there twice (`NLM_F_DUMP_INTR`).
 ///
 /// # Errors
-/// [`QuestionError`], one variant a step; what was shown until then is a part of the answer.
-pub(super) async fn ask(
+/// [`ListError`], one variant a step; what was shown until then is a part of the answer.
+pub(crate) async fn read_list(
     list: List,
     family: u8,
     mut show: impl FnMut(&Message<'_>),
-) -> Result<bool, QuestionError> {
+) -> Result<bool, ListError> {
     const SEQUENCE: u32 = 1;
-    let socket = FarSocket::open(&[]).and_then(FarSocket::into_socket);
-    let mut socket = socket.map_err(QuestionError::Socket)?;
-    socket.request(list, family, SEQUENCE).map_err(QuestionError::Send)?;
+    let socket = DetachedSocket::open(&[]).and_then(DetachedSocket::into_socket);
+    let mut socket = socket.map_err(ListError::Socket)?;
+    socket.request(list, family, SEQUENCE).map_err(ListError::Send)?;
     let mut is_whole = true;
     loop {
         let read = tokio::time::timeout(ANSWER, socket.read()).await;
-        read.map_err(|_| QuestionError::Late)?.map_err(QuestionError::Receive)?;
+        read.map_err(|_| ListError::Late)?.map_err(ListError::Receive)?;
         while let Some(message) = socket.take() {
             if message.sequence != SEQUENCE {
                 continue;
             }
             is_whole &= message.flags & NLM_F_DUMP_INTR == 0;
             match message.kind {
-                DONE => return message.error().map(|()| is_whole).map_err(QuestionError::Refused),
-                ERROR => message.error().map_err(QuestionError::Refused)?,
+                DONE => return message.error().map(|()| is_whole).map_err(ListError::Refused),
+                ERROR => message.error().map_err(ListError::Refused)?,
                 _ => show(&message),
             }
         }

@@ -5,15 +5,14 @@ use rtnetlink::MulticastGroup;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use tokio::sync::mpsc;
 
-use crate::control::learn::Interfaces;
-use crate::control::monitor::state;
-use crate::control::netlink::{FarSocket, List};
-use crate::control::port_state::PortState;
+use crate::netlink::interfaces::Interfaces;
+use crate::netlink::link::{LinkState, PortState};
+use crate::netlink::socket::{DetachedSocket, List};
 
 /// Watches the interface at the other end of a port's link, in its own network namespace.
 #[derive(Debug)]
 pub struct FarLink {
-    socket: FarSocket,
+    socket: DetachedSocket,
     name: String,
 }
 
@@ -23,11 +22,11 @@ impl FarLink {
     /// # Errors
     /// The error of the netlink socket.
     pub fn watch(name: &str) -> std::io::Result<FarLink> {
-        Ok(FarLink { socket: FarSocket::open(&[MulticastGroup::Link])?, name: name.to_owned() })
+        Ok(FarLink { socket: DetachedSocket::open(&[MulticastGroup::Link])?, name: name.to_owned() })
     }
 
     /// Sends the state of the interface, and then each change of it, until the receiver is gone.
-    pub(super) async fn report(self, port: PortId, states: mpsc::Sender<(PortId, PortState)>) {
+    pub(crate) async fn report(self, port: PortId, states: mpsc::Sender<(PortId, PortState)>) {
         let FarLink { socket, name } = self;
         // Without a socket that works there is nothing to report.
         let Ok(mut socket) = socket.into_socket() else { return };
@@ -49,14 +48,14 @@ impl FarLink {
                     Some(RouteNetlinkMessage::DelLink(link)) => (link, false),
                     _ => continue,
                 };
-                let link = state(&link, exists, &names);
+                let link = LinkState::parse(&link, exists, &names);
                 if ifindex.is_none() && is_answer && link.name == name {
                     ifindex = Some(link.ifindex);
                 }
                 if ifindex != Some(link.ifindex) {
                     continue;
                 }
-                // For the port the other end's state is that of its carrier.
+                // The other end's state is the port's carrier.
                 let state = match PortState::of(&link) {
                     PortState::Up => PortState::Up,
                     PortState::NoCarrier | PortState::Down => PortState::NoCarrier,
