@@ -12,10 +12,9 @@ use std::thread;
 
 use arrayvec::ArrayVec;
 use crossbeam_channel::Receiver;
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::epoll::EpollTimeout;
 use nix::sys::prctl::set_timerslack;
-use nix::unistd::Pid;
+use nsrouter_linux::affinity;
 use nsrouter_rings::port::{Receive, Transmit};
 use nsrouter_router::{Config as RouterConfig, DropReason, Limits, Router, Time};
 use nsrouter_wire::frame::PortId;
@@ -147,9 +146,8 @@ impl Worker {
         // Naps of tens of microseconds would else last for fifty more (prctl(2)). It cannot fail for a number.
         let _ = set_timerslack(1);
         let Some(cpu) = self.cpu else { return };
-        let mut set = CpuSet::new();
-        if let Err(error) = set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set)) {
-            self.shared.warn(format!("worker {} cannot be pinned to CPU {cpu}: {error}", self.number));
+        if let Err(error) = affinity::pin(&[cpu]) {
+            self.shared.warn(format!("worker {}: {error}", self.number));
         }
     }
 
