@@ -354,35 +354,55 @@ fn without_its_last_worker_the_engine_has_ended() {
     stop(engine);
 }
 
+/// A UDP packet of `payload` bytes `id` from the first network to the second, which may be fragmented.
+fn fragmentable(id: u8, payload: usize) -> Stored {
+    let mut bytes = Vec::new();
+    etherparse::PacketBuilder::ethernet2(HOST[0], ROUTER[0])
+        .ipv4([10, 0, 1, 1], [10, 0, 2, 1], 64)
+        .udp(1000, 2000)
+        .write(&mut bytes, &vec![id; payload])
+        .unwrap();
+    // Don't Fragment off, and a checksum that fits.
+    let mut header = etherparse::Ipv4Header::from_slice(&bytes[14..]).unwrap().0;
+    header.dont_fragment = false;
+    header.header_checksum = header.calc_header_checksum();
+    bytes[14..34].copy_from_slice(&header.to_bytes());
+    Stored { bytes, offload: Offload::default() }
+}
+
+/// The next frames out of the wire are these packets of [`fragmentable`], each second one in two fragments.
+fn expect_fragments(wire: &Wire, rounds: u8) {
+    for round in 0..rounds {
+        for is_fragment in [false, true, true] {
+            let frame = next_frame(wire);
+            let flags = u16::from_be_bytes([frame.bytes[20], frame.bytes[21]]);
+            assert_eq!((flags & 0x3fff != 0, frame.bytes.last()), (is_fragment, Some(&round)));
+        }
+    }
+}
+
 #[test]
 fn fragments_keep_their_place_in_the_flow() {
     let (engine, [left, right]) = engine(1000);
     introduce(&engine, &right, 1);
-    // Small, large, small: the large one exceeds the MTU and may be fragmented.
-    let sized = |id: u8, payload: usize| {
-        let mut bytes = Vec::new();
-        etherparse::PacketBuilder::ethernet2(HOST[0], ROUTER[0])
-            .ipv4([10, 0, 1, 1], [10, 0, 2, 1], 64)
-            .udp(1000, 2000)
-            .write(&mut bytes, &vec![id; payload])
-            .unwrap();
-        // Don't Fragment off, and a checksum that fits.
-        let mut header = etherparse::Ipv4Header::from_slice(&bytes[14..]).unwrap().0;
-        header.dont_fragment = false;
-        header.header_checksum = header.calc_header_checksum();
-        bytes[14..34].copy_from_slice(&header.to_bytes());
-        Stored { bytes, offload: Offload::default() }
-    };
+    // Small and large: the large one exceeds the MTU.
     for round in 0..20 {
-        left.put(sized(round, 100));
-        left.put(sized(round, 2000));
+        left.put(fragmentable(round, 100));
+        left.put(fragmentable(round, 2000));
     }
+    expect_fragments(&right, 20);
+    stop(engine);
+}
+
+#[test]
+fn fragments_keep_their_place_among_frames_that_wait_for_a_neighbour() {
+    let (engine, [left, right]) = engine(1000);
     for round in 0..20 {
-        for fragment in [false, true, true] {
-            let frame = next_frame(&right);
-            let flags = u16::from_be_bytes([frame.bytes[20], frame.bytes[21]]);
-            assert_eq!((flags & 0x3fff != 0, frame.bytes.last()), (fragment, Some(&round)));
-        }
+        left.put(fragmentable(round, 100));
+        left.put(fragmentable(round, 2000));
     }
+    poll("they are held", || (engine.status().totals.held == 60).then_some(()));
+    right.put(arp(1, 2));
+    expect_fragments(&right, 20);
     stop(engine);
 }

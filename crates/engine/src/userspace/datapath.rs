@@ -51,17 +51,18 @@ impl Datapath {
         tables.warm(&burst);
         let mut ports: ArrayVec<Option<PortId>, BURST_FRAMES> = ArrayVec::new();
         let mut originated: ArrayVec<usize, BURST_FRAMES> = ArrayVec::new();
-        for frame in &mut burst {
+        // Frames of the burst that are to be kept pending, by their position in it.
+        let mut unresolved: ArrayVec<(usize, NextHop), BURST_FRAMES> = ArrayVec::new();
+        for (position, frame) in burst.iter_mut().enumerate() {
             let verdict = self.router.forward(frame, tables, now, &mut self.outbox);
             ports.push(match verdict {
                 Verdict::Send(port) | Verdict::Reply(port) => Some(port),
                 Verdict::ToHost => Some(PortId::HOST),
                 Verdict::Hold(next_hop) => {
-                    let counters = self.router.counters_mut();
                     if self.outbox.is_refused(next_hop) {
-                        counters.unheld(DropReason::NeighbourLimit);
+                        self.router.counters_mut().unheld(DropReason::NeighbourLimit);
                     } else {
-                        enqueue(&mut self.pending, frame, next_hop, now, counters);
+                        unresolved.push((position, next_hop));
                     }
                     None
                 }
@@ -70,13 +71,21 @@ impl Datapath {
             originated.push(self.outbox.len());
         }
         if self.outbox.is_empty() {
+            for (position, next_hop) in unresolved {
+                enqueue(&mut self.pending, &burst[position], next_hop, now, self.router.counters_mut());
+            }
             self.egress.send_burst(burst, &ports, self.router.counters_mut());
             return true;
         }
         // Fragments go where the packet would have gone, among others of its flow; a redirect before the packet that it is
         // about.
-        for ((frame, port), originated) in burst.iter_mut().zip(ports).zip(originated) {
+        let mut unresolved = unresolved.into_iter().peekable();
+        for (position, ((frame, port), originated)) in burst.iter_mut().zip(ports).zip(originated).enumerate()
+        {
             self.send_originated(originated, now);
+            if let Some((_, next_hop)) = unresolved.next_if(|(unresolved, _)| *unresolved == position) {
+                enqueue(&mut self.pending, frame, next_hop, now, self.router.counters_mut());
+            }
             if let Some(port) = port {
                 self.egress.send(port, std::slice::from_mut(frame), self.router.counters_mut());
             }
