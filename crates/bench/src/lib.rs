@@ -17,5 +17,6 @@ pub mod report;
 pub mod run;
 pub mod stats;
 pub mod testbed;
+mod text;
 pub mod traffic;
 mod units;

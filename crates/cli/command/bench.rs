@@ -11,7 +11,7 @@ use nix::unistd::getppid;
 use nsrouter_bench::agent::{self, AgentError, AgentOptions};
 use nsrouter_bench::export::{self, OutputError, terminal as tables};
 use nsrouter_bench::plan::{
-    Backend, Forwarder, Mode, ModeError, Pin, Placement, Plan, Scenario, Scenarios, TrafficChoice,
+    Backend, Forwarder, Mode, ModeError, Placement, Plan, Scenario, Scenarios, TrafficChoice,
 };
 use nsrouter_bench::report::Report;
 use nsrouter_bench::report::baseline::{self, Baseline, Verdict};
@@ -19,12 +19,11 @@ use nsrouter_bench::report::environment::Environment;
 use nsrouter_bench::report::notes::notes;
 use nsrouter_bench::run::cell::{Binary, Cancel};
 use nsrouter_bench::run::{self, Event, Outcome, Refusal};
-use nsrouter_bench::testbed::{Host, Lab, Port};
+use nsrouter_bench::testbed::Testbed;
+use nsrouter_bench::testbed::script::ScriptError;
 use nsrouter_bench::traffic::{Generator, GeneratorError, Iperf3Error, IperfError, ProgramError};
 use nsrouter_lab::enter::{self, Entered};
-use nsrouter_lab::state::{NodeState, PortInfo, State};
-use nsrouter_lab::{Error, Role, Which};
-use nsrouter_linux::netns::names;
+use nsrouter_lab::{Error, Which};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::options::cpus;
@@ -357,19 +356,20 @@ pub(crate) fn run_agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
         (Entered::Done(code), _) => return Ok(ExitCode::from(code)),
         (Entered::Here, state) => state.ok_or(Error::NoLabs)?,
     };
-    let lab = lab_of(&state, args.placement)?;
+    let testbed = Testbed::of(&state, args.placement, getppid().as_raw())?;
     let options = AgentOptions {
         scenario: args.scenario,
         mode: args.forwarder,
         seconds: args.seconds,
         warm_up_seconds: args.warm_up,
         traffic: args.traffic,
+        placement: args.placement,
         congestion: args.congestion,
         rate: args.rate,
     };
-    let report = match agent::measure(&lab, &options) {
+    let report = match agent::measure(&testbed, &options) {
         // With this exit code the run goes on without the mode, and these are the reason that it gives.
-        Err(AgentError::ScriptCannot { path, said }) => {
+        Err(AgentError::Script(ScriptError::Cannot { path, said })) => {
             errln!("{}", if said.is_empty() { format!("{} cannot work here", path.display()) } else { said });
             return Ok(ExitCode::from(failure::CANNOT));
         }
@@ -377,33 +377,6 @@ pub(crate) fn run_agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
     };
     screen::write_bytes(format!("{}\n", serde_json::to_string(&report)?).as_bytes())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The first two hosts of the topology and its first router.
-fn lab_of(state: &State, placement: Placement) -> anyhow::Result<Lab> {
-    let [client, server, router] = placement.pins();
-    let mut hosts = state.nodes.iter().filter(|node| node.role == Role::Host);
-    let mut next = || hosts.next().context("the lab needs two hosts to measure between");
-    let (client, server) = (host(next()?, client)?, host(next()?, server)?);
-    let node = state.nodes.iter().find(|node| node.role == Role::Router).context("the lab has no router")?;
-    Ok(Lab { client, server, router: host(node, router)?, keeper: getppid().as_raw() })
-}
-
-fn host(node: &NodeState, pin: Pin) -> anyhow::Result<Host> {
-    let lacks = || format!("{} has no namespace of its own", node.name);
-    let namespace = node.namespace.as_ref().with_context(lacks)?;
-    let port = |port: &PortInfo| Port {
-        ifname: port.ifname.clone(),
-        mac: port.mac.0,
-        mtu: port.mtu,
-        addresses: port.addresses.iter().map(|net| (net.addr(), net.prefix_len())).collect(),
-    };
-    Ok(Host {
-        name: node.name.clone(),
-        netns: names::path_of(namespace),
-        ports: node.ports.iter().map(port).collect(),
-        pin,
-    })
 }
 
 /// A forwarder of somebody else's must be there before an hour's run is begun.

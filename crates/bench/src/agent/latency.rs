@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::agent::{AgentError, AgentReport};
+use super::error::AgentError;
+use super::protocol::AgentReport;
 use crate::metric::{Metric, Sample};
 use crate::stats::histogram::Histogram;
 use crate::stats::quantile;

@@ -12,7 +12,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nsrouter_linux::whole_file;
+
 use crate::report::Report;
+
+/// Readable and writable by everyone, as far as the umask allows.
+const MODE: u32 = 0o666;
 
 /// A file that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -57,13 +62,8 @@ pub fn write_json(file: &Path, report: &Report) -> Result<(), OutputError> {
     replace(file, &(text + "\n"))
 }
 
-/// Written beside and renamed over.
 fn replace(file: &Path, text: &str) -> Result<(), OutputError> {
-    let mut beside = file.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    fs::write(&beside, text)
-        .and_then(|()| fs::rename(&beside, file))
+    whole_file::write(file, text.as_bytes(), MODE)
         .map_err(|source| OutputError::Write { path: file.into(), source })
 }
 

@@ -7,8 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
+use nsrouter_linux::affinity;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The CPU that a thread is pinned to; `None` leaves it to the scheduler.
@@ -19,10 +18,9 @@ impl Pin {
     /// Pins the calling thread, and what it starts.
     pub(crate) fn pin_thread(self) {
         let Some(cpu) = self.0 else { return };
-        let mut set = CpuSet::new();
         // A CPU that went offline since the plan was made leaves the thread where it is; the results say which CPUs the lab
         // was allowed.
-        let _ = set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
+        let _ = affinity::pin(&[cpu]);
     }
 }
 
@@ -45,8 +43,7 @@ pub enum Placement {
 impl Placement {
     /// Pinned to the first CPUs that this process may use, where there are two or more.
     pub fn pinned() -> Placement {
-        let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
-        Placement::over((0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)))
+        Placement::over(affinity::available().unwrap_or_default().into_iter())
     }
 
     fn over(mut cpus: impl Iterator<Item = usize>) -> Placement {
@@ -133,14 +130,13 @@ mod tests {
 
     #[test]
     fn a_thread_is_pinned_and_no_other_is() {
-        let before = sched_getaffinity(Pid::from_raw(0)).unwrap();
-        let first = (0..CpuSet::count()).find(|cpu| before.is_set(*cpu).unwrap()).unwrap();
+        let before = affinity::available().unwrap();
+        let first = before[0];
         let inside = std::thread::spawn(move || {
             Pin(Some(first)).pin_thread();
-            sched_getaffinity(Pid::from_raw(0)).unwrap()
+            affinity::available().unwrap()
         });
-        let inside = inside.join().unwrap();
-        assert!((0..CpuSet::count()).all(|cpu| inside.is_set(cpu).unwrap() == (cpu == first)));
-        assert_eq!(sched_getaffinity(Pid::from_raw(0)).unwrap(), before);
+        assert_eq!(inside.join().unwrap(), [first]);
+        assert_eq!(affinity::available().unwrap(), before);
     }
 }

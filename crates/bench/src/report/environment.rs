@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nsrouter_linux::procfs::fields;
 use serde::Serialize;
 
 use crate::plan::{Placement, Plan};
@@ -95,12 +96,7 @@ impl Environment {
     pub fn look(plan: &Plan, traffic: &Generator, nsrouter: &str) -> Environment {
         let read = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
         let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
-        let cpuinfo_field = |name: &str| {
-            let line = cpuinfo.lines().find(|line| line.starts_with(name))?;
-            line.split_once(':').map(|(_, value)| value.trim().to_owned())
-        };
         let meminfo = read("/proc/meminfo").unwrap_or_default();
-        let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Environment {
             started: utc(SystemTime::now()),
@@ -113,12 +109,12 @@ impl Environment {
                 .filter_map(read)
                 .collect::<Vec<String>>()
                 .join(" "),
-            cpu: cpuinfo_field("model name").unwrap_or_else(|| std::env::consts::ARCH.into()),
-            hypervisor: cpuinfo_field("flags")
+            cpu: fields::value(&cpuinfo, "model name").unwrap_or(std::env::consts::ARCH).to_owned(),
+            hypervisor: fields::value(&cpuinfo, "flags")
                 .is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
             cpus,
             governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-            memory_bytes: kib.and_then(|kib| kib.parse::<u64>().ok()).map(|kib| kib * 1024),
+            memory_bytes: fields::bytes(&meminfo, "MemTotal"),
             load_average: read("/proc/loadavg").and_then(|text| text.split(' ').next()?.parse().ok()),
             sysctls: sysctls(&SYSCTLS),
             traffic: traffic.to_string(),

@@ -38,7 +38,7 @@ pub(crate) fn run() -> (Plan, Outcome) {
 
 /// What an agent reports that has measured nothing.
 pub(crate) fn agent() -> AgentReport {
-    AgentReport { samples: Vec::new(), traffic: "test".into(), round_trips: None, setting: None }
+    AgentReport::new(Vec::new(), "test")
 }
 
 /// A lab whose host has the offloads of a veth, or only what is left without them.

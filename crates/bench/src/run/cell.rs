@@ -1,6 +1,6 @@
 //! One cell: the real binary as a child process, with a private lab that nothing outlives, and the agent inside it.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::agent::AgentReport;
+use crate::agent::{AgentOptions, AgentReport};
 use crate::plan::{Cell, Load, Mode, Plan};
 use crate::testbed::routes;
+use crate::text::last_words;
 use crate::traffic::ndr;
 
 /// Building and taking down a lab, the traffic's own waits included.
@@ -46,7 +47,7 @@ impl Cancel {
 pub struct Binary {
     /// Its path.
     pub path: PathBuf,
-    /// The subcommand that runs [`crate::agent::measure`] with the options of [`agent_arguments`].
+    /// The subcommand that runs [`crate::agent::measure`] with the arguments of [`AgentOptions::arguments`].
     pub agent_subcommand: String,
 }
 
@@ -98,31 +99,6 @@ pub enum CellError {
     Cancelled,
 }
 
-/// The agent's options as arguments: what [`crate::agent::AgentOptions`] is parsed from again inside the lab.
-pub fn agent_arguments(plan: &Plan, cell: &Cell, rate: Option<f64>) -> Vec<String> {
-    let mut arguments = vec![
-        "--scenario".into(),
-        cell.scenario.to_string(),
-        "--forwarder".into(),
-        cell.mode.to_string(),
-        "--seconds".into(),
-        plan.seconds.to_string(),
-        "--warm-up".into(),
-        plan.warm_up_seconds.to_string(),
-        "--traffic".into(),
-        plan.traffic.to_string(),
-        "--placement".into(),
-        plan.placement_of(&cell.scenario).to_string(),
-    ];
-    if let Some(congestion) = &plan.congestion {
-        arguments.extend(["--congestion".into(), congestion.clone()]);
-    }
-    if let Some(rate) = rate {
-        arguments.extend(["--rate".into(), rate.to_string()]);
-    }
-    arguments
-}
-
 /// How long a cell may take.
 fn patience(plan: &Plan, cell: &Cell) -> Duration {
     let mut patience =
@@ -148,7 +124,17 @@ pub fn measure(
     rate: Option<f64>,
     cancel: &Cancel,
 ) -> Result<AgentReport, CellError> {
-    let [_, _, router] = plan.placement_of(&cell.scenario).pins();
+    let options = AgentOptions {
+        scenario: cell.scenario,
+        mode: cell.mode.clone(),
+        seconds: plan.seconds,
+        warm_up_seconds: plan.warm_up_seconds,
+        traffic: plan.traffic,
+        placement: plan.placement_of(&cell.scenario),
+        congestion: plan.congestion.clone(),
+        rate,
+    };
+    let [_, _, router] = options.placement.pins();
     let mut command = Command::new(&binary.path);
     command
         .args(cell.mode.arguments(router))
@@ -156,7 +142,7 @@ pub fn measure(
         .args(["--name", &format!("bench-{}", std::process::id()), "--private", "--"])
         .arg(&binary.path)
         .arg(&binary.agent_subcommand)
-        .args(agent_arguments(plan, cell, rate));
+        .args(options.arguments());
     report_of(command, &binary.path, patience(plan, cell), cancel)
 }
 
@@ -182,7 +168,8 @@ fn report_of(
         // Only whoever gave up waiting no longer listens.
         lines_of.map_while(Result::ok).for_each(|line| drop(lines.send(line)));
     });
-    let said = thread::spawn(move || stderr.map(last_words).unwrap_or_default());
+    let said =
+        thread::spawn(move || stderr.map(|stderr| last_words(stderr, KEPT_OUTPUT)).unwrap_or_default());
 
     let deadline = Instant::now() + patience;
     let mut report = None;
@@ -248,25 +235,6 @@ fn stop(child: &mut Child) -> io::Result<ExitStatus> {
     }
     child.kill()?;
     child.wait()
-}
-
-/// The end of what was said, in one line.
-fn last_words(stderr: impl Read) -> String {
-    let mut kept = String::new();
-    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        let line = line.trim();
-        if line.is_empty() {
-            continue;
-        }
-        if !kept.is_empty() {
-            kept.push_str("; ");
-        }
-        kept.push_str(line);
-        while kept.len() > KEPT_OUTPUT {
-            kept.remove(0);
-        }
-    }
-    kept
 }
 
 #[cfg(test)]

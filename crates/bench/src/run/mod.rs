@@ -7,6 +7,7 @@ use crate::metric::Metric;
 use crate::plan::{Cell, Forwarder, Load, Mode, Plan, Rate};
 use crate::stats;
 use crate::testbed::script;
+use crate::text::with_causes;
 use cell::{Binary, Cancel, CellError};
 
 /// Attempts at a cell.
@@ -165,17 +166,6 @@ fn rate(cell: &Cell, outcome: &Outcome) -> Result<Option<f64>, CellError> {
     }
 }
 
-/// An error and what caused it, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -190,7 +180,7 @@ mod tests {
 
     fn good() -> AgentReport {
         let samples = vec![Sample::new(Metric::Throughput, 1.0)];
-        AgentReport { samples, traffic: String::new(), round_trips: None, setting: None }
+        AgentReport::new(samples, "test")
     }
 
     fn bad() -> CellError {

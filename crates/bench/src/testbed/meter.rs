@@ -1,55 +1,51 @@
-//! What the forwarding cost: processor time and frames over the same stretch of time.
+//! The cost of forwarding: CPU time and frames over the same stretch of time.
 //!
-//! Whole-machine time is what /proc/stat counts as busy, in the kernel's ticks: it has the hosts' share in it, and whatever else
-//! the machine does. The router's own time is what its threads ran, in nanoseconds. Kernel forwarding has no threads of its
-//! own: it happens in whoever sends, so there only the machine's figure says something.
+//! The machine's CPU time is what /proc/stat counts as busy, in the kernel's ticks: the hosts' share is in it, and that of
+//! everything else on the machine. The router's own time is what its threads ran, in nanoseconds. Kernel forwarding has no
+//! threads of its own: it runs in whatever sends, so there only the machine's figure says something.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::unistd::{SysconfVar, sysconf};
+use nsrouter_linux::procfs::process::{self, ProcessStat};
+use nsrouter_linux::procfs::{self, cpu};
 
-use crate::agent::AgentError;
+use super::counters::{CounterError, Totals};
+use super::{Host, Testbed};
 use crate::metric::{Metric, Sample};
-use crate::testbed::interface::Totals;
-use crate::testbed::{Host, Lab};
 
-/// Bytes of a full Ethernet frame without FCS at an MTU of 1500: a super-frame counts as so many of these.
-const FULL_FRAME: f64 = 1514.0;
-/// Processor ticks a second where the kernel does not say: it has been this everywhere for decades.
-const USUAL_TICKS: f64 = 100.0;
-/// How long frames that are on their way may take to arrive.
+/// Bytes of a full Ethernet frame without FCS at an MTU of 1500: a GSO packet counts as so many of these.
+const FULL_FRAME_BYTES: f64 = 1514.0;
+/// The longest that frames are on their way.
 const DRAIN_WITHIN: Duration = Duration::from_millis(500);
-/// Nothing new for so long: nothing is on its way.
+/// Without a new frame for so long, none is on its way.
 pub(crate) const STILL_FOR: Duration = Duration::from_millis(20);
 
-/// Whose threads are the router's own.
+/// The processes whose threads are the router's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// Nobody's: the kernel forwards.
+    /// None: the kernel forwards.
     Kernel,
-    /// That process's.
+    /// That process.
     Process(i32),
-    /// That process's and its descendants'.
+    /// That process and its descendants.
     Tree(i32),
 }
 
-/// Reads the counters of a lab at any moment.
+/// Reads the counters of a testbed at any moment.
 pub(crate) struct Meter {
     stat: File,
     client: File,
     server: File,
     owner: Owner,
-    ticks: f64,
+    ticks_per_second: u64,
 }
 
-/// Everything at one moment.
+/// CPU time and frames until one moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reading {
     at: Instant,
@@ -60,29 +56,31 @@ pub(crate) struct Reading {
 }
 
 impl Meter {
-    pub(crate) fn new(lab: &Lab, owner: Owner) -> Result<Meter, AgentError> {
-        let counters = |host: &Host| host.run(|| Totals::open().map_err(AgentError::Meter));
-        let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten();
+    /// Opens the kernel's files.
+    pub(crate) fn new(testbed: &Testbed, owner: Owner) -> Result<Meter, CounterError> {
+        let counters = |host: &Host| host.run(|| procfs::open_net("dev").map_err(CounterError::Read));
         Ok(Meter {
-            stat: File::open("/proc/stat").map_err(AgentError::Meter)?,
-            client: counters(&lab.client)?,
-            server: counters(&lab.server)?,
+            stat: File::open("/proc/stat").map_err(CounterError::Read)?,
+            client: counters(&testbed.client)?,
+            server: counters(&testbed.server)?,
             owner,
-            ticks: ticks.map_or(USUAL_TICKS, |ticks| ticks as f64),
+            ticks_per_second: cpu::ticks_per_second(),
         })
     }
 
-    pub(crate) fn read(&self) -> Result<Reading, AgentError> {
+    /// Reads them.
+    pub(crate) fn read(&self) -> Result<Reading, CounterError> {
         let read = || -> io::Result<Reading> {
+            let busy = cpu::busy_ticks(&procfs::read_from_start(&self.stat)?);
             Ok(Reading {
                 at: Instant::now(),
-                machine_s: busy_ticks(&whole(&self.stat)?) as f64 / self.ticks,
+                machine_s: busy as f64 / self.ticks_per_second as f64,
                 router_s: self.router_seconds()?,
-                client: Totals::of(&whole(&self.client)?),
-                server: Totals::of(&whole(&self.server)?),
+                client: Totals::of(&procfs::read_from_start(&self.client)?),
+                server: Totals::of(&procfs::read_from_start(&self.server)?),
             })
         };
-        read().map_err(AgentError::Meter)
+        read().map_err(CounterError::Read)
     }
 
     fn router_seconds(&self) -> io::Result<Option<f64>> {
@@ -91,19 +89,19 @@ impl Meter {
             Owner::Process(pid) => vec![pid],
             Owner::Tree(root) => tree(root, &parents()?),
         };
-        Ok(Some(pids.into_iter().map(thread_nanoseconds).sum::<u64>() as f64 / 1e9))
+        Ok(Some(pids.into_iter().map(process::run_time_ns).sum::<u64>() as f64 / 1e9))
     }
 
-    /// Does the work and measures meanwhile: from `from` after its beginning for `length`, or until it ends.
-    pub(crate) fn beside<T>(
+    /// Does `work` and measures meanwhile: from `from` after its beginning for `length`, or until it ends.
+    pub(crate) fn beside<T, E: From<CounterError>>(
         &self,
         from: Duration,
         length: Duration,
-        work: impl FnOnce() -> Result<T, AgentError>,
-    ) -> Result<(T, Cost), AgentError> {
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<(T, Cost), E> {
         let (done, ended) = mpsc::channel::<()>();
         thread::scope(|scope| {
-            let watch = scope.spawn(move || -> Result<Cost, AgentError> {
+            let watch = scope.spawn(move || -> Result<Cost, CounterError> {
                 let first = match ended.recv_timeout(from) {
                     Err(RecvTimeoutError::Timeout) => self.read()?,
                     Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(Cost::default()),
@@ -114,20 +112,20 @@ impl Meter {
             });
             let result = work();
             drop(done);
-            let cost = watch.join().unwrap_or(Err(AgentError::Panicked));
+            let cost = watch.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             Ok((result?, cost?))
         })
     }
 
-    /// Waits until nothing arrives at the server any more, and reads.
-    pub(crate) fn drained(&self) -> Result<Reading, AgentError> {
+    /// Waits until no more frames arrive at the server, and reads.
+    pub(crate) fn drained(&self) -> Result<Reading, CounterError> {
         let deadline = Instant::now() + DRAIN_WITHIN;
         let mut last = self.read()?;
         let mut since = Instant::now();
         while since.elapsed() < STILL_FOR && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(2));
             let now = self.read()?;
-            if now.server.received_frames != last.server.received_frames {
+            if now.server.rx_frames != last.server.rx_frames {
                 since = Instant::now();
             }
             last = now;
@@ -136,7 +134,7 @@ impl Meter {
     }
 }
 
-/// Processor time and what was forwarded for it.
+/// CPU time, and the frames that were forwarded for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Cost {
     seconds: f64,
@@ -144,7 +142,7 @@ pub(crate) struct Cost {
     router_s: Option<f64>,
     /// Of frames without FCS that reached either host.
     bytes: f64,
-    /// Those frames; of super-frames, as many full frames as they hold.
+    /// Those frames; a GSO packet counts as the full frames that it holds.
     packets: f64,
     /// Frames that reached the server's interface, as the kernel counts them.
     to_server: u64,
@@ -154,10 +152,10 @@ impl Cost {
     fn between(first: &Reading, last: &Reading) -> Cost {
         let (mut bytes, mut packets) = (0.0, 0.0);
         for (before, after) in [(first.client, last.client), (first.server, last.server)] {
-            let grown = after.received_bytes.saturating_sub(before.received_bytes) as f64;
-            let frames = after.received_frames.saturating_sub(before.received_frames) as f64;
+            let grown = after.rx_bytes.saturating_sub(before.rx_bytes) as f64;
+            let frames = after.rx_frames.saturating_sub(before.rx_frames) as f64;
             bytes += grown;
-            packets += frames.max(grown / FULL_FRAME);
+            packets += frames.max(grown / FULL_FRAME_BYTES);
         }
         Cost {
             seconds: last.at.duration_since(first.at).as_secs_f64(),
@@ -165,11 +163,11 @@ impl Cost {
             router_s: last.router_s.zip(first.router_s).map(|(after, before)| (after - before).max(0.0)),
             bytes,
             packets,
-            to_server: last.server.received_frames.saturating_sub(first.server.received_frames),
+            to_server: last.server.rx_frames.saturating_sub(first.server.rx_frames),
         }
     }
 
-    /// Frames a second that reached the server's interface.
+    /// Frames per second that reached the server's interface.
     pub(crate) fn forwarded(&self) -> f64 {
         self.to_server as f64 / self.seconds.max(f64::MIN_POSITIVE)
     }
@@ -192,53 +190,11 @@ impl Cost {
     }
 }
 
-/// A file of /proc from its beginning; it is made anew by every read from there.
-fn whole(file: &File) -> io::Result<String> {
-    let mut text = vec![0; 1 << 14];
-    let mut len = 0;
-    loop {
-        let read = file.read_at(&mut text[len..], len as u64)?;
-        len += read;
-        if read == 0 {
-            text.truncate(len);
-            return Ok(String::from_utf8_lossy(&text).into_owned());
-        }
-        if len == text.len() {
-            text.resize(len * 2, 0);
-        }
-    }
-}
-
-/// Ticks that the processors were busy: user, nice, system, irq and softirq of the first line of /proc/stat (proc_stat(5)). Not
-/// idle and iowait, and not steal, which is somebody else's.
-fn busy_ticks(stat: &str) -> u64 {
-    let line = stat.lines().next().unwrap_or_default();
-    let fields: Vec<u64> = line.split_whitespace().skip(1).map_while(|word| word.parse().ok()).collect();
-    [0, 1, 2, 5, 6].iter().filter_map(|&at| fields.get(at)).sum()
-}
-
-/// Nanoseconds that all threads of a process ran: the first number of each one's schedstat
-/// (Documentation/scheduler/sched-stats.rst). A thread that has ended meanwhile counts for nothing.
-fn thread_nanoseconds(pid: i32) -> u64 {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().filter_map(Result::ok);
-    let ran = |task: &Path| {
-        fs::read_to_string(task.join("schedstat")).ok()?.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    tasks.filter_map(|task| ran(&task.path())).sum()
-}
-
 /// The parent of each process.
 fn parents() -> io::Result<HashMap<i32, i32>> {
-    let pids = fs::read_dir("/proc")?.filter_map(Result::ok);
-    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    Ok(pids
-        .filter_map(|pid| Some((pid, parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?)))
-        .collect())
-}
-
-/// The fourth field of /proc/PID/stat. The second, the name, may have blanks and parentheses in it.
-fn parent(stat: &str) -> Option<i32> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    // A process may end between the two looks.
+    let parent = |pid: i32| Some((pid, ProcessStat::of(pid).ok()?.parent));
+    Ok(process::pids()?.filter_map(parent).collect())
 }
 
 /// A process and its descendants.
@@ -265,47 +221,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn busy_is_neither_idle_nor_stolen() {
-        assert_eq!(busy_ticks("cpu  1 2 4 1000 2000 8 16 4000 0 0\ncpu0 9 9 9 9\n"), 1 + 2 + 4 + 8 + 16);
-        assert_eq!(busy_ticks(""), 0);
-    }
-
-    #[test]
-    fn a_name_with_parentheses_hides_no_parent() {
-        assert_eq!(parent("42 (a) b (c)) S 7 42 42 0"), Some(7));
-        assert_eq!(parent("nonsense"), None);
-    }
-
-    #[test]
     fn descendants_are_found_and_strangers_are_not() {
         let parents = HashMap::from([(1, 0), (2, 1), (3, 2), (4, 3), (5, 1)]);
         let mut found = tree(2, &parents);
         found.sort_unstable();
         assert_eq!(found, [2, 3, 4]);
-    }
-
-    #[test]
-    fn our_own_threads_have_run() {
         let own = i32::try_from(std::process::id()).unwrap();
-        let before = thread_nanoseconds(own);
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_millis(60) {
-            std::hint::spin_loop();
-        }
-        let ran = thread_nanoseconds(own) - before;
-        // Updated by the scheduler's tick, and shared with the other tests' threads.
-        assert!(ran > 20_000_000, "{ran} ns");
-        assert!(parents().unwrap().contains_key(&own));
+        assert!(tree(own, &super::parents().unwrap()).contains(&own));
     }
 
     #[test]
-    fn super_frames_count_as_the_frames_that_they_hold() {
+    fn gso_packets_count_as_the_frames_that_they_hold() {
         let reading = |at: Instant, seconds: f64, frames: u64, bytes: u64| Reading {
             at,
             machine_s: seconds,
             router_s: Some(seconds / 2.0),
             client: Totals::default(),
-            server: Totals { received_frames: frames, received_bytes: bytes, ..Totals::default() },
+            server: Totals { rx_frames: frames, rx_bytes: bytes, ..Totals::default() },
         };
         let start = Instant::now();
         let first = reading(start, 10.0, 100, 1000);

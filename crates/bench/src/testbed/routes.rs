@@ -9,15 +9,30 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::agent::AgentError;
+use super::{Testbed, TestbedError, address};
 use crate::plan::Family;
-use crate::testbed::Lab;
+
+/// Routes that could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum RoutesError {
+    /// `ip` failed.
+    #[error("`{command}`: {said}")]
+    Ip {
+        /// The command.
+        command: String,
+        /// The first line of its standard error.
+        said: String,
+    },
+    /// A host has no address, or cannot be entered.
+    #[error(transparent)]
+    Testbed(#[from] TestbedError),
+}
 
 /// How long a million routes may take to be in effect.
 pub(crate) const IN_EFFECT_WITHIN: Duration = Duration::from_secs(120);
 /// Destinations that the generators send to, at most: enough that no table of a few megabytes stays in a cache by chance.
 const DESTINATIONS: u32 = 65_536;
-/// 16.0.0.0/4 has room for 2^20 networks of 24 bits. Nothing of it leaves the lab.
+/// 16.0.0.0/4 has room for 2^20 networks of 24 bits. Nothing of it leaves the testbed.
 const V4_BASE: u32 = 16 << 24;
 const V4_BLOCK: &str = "16.0.0.0/4";
 /// The documentation prefix (RFC 3849), with room for 2^32 networks of 64 bits.
@@ -41,13 +56,13 @@ pub(crate) fn destinations(family: Family, routes: u32) -> Vec<IpAddr> {
 }
 
 /// Loads them, and has the server's host take them for its own. Whether they are in effect is for an echo to show.
-pub(crate) fn load(lab: &Lab, family: Family, routes: u32) -> Result<(), AgentError> {
-    let gateway = lab.server.address(family)?;
+pub(crate) fn load(testbed: &Testbed, family: Family, routes: u32) -> Result<(), RoutesError> {
+    let gateway = testbed.server.address(family)?;
     let (ip, block, length) = match family {
         Family::V4 => ("-4", V4_BLOCK, 24),
         Family::V6 => ("-6", V6_BLOCK, 64),
     };
-    lab.server.run(|| run_ip(&[ip, "route", "add", "local", block, "dev", "lo"], ""))?;
+    testbed.server.run(|| run_ip(&[ip, "route", "add", "local", block, "dev", "lo"], ""))?;
     let mut batch = String::new();
     for n in 0..routes {
         let network = match destination(family, n) {
@@ -57,16 +72,16 @@ pub(crate) fn load(lab: &Lab, family: Family, routes: u32) -> Result<(), AgentEr
         // Writing to a String cannot fail.
         let _ = writeln!(batch, "route add {network}/{length} via {gateway}");
     }
-    lab.router.run(|| run_ip(&[ip, "-batch", "-"], &batch))
+    testbed.router.run(|| run_ip(&[ip, "-batch", "-"], &batch))
 }
 
 /// Has all TCP of both hosts use that congestion control: as an attribute of their default routes, for a namespace's sysctl takes
 /// only those that the machine allows to everybody (tcp_allowed_congestion_control).
-pub(crate) fn use_congestion_control(lab: &Lab, name: &str) -> Result<(), AgentError> {
-    for host in [&lab.client, &lab.server] {
-        let port = lab.port_towards(host)?;
+pub(crate) fn use_congestion_control(testbed: &Testbed, name: &str) -> Result<(), RoutesError> {
+    for host in [&testbed.client, &testbed.server] {
+        let port = testbed.port_towards(host)?;
         for (ip, family) in [("-4", Family::V4), ("-6", Family::V6)] {
-            let Some((gateway, _)) = port.address(family) else { continue };
+            let Some((gateway, _)) = address(port, family) else { continue };
             let gateway = gateway.to_string();
             let words = [ip, "route", "replace", "default", "via", &gateway, "congctl", name];
             host.run(|| run_ip(&words, ""))?;
@@ -75,8 +90,8 @@ pub(crate) fn use_congestion_control(lab: &Lab, name: &str) -> Result<(), AgentE
     Ok(())
 }
 
-fn run_ip(arguments: &[&str], input: &str) -> Result<(), AgentError> {
-    let failed = |said: String| AgentError::Routes { command: format!("ip {}", arguments.join(" ")), said };
+fn run_ip(arguments: &[&str], input: &str) -> Result<(), RoutesError> {
+    let failed = |said: String| RoutesError::Ip { command: format!("ip {}", arguments.join(" ")), said };
     let mut child = Command::new("ip")
         .args(arguments)
         .stdin(Stdio::piped())

@@ -1,19 +1,58 @@
 //! Any other forwarder: a program started in the router's namespace, in a kernel lab whose kernel does not forward.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use nsrouter_lab::PortInfo;
+use nsrouter_linux::sysctl::{self, SysctlError};
 
-use crate::agent::AgentError;
+use super::{Testbed, TestbedError, address};
 use crate::plan::Family;
-use crate::testbed::{Host, Lab, Port};
+use crate::text::last_words;
+
+/// A forwarder that does not forward.
+#[derive(Debug, thiserror::Error)]
+pub enum ScriptError {
+    /// It could not be started.
+    #[error("the forwarder {} could not be started", path.display())]
+    Start {
+        /// The program.
+        path: PathBuf,
+        /// What the system call failed with.
+        source: io::Error,
+    },
+    /// The kernel's forwarding could not be switched off.
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
+    /// It ended before it was asked to.
+    #[error("the forwarder {} ended by itself, {status}{}", path.display(), if .said.is_empty() { String::new() } else { format!(": {}", .said) })]
+    Ended {
+        /// The program.
+        path: PathBuf,
+        /// Its exit status.
+        status: ExitStatus,
+        /// Its last words.
+        said: String,
+    },
+    /// It cannot work on this machine, by its exit code.
+    #[error("{said}")]
+    Cannot {
+        /// The program.
+        path: PathBuf,
+        /// Its last words.
+        said: String,
+    },
+    /// A host lacks something that the forwarder must know, or the router cannot be entered.
+    #[error(transparent)]
+    Testbed(#[from] TestbedError),
+}
 
 /// How long a forwarder may take until it forwards: DPDK's take seconds.
 pub(crate) const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -33,17 +72,17 @@ pub(crate) struct Script {
 
 impl Script {
     /// Switches the kernel's forwarding off in the router and starts the program there.
-    pub(crate) fn start(lab: &Lab, path: &Path, host_offloads: bool) -> Result<Script, AgentError> {
-        let failed = |source: io::Error| AgentError::ScriptStart { path: path.into(), source };
-        let environment = environment(lab, host_offloads)?;
-        lab.router.run(|| {
-            let off = |sysctl| fs::write(format!("/proc/sys/net/{sysctl}"), "0").map_err(failed);
-            ["ipv4/ip_forward", "ipv6/conf/all/forwarding"].into_iter().try_for_each(off)
+    pub(crate) fn start(testbed: &Testbed, path: &Path, host_offloads: bool) -> Result<Script, ScriptError> {
+        let failed = |source: io::Error| ScriptError::Start { path: path.into(), source };
+        let environment = environment(testbed, host_offloads)?;
+        testbed.router.run(|| {
+            let off = |key| Ok::<_, ScriptError>(sysctl::write(key, "0")?);
+            ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"].into_iter().try_for_each(off)
         })?;
         // `exec` goes into the namespace with the /sys that belongs to it, and becomes the program.
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         command
-            .args(["exec", &lab.router.name, "--"])
+            .args(["exec", testbed.router.name(), "--"])
             .arg(fs::canonicalize(path).map_err(failed)?)
             .envs(environment)
             .process_group(0)
@@ -51,8 +90,8 @@ impl Script {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         // What a thread starts runs where the thread does.
-        let mut child = lab.router.run(|| command.spawn().map_err(failed))?;
-        let said = child.stderr.take().map(|stderr| thread::spawn(move || last_words(stderr)));
+        let mut child = testbed.router.run(|| command.spawn().map_err(failed))?;
+        let said = child.stderr.take().map(|stderr| thread::spawn(move || last_words(stderr, KEPT_OUTPUT)));
         Ok(Script { path: path.into(), child, said })
     }
 
@@ -62,7 +101,7 @@ impl Script {
     }
 
     /// An error where it has ended.
-    pub(crate) fn check(&mut self) -> Result<(), AgentError> {
+    pub(crate) fn check(&mut self) -> Result<(), ScriptError> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => {
@@ -71,11 +110,11 @@ impl Script {
                 let said = self.said.take().and_then(|said| said.join().ok()).unwrap_or_default();
                 let path = self.path.clone();
                 if status.code() == Some(CANNOT) {
-                    return Err(AgentError::ScriptCannot { path, said });
+                    return Err(ScriptError::Cannot { path, said });
                 }
-                Err(AgentError::ScriptEnded { path, status, said })
+                Err(ScriptError::Ended { path, status, said })
             }
-            Err(source) => Err(AgentError::ScriptStart { path: self.path.clone(), source }),
+            Err(source) => Err(ScriptError::Start { path: self.path.clone(), source }),
         }
     }
 }
@@ -95,66 +134,30 @@ impl Drop for Script {
 }
 
 /// What a script is told; tools/peers/README.md is the reference.
-fn environment(lab: &Lab, host_offloads: bool) -> Result<Vec<(String, String)>, AgentError> {
+fn environment(testbed: &Testbed, host_offloads: bool) -> Result<Vec<(String, String)>, ScriptError> {
     let mut variables = vec![
-        ("NSROUTER_ROUTER_NETNS".to_owned(), name_of(&lab.router)),
+        ("NSROUTER_ROUTER_NETNS".to_owned(), testbed.router.namespace.clone()),
         ("NSROUTER_HOST_OFFLOADS".into(), if host_offloads { "on" } else { "off" }.into()),
     ];
-    for (number, host) in [(1, &lab.client), (2, &lab.server)] {
+    for (number, host) in [(1, &testbed.client), (2, &testbed.server)] {
         let mut tell =
             |what: &str, value: String| variables.push((format!("NSROUTER_{what}_{number}"), value));
-        let port = lab.port_towards(host)?;
+        let port = testbed.port_towards(host)?;
         tell_port(&mut tell, "PORT", port);
         tell("MTU", port.mtu.to_string());
         tell_port(&mut tell, "PEER", host.port()?);
-        tell("PEER_NETNS", name_of(host));
+        tell("PEER_NETNS", host.namespace.clone());
     }
     Ok(variables)
 }
 
-fn tell_port(tell: &mut impl FnMut(&str, String), what: &str, port: &Port) {
+fn tell_port(tell: &mut impl FnMut(&str, String), what: &str, port: &PortInfo) {
     tell(what, port.ifname.clone());
-    let mac: Vec<String> = port.mac.iter().map(|byte| format!("{byte:02x}")).collect();
-    tell(&format!("{what}_MAC"), mac.join(":"));
+    tell(&format!("{what}_MAC"), port.mac.to_string());
     for (family, name) in [(Family::V4, "IP4"), (Family::V6, "IP6")] {
-        if let Some((address, len)) = port.address(family) {
+        if let Some((address, len)) = address(port, family) {
             tell(&format!("{what}_{name}"), address.to_string());
             tell(&format!("{what}_{name}_PREFIX"), len.to_string());
         }
-    }
-}
-
-/// The namespace's name, as `ip -n` takes it.
-fn name_of(host: &Host) -> String {
-    host.netns.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// The last line that says something, and what came before it as far as there is room.
-fn last_words(mut from: impl Read) -> String {
-    let mut text = Vec::new();
-    // What had been said before the error is kept.
-    let _ = from.read_to_end(&mut text);
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let mut kept = String::new();
-    for line in lines.iter().rev() {
-        if kept.len() + line.len() > KEPT_OUTPUT && !kept.is_empty() {
-            break;
-        }
-        kept = if kept.is_empty() { (*line).to_owned() } else { format!("{line}; {kept}") };
-    }
-    kept
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_words_are_the_last() {
-        assert_eq!(last_words(&b"one\n\n two \n"[..]), "one; two");
-        let long = format!("{}\nend", "x".repeat(KEPT_OUTPUT));
-        assert_eq!(last_words(long.as_bytes()), "end");
-        assert_eq!(last_words(&b""[..]), "");
     }
 }

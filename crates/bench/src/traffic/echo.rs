@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use super::icmp::{HEADER_BYTES, IcmpSocket, Kind};
+use nsrouter_wire::icmp::HEADER_BYTES;
+
+use super::icmp::{IcmpSocket, Kind};
 
 /// How to ask.
 #[derive(Debug, Clone, Copy)]

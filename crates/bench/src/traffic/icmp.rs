@@ -11,13 +11,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt};
+use nsrouter_wire::icmp::{self, HEADER_BYTES, v4, v6};
+use nsrouter_wire::{ipv4, ipv6};
 
-/// ICMP and ICMPv6 header up to identifier and sequence number, in bytes (RFC 792, RFC 4443 section 4.1).
-pub(super) const HEADER_BYTES: usize = 8;
 /// How long the socket waits by itself at a time.
 const SOCKET_TIMEOUT: Duration = Duration::from_millis(100);
-const IPV4_HEADER_BYTES: usize = 20;
-const IPV6_HEADER_BYTES: usize = 40;
 
 /// What a message is, the two versions of the protocol brought together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,13 +81,12 @@ impl IcmpSocket {
         payload: &[u8],
     ) -> io::Result<()> {
         let mut message = Vec::with_capacity(HEADER_BYTES + payload.len());
-        message.extend([if self.v4 { 8 } else { 128 }, 0, 0, 0]);
+        message.extend([if self.v4 { v4::ECHO } else { v6::ECHO }, 0, 0, 0]);
         message.extend(ident.to_be_bytes());
         message.extend(sequence.to_be_bytes());
         message.extend(payload);
         if self.v4 {
-            let sum = !ones_complement_sum(&message);
-            message[2..4].copy_from_slice(&sum.to_be_bytes());
+            icmp::v4_fill(&mut message);
         }
         self.socket.send_to(&message, SocketAddr::new(target, 0)).map(drop)
     }
@@ -119,15 +116,8 @@ impl IcmpSocket {
             }
         };
         let bytes = &self.buffer[range];
-        let kind = match (self.v4, bytes[0], bytes[1]) {
-            (true, 8, _) | (false, 128, _) => Kind::EchoRequest,
-            (true, 0, _) | (false, 129, _) => Kind::EchoReply,
-            (true, 11, _) | (false, 3, _) => Kind::TimeExceeded,
-            (true, 3, 3) | (false, 1, 4) => Kind::PortUnreachable,
-            (true, 3, _) | (false, 1 | 2, _) => Kind::Unreachable,
-            _ => Kind::Other,
-        };
-        let checksum_good = !self.v4 || ones_complement_sum(bytes) == 0xffff;
+        let kind = if self.v4 { v4_kind(bytes[0], bytes[1]) } else { v6_kind(bytes[0], bytes[1]) };
+        let checksum_good = !self.v4 || icmp::v4_is_valid(bytes);
         Ok(Some(Message { from, kind, bytes, checksum_good }))
     }
 }
@@ -149,9 +139,31 @@ impl Message<'_> {
             (IpAddr::V4(Ipv4Addr::from(to)), packet[9], ipv4_header_bytes(packet)?)
         } else {
             let to: [u8; 16] = packet.get(24..40)?.try_into().ok()?;
-            (IpAddr::V6(Ipv6Addr::from(to)), packet[6], IPV6_HEADER_BYTES)
+            (IpAddr::V6(Ipv6Addr::from(to)), packet[6], ipv6::HEADER_BYTES)
         };
         Some((to, protocol, packet.get(start..start + 8)?.try_into().ok()?))
+    }
+}
+
+fn v4_kind(kind: u8, code: u8) -> Kind {
+    match (kind, code) {
+        (v4::ECHO, _) => Kind::EchoRequest,
+        (v4::ECHO_REPLY, _) => Kind::EchoReply,
+        (v4::TIME_EXCEEDED, _) => Kind::TimeExceeded,
+        (v4::UNREACHABLE, 3) => Kind::PortUnreachable,
+        (v4::UNREACHABLE, _) => Kind::Unreachable,
+        _ => Kind::Other,
+    }
+}
+
+fn v6_kind(kind: u8, code: u8) -> Kind {
+    match (kind, code) {
+        (v6::ECHO, _) => Kind::EchoRequest,
+        (v6::ECHO_REPLY, _) => Kind::EchoReply,
+        (v6::TIME_EXCEEDED, _) => Kind::TimeExceeded,
+        (v6::UNREACHABLE, 4) => Kind::PortUnreachable,
+        (v6::UNREACHABLE | v6::TOO_BIG, _) => Kind::Unreachable,
+        _ => Kind::Other,
     }
 }
 
@@ -159,30 +171,12 @@ impl Message<'_> {
 fn ipv4_header_bytes(packet: &[u8]) -> Option<usize> {
     let first = *packet.first()?;
     let bytes = usize::from(first & 0x0f) * 4;
-    (first >> 4 == 4 && (IPV4_HEADER_BYTES..=packet.len()).contains(&bytes)).then_some(bytes)
-}
-
-/// The Internet checksum's sum (RFC 1071), not complemented: 0xffff over a message that carries its own checksum.
-fn ones_complement_sum(bytes: &[u8]) -> u16 {
-    let sum = bytes.chunks(2).fold(0u32, |sum, pair| {
-        let word = u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |&low| u32::from(low));
-        let sum = sum + word;
-        (sum & 0xffff) + (sum >> 16)
-    });
-    // Folded after every addition: it fits.
-    u16::try_from(sum).unwrap_or(u16::MAX)
+    (first >> 4 == 4 && (ipv4::HEADER_BYTES..=packet.len()).contains(&bytes)).then_some(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn checksum_of_the_example_in_rfc_1071() {
-        assert_eq!(ones_complement_sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), 0xddf2);
-        assert_eq!(ones_complement_sum(&[0xff]), 0xff00);
-        assert_eq!(ones_complement_sum(&[]), 0);
-    }
 
     #[test]
     fn header_lengths_that_lie_are_refused() {

@@ -2,9 +2,10 @@
 //! clients and servers.
 //!
 //! Everything here acts in the network namespace of the thread that calls it. Whoever calls decides where that is:
-//! `bench` enters the namespaces of a lab's hosts itself ([`crate::agent`]), `check` does so through the lab.
+//! `bench` enters the namespaces of a lab's hosts itself ([`crate::testbed`]), `check` does so through the lab.
 
 mod echo;
+mod error;
 mod icmp;
 pub(crate) mod ndr;
 pub(crate) mod programs;
@@ -13,12 +14,14 @@ pub(crate) mod tcp;
 mod trace;
 pub(crate) mod udp;
 pub mod verified;
+pub(crate) mod window;
 
 use std::fmt;
 
 use crate::plan::TrafficChoice;
 
 pub use echo::{EchoOptions, EchoReport, echo};
+pub use error::TrafficError;
 pub use programs::ProgramError;
 pub use programs::iperf::IperfError;
 pub use programs::iperf3::Iperf3Error;

@@ -20,8 +20,12 @@ use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, MultiHeaders, SockFlag, SockType, bind, recvmmsg, sendmmsg,
     setsockopt, socket,
 };
+use nsrouter_wire::checksum::Sum;
+use nsrouter_wire::eth::{self, MacAddr};
+use nsrouter_wire::ipv4::protocol;
+use nsrouter_wire::{ipv4, ipv6};
 
-use crate::agent::AgentError;
+use super::error::TrafficError;
 use crate::plan::Pin;
 
 /// Frames a call at most.
@@ -32,16 +36,18 @@ const RECEIVE_BATCH: usize = 64;
 const DATAGRAM_BYTES: usize = 1536;
 /// A paced sender sleeps this long at a time, so its bursts are what a rate makes in that time.
 const PACE: Duration = Duration::from_micros(40);
-/// How often a receiver that gets nothing looks whether it is over.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How often an idle receiver checks whether the load has ended.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// Asked for a receiver's buffer; the machine's rmem_max may allow less.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 /// Where the datagrams say that they come from.
 const SOURCE_PORT: u16 = 40_000;
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// TTL and hop limit.
 const TTL: u8 = 64;
-const UDP: u8 = 17;
+/// Bytes of a UDP header.
+const UDP_HEADER_BYTES: u16 = 8;
+/// What the payload is filled with.
+const FILLER: u8 = 0x6e;
 
 /// PACKET_QDISC_BYPASS (packet(7)): frames go straight to the driver.
 #[derive(Clone, Copy)]
@@ -54,76 +60,76 @@ nix::setsockopt_impl!(
     SetStruct<libc::c_int>
 );
 
-/// The two Ethernet addresses and the source of all frames.
+/// The MAC addresses and the source of all frames.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Path {
-    pub(crate) from_mac: [u8; 6],
-    pub(crate) to_mac: [u8; 6],
+    pub(crate) from_mac: MacAddr,
+    pub(crate) to_mac: MacAddr,
     pub(crate) from: IpAddr,
 }
 
 impl Path {
-    /// A frame without FCS whose UDP payload has that length. Both checksums are right.
+    /// A frame without FCS whose UDP payload has that length, with valid checksums.
     pub(crate) fn frame(&self, to: SocketAddr, payload_bytes: u16) -> Vec<u8> {
-        let udp_bytes = 8 + payload_bytes;
-        let mut frame = Vec::with_capacity(usize::from(udp_bytes) + 54);
-        frame.extend(self.to_mac);
-        frame.extend(self.from_mac);
-        match (self.from, to.ip()) {
-            (IpAddr::V4(from), IpAddr::V4(to)) => {
-                frame.extend(ETHERTYPE_IPV4.to_be_bytes());
-                let mut header = vec![0x45, 0];
-                header.extend((20 + udp_bytes).to_be_bytes());
-                // Identification 0 and DF: nothing on the way is to cut it (RFC 6864 section 4.1).
-                header.extend([0, 0, 0x40, 0, TTL, UDP, 0, 0]);
-                header.extend(from.octets());
-                header.extend(to.octets());
-                let sum = checksum(&[&header]);
-                header[10..12].copy_from_slice(&sum.to_be_bytes());
-                frame.extend(header);
-            }
-            (from, to) => {
-                let v6 = |address: IpAddr| match address {
-                    IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-                    IpAddr::V6(v6) => v6,
-                };
-                frame.extend(ETHERTYPE_IPV6.to_be_bytes());
-                frame.extend([0x60, 0, 0, 0]);
-                frame.extend(udp_bytes.to_be_bytes());
-                frame.extend([UDP, TTL]);
-                frame.extend(v6(from).octets());
-                frame.extend(v6(to).octets());
-            }
-        }
+        let udp_bytes = UDP_HEADER_BYTES + payload_bytes;
         let mut datagram = Vec::with_capacity(usize::from(udp_bytes));
         datagram.extend(SOURCE_PORT.to_be_bytes());
         datagram.extend(to.port().to_be_bytes());
         datagram.extend(udp_bytes.to_be_bytes());
         datagram.extend([0, 0]);
-        datagram.resize(usize::from(udp_bytes), 0x6e);
-        // The pseudo-header (RFC 768, RFC 8200 section 8.1): the two addresses are what ends the frame so far.
-        let addresses = if to.is_ipv4() { 8 } else { 32 };
-        let (protocol, length) = ([0, UDP], udp_bytes.to_be_bytes());
-        let sum = checksum(&[&frame[frame.len() - addresses..], &protocol, &length, &datagram]);
-        let sum = if sum == 0 { 0xffff } else { sum };
+        datagram.resize(usize::from(udp_bytes), FILLER);
+        let mut frame = vec![0; eth::HEADER_BYTES];
+        let (ether_type, sum) = match (self.from, to.ip()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let mut header = [0; ipv4::HEADER_BYTES];
+                ipv4::Fields {
+                    traffic_class: 0,
+                    total_bytes: 20 + udp_bytes,
+                    // With DF the identification does not matter (RFC 6864 section 4.1).
+                    identification: 0,
+                    flags_offset: ipv4::DONT_FRAGMENT,
+                    ttl: TTL,
+                    protocol: protocol::UDP,
+                    source,
+                    destination,
+                }
+                .write(&mut header);
+                frame.extend(header);
+                let (source, destination) = (source.octets(), destination.octets());
+                (eth::TYPE_IPV4, Sum::new().pseudo_ipv4(source, destination, protocol::UDP, udp_bytes))
+            }
+            (source, destination) => {
+                let v6 = |address: IpAddr| match address {
+                    IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                    IpAddr::V6(v6) => v6,
+                };
+                let (source, destination) = (v6(source), v6(destination));
+                let mut header = [0; ipv6::HEADER_BYTES];
+                ipv6::Fields {
+                    traffic_class: 0,
+                    payload_bytes: udp_bytes,
+                    next_header: protocol::UDP,
+                    hop_limit: TTL,
+                    source,
+                    destination,
+                }
+                .write(&mut header);
+                frame.extend(header);
+                let (source, destination) = (source.octets(), destination.octets());
+                let bytes = u32::from(udp_bytes);
+                (eth::TYPE_IPV6, Sum::new().pseudo_ipv6(source, destination, protocol::UDP, bytes))
+            }
+        };
+        eth::write(&mut frame, self.to_mac, self.from_mac, ether_type);
+        // A sum of zero is sent as 0xffff: zero says that there is none (RFC 768).
+        let sum = match sum.bytes(&datagram).finish() {
+            0 => 0xffff,
+            sum => sum,
+        };
         datagram[6..8].copy_from_slice(&sum.to_be_bytes());
         frame.extend(datagram);
         frame
     }
-}
-
-/// The Internet checksum (RFC 1071) over parts of even length; the last may be odd.
-fn checksum(parts: &[&[u8]]) -> u16 {
-    let words = parts.iter().flat_map(|part| part.chunks(2));
-    let sum = words.fold(0u64, |sum, pair| {
-        sum + (u64::from(pair[0]) << 8 | pair.get(1).map_or(0, |&low| u64::from(low)))
-    });
-    let mut sum = sum;
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    // Folded: it fits.
-    !u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
 /// A socket that sends whole frames by one interface.
@@ -210,7 +216,7 @@ impl Receiver {
         let any: IpAddr = if v4 { IpAddr::from([0; 4]) } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
         setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER_BYTES)?;
-        socket.set_read_timeout(Some(LOOK_AGAIN))?;
+        socket.set_read_timeout(Some(CHECK_INTERVAL))?;
         Ok(Receiver { socket, pin })
     }
 
@@ -249,18 +255,18 @@ pub(crate) fn burst(
     frames: &[Vec<u8>],
     rate: Option<f64>,
     length: Duration,
-) -> Result<(u64, Duration), AgentError> {
+) -> Result<(u64, Duration), TrafficError> {
     let (sent, over) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         let start = Instant::now();
         let sending = scope.spawn(|| sender.send(frames, rate, &sent, &over));
         while start.elapsed() < length && !sending.is_finished() {
-            thread::sleep(length.saturating_sub(start.elapsed()).min(LOOK_AGAIN));
+            thread::sleep(length.saturating_sub(start.elapsed()).min(CHECK_INTERVAL));
         }
         over.store(true, Ordering::Relaxed);
-        let result = sending.join().unwrap_or(Ok(()));
+        let result = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let elapsed = start.elapsed();
-        result.map_err(|errno| AgentError::Generator(errno.into()))?;
+        result.map_err(|errno| TrafficError::Socket(errno.into()))?;
         Ok((sent.load(Ordering::Relaxed), elapsed))
     })
 }
@@ -272,7 +278,8 @@ mod tests {
     use crate::plan::{Family, Scenario};
 
     fn path(from: &str) -> Path {
-        Path { from_mac: [2, 0, 0, 0, 0, 1], to_mac: [2, 0, 0, 0, 0, 2], from: from.parse().unwrap() }
+        let [from_mac, to_mac] = [1, 2].map(|last| MacAddr([2, 0, 0, 0, 0, last]));
+        Path { from_mac, to_mac, from: from.parse().unwrap() }
     }
 
     #[test]
@@ -293,13 +300,12 @@ mod tests {
     /// A sum over what carries its own checksum is zero when complemented.
     #[test]
     fn checksums_are_right() {
+        let sum = |parts: [&[u8]; 3]| parts.iter().fold(Sum::new(), |sum, part| sum.bytes(part)).finish();
         let v4 = path("10.10.251.1").frame("10.10.252.1:9".parse().unwrap(), 18);
-        assert_eq!(checksum(&[&v4[14..34]]), 0);
-        assert_eq!(checksum(&[&v4[26..34], &[0, UDP], &26u16.to_be_bytes(), &v4[34..]]), 0);
+        assert_eq!(sum([&v4[14..34], &[], &[]]), 0);
+        assert_eq!(sum([&v4[26..34], &[0, 17, 0, 26], &v4[34..]]), 0);
         let v6 = path("fd00:251::1").frame("[fd00:252::1]:9".parse().unwrap(), 17);
-        assert_eq!(checksum(&[&v6[22..54], &[0, UDP], &25u16.to_be_bytes(), &v6[54..]]), 0);
-        // The example of RFC 1071 section 3.
-        assert_eq!(checksum(&[&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]]), !0xddf2);
+        assert_eq!(sum([&v6[22..54], &[0, 17, 0, 25], &v6[54..]]), 0);
     }
 
     #[test]

@@ -1,131 +1,98 @@
-//! The built-in generator of TCP: bulk and connections, where no iperf3 is installed. UDP is [`super::raw`]'s.
-//!
-//! A window is cut out of the running load by reading counters at its beginning and end, so what happens before, the warm-up,
-//! and after it does not matter.
+//! The built-in generator of TCP: bulk and connections. UDP is [`super::raw`]'s.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 
-use crate::agent::AgentError;
+use super::error::TrafficError;
+use super::window::{Counted, Window};
 use crate::metric::{Metric, Sample};
-use crate::plan::Direction;
-use crate::plan::Pin;
-use crate::testbed::Host;
+use crate::plan::{Direction, Pin};
+use crate::testbed::{Host, counters};
 
-/// Read and written at a time, as iperf3 does by default.
+/// Read and written at a time, in bytes, as iperf3 does by default.
 const TCP_BLOCK_BYTES: usize = 128 << 10;
-/// A connection is made at once, or the path does not work.
+/// A working path accepts a connection at once.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Threads that open connections.
 const CONNECTORS: usize = 4;
-/// How often a receiver that gets nothing looks whether it is over.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How often an idle receiver checks whether the window has ended.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// When the counting begins and for how long it goes on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Window {
-    pub(crate) warm_up: Duration,
-    pub(crate) length: Duration,
+/// One end of a connection, and the CPU of its program.
+struct End {
+    stream: TcpStream,
+    pin: Pin,
 }
 
-/// Something counted at two moments, a window apart.
-pub(crate) struct Counted<const N: usize> {
-    pub(crate) counts: [u64; N],
-    pub(crate) elapsed: Duration,
-}
-
-impl Window {
-    /// Waits for the window to pass, and says by how much the counters grew meanwhile.
-    pub(crate) fn count<const N: usize>(self, read: impl Fn() -> [u64; N]) -> Counted<N> {
-        thread::sleep(self.warm_up);
-        let (start, before) = (Instant::now(), read());
-        thread::sleep(self.length);
-        let (elapsed, after) = (start.elapsed(), read());
-        let mut counts = after;
-        for (count, before) in counts.iter_mut().zip(before) {
-            *count = count.saturating_sub(before);
-        }
-        Counted { counts, elapsed }
-    }
-}
-
-/// TCP between two hosts: `streams` connections in each direction asked for.
-pub(crate) fn tcp(
+/// TCP bulk between two hosts: `streams` connections in each direction asked for.
+pub(crate) fn throughput(
     client: &Host,
     server: &Host,
     target: IpAddr,
     streams: u16,
     direction: Direction,
     window: Window,
-) -> Result<Vec<Sample>, AgentError> {
-    let ways: &[bool] = match direction {
+) -> Result<Vec<Sample>, TrafficError> {
+    let directions: &[bool] = match direction {
         Direction::Forward => &[true],
         Direction::Reverse => &[false],
         Direction::Both => &[true, false],
     };
     let mut flows: Vec<(End, End)> = Vec::new();
-    for &forward in ways {
-        for (ours, theirs) in connect(client, server, target, streams)? {
-            flows.push(if forward { (ours, theirs) } else { (theirs, ours) });
+    for &forward in directions {
+        for (near, far) in connect(client, server, target, streams)? {
+            flows.push(if forward { (near, far) } else { (far, near) });
         }
     }
-    let before = retransmitted(client)? + retransmitted(server)?;
-    let Counted { counts: [bytes], elapsed } = tcp_over(&flows, window);
-    let after = retransmitted(client)? + retransmitted(server)?;
+    let retransmitted = || -> Result<u64, TrafficError> {
+        // RetransSegs of RFC 1213; the kernel counts by namespace, and a lab's namespaces are its own.
+        let of = |host| counters::snmp(host, "Tcp.RetransSegs");
+        Ok(of(client)? + of(server)?)
+    };
+    let before = retransmitted()?;
+    let counted = bulk(&flows, |received| window.count(|| [received.load(Ordering::Relaxed)]));
+    let Counted { counts: [bytes], elapsed } = counted;
+    let after = retransmitted()?;
     if bytes == 0 {
-        return Err(AgentError::NothingArrived);
+        return Err(TrafficError::NothingArrived);
     }
     Ok(vec![
         Sample::new(Metric::Throughput, bytes as f64 * 8.0 / elapsed.as_secs_f64()),
-        // Of the warm-up too: the kernel counts them by namespace, and a lab's are its own.
+        // The warm-up included.
         Sample::new(Metric::Retransmits, after.saturating_sub(before) as f64),
     ])
 }
 
-/// Keeps all flows (writing end, reading end) full, and counts the bytes that were read.
-fn tcp_over(flows: &[(End, End)], window: Window) -> Counted<1> {
-    let (received, over) = (AtomicU64::new(0), AtomicBool::new(false));
-    thread::scope(|scope| {
-        for (from, to) in flows {
-            scope.spawn(|| write_until(from, &over));
-            scope.spawn(|| read_until(to, &received));
-        }
-        let counted = window.count(|| [received.load(Ordering::Relaxed)]);
-        over.store(true, Ordering::Relaxed);
-        for (from, to) in flows {
-            // Wakes whoever waits for the other; fails only where the connection is gone already.
-            let _ = from.stream.shutdown(Shutdown::Both);
-            let _ = to.stream.shutdown(Shutdown::Both);
-        }
-        counted
-    })
-}
-
-/// Runs `work` beside one TCP stream from the client's host to the server's that takes all it can get.
-pub(crate) fn beside_bulk<T>(
+/// Runs `work` beside one TCP stream from the client's host to the server's that takes all the bandwidth it gets.
+pub(crate) fn beside_bulk<T, E: From<TrafficError>>(
     client: &Host,
     server: &Host,
     target: IpAddr,
-    work: impl FnOnce() -> Result<T, AgentError>,
-) -> Result<T, AgentError> {
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
     let flows = connect(client, server, target, 1)?;
+    bulk(&flows, |_| work())
+}
+
+/// Keeps all flows (writing end, reading end) full while `work` runs. `work` is given the count of bytes that were read.
+fn bulk<T>(flows: &[(End, End)], work: impl FnOnce(&AtomicU64) -> T) -> T {
     let (received, over) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
-        for (from, to) in &flows {
+        for (from, to) in flows {
             scope.spawn(|| write_until(from, &over));
-            scope.spawn(|| read_until(to, &received));
+            scope.spawn(|| read_all(to, &received));
         }
-        let result = work();
+        let result = work(&received);
         over.store(true, Ordering::Relaxed);
-        for (from, to) in &flows {
-            // As in `tcp_over`.
+        for (from, to) in flows {
+            // Wakes both threads; fails only where the connection is gone already.
             let _ = from.stream.shutdown(Shutdown::Both);
             let _ = to.stream.shutdown(Shutdown::Both);
         }
@@ -140,18 +107,16 @@ pub(crate) fn connections(
     server: &Host,
     target: IpAddr,
     window: Window,
-) -> Result<Vec<Sample>, AgentError> {
-    let listener =
-        server.run(|| TcpListener::bind(SocketAddr::new(target, 0)).map_err(AgentError::Generator))?;
-    let address = listener.local_addr().map_err(AgentError::Generator)?;
+) -> Result<Vec<Sample>, TrafficError> {
+    let (listener, address) = listen(server, target)?;
     let timeout = TimeVal::milliseconds(50);
-    setsockopt(&listener, sockopt::ReceiveTimeout, &timeout).map_err(|e| AgentError::Generator(e.into()))?;
+    setsockopt(&listener, sockopt::ReceiveTimeout, &timeout).map_err(|e| TrafficError::Socket(e.into()))?;
     let (made, over) = (AtomicU64::new(0), AtomicBool::new(false));
     let counted = thread::scope(|scope| {
         scope.spawn(|| {
-            server.pin.pin_thread();
+            server.pin().pin_thread();
             while !over.load(Ordering::Relaxed) {
-                // Closed at once; a timeout only looks again whether it is over.
+                // Closed at once. A timeout only checks whether the window has ended.
                 drop(listener.accept());
             }
         });
@@ -165,51 +130,50 @@ pub(crate) fn connections(
     });
     let [made] = counted.counts;
     if made == 0 {
-        return Err(AgentError::NothingArrived);
+        return Err(TrafficError::NothingArrived);
     }
     Ok(vec![Sample::new(Metric::Connections, made as f64 / counted.elapsed.as_secs_f64())])
 }
 
-fn connect_until(address: SocketAddr, made: &AtomicU64, over: &AtomicBool) -> Result<(), AgentError> {
+fn connect_until(address: SocketAddr, made: &AtomicU64, over: &AtomicBool) -> Result<(), TrafficError> {
     let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
     while !over.load(Ordering::Relaxed) {
         let Ok(mut stream) = TcpStream::connect_timeout(&address, CONNECT_WITHIN) else { continue };
         // The server closes what it has accepted. Without waiting for that, connectors outrun it, its queue overflows, and
-        // the SYNs that it drops are sent again a second later: that would be the measurement.
-        // Those that are in its queue when it ends are never closed.
-        stream.set_read_timeout(Some(LOOK_AGAIN)).map_err(AgentError::Generator)?;
+        // the SYNs that it drops are sent again a second later: that would be the measurement. Connections that are still
+        // in its queue at the end are never closed.
+        stream.set_read_timeout(Some(CHECK_INTERVAL)).map_err(TrafficError::Socket)?;
         let accepted = matches!(stream.read(&mut [0; 1]), Ok(0));
-        // Closed by a reset: nothing waits in TIME_WAIT until the ports run out.
-        setsockopt(&stream, sockopt::Linger, &at_once).map_err(|e| AgentError::Generator(e.into()))?;
+        // Closed by a reset: no socket waits in TIME_WAIT until the ports run out.
+        setsockopt(&stream, sockopt::Linger, &at_once).map_err(|e| TrafficError::Socket(e.into()))?;
         made.fetch_add(u64::from(accepted), Ordering::Relaxed);
     }
     Ok(())
 }
 
-/// Connects from the client's host to the server's: pairs of both ends.
-/// One end of a connection, and where its program runs.
-struct End {
-    stream: TcpStream,
-    pin: Pin,
+/// A listener on the server's host, and its address.
+fn listen(server: &Host, target: IpAddr) -> Result<(TcpListener, SocketAddr), TrafficError> {
+    // A socket stays in the namespace in which it was made, whichever thread uses it later.
+    let listener =
+        server.run(|| TcpListener::bind(SocketAddr::new(target, 0)).map_err(TrafficError::Socket))?;
+    let address = listener.local_addr().map_err(TrafficError::Socket)?;
+    Ok((listener, address))
 }
 
+/// Connections from the client's host to the server's: pairs of the near and the far end.
 fn connect(
     client: &Host,
     server: &Host,
     target: IpAddr,
     streams: u16,
-) -> Result<Vec<(End, End)>, AgentError> {
-    // A socket stays in the namespace in which it was made, whoever uses it later.
-    let listener =
-        server.run(|| TcpListener::bind(SocketAddr::new(target, 0)).map_err(AgentError::Generator))?;
-    let address = listener.local_addr().map_err(AgentError::Generator)?;
+) -> Result<Vec<(End, End)>, TrafficError> {
+    let (listener, address) = listen(server, target)?;
     (0..streams)
         .map(|_| {
-            let ours = client.run(|| {
-                TcpStream::connect_timeout(&address, CONNECT_WITHIN).map_err(AgentError::Generator)
-            })?;
-            let (theirs, _) = listener.accept().map_err(AgentError::Generator)?;
-            Ok((End { stream: ours, pin: client.pin }, End { stream: theirs, pin: server.pin }))
+            let near = client
+                .run(|| TcpStream::connect_timeout(&address, CONNECT_WITHIN).map_err(TrafficError::Socket))?;
+            let (far, _) = listener.accept().map_err(TrafficError::Socket)?;
+            Ok((End { stream: near, pin: client.pin() }, End { stream: far, pin: server.pin() }))
         })
         .collect()
 }
@@ -221,7 +185,7 @@ fn write_until(end: &End, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) && stream.write_all(&block).is_ok() {}
 }
 
-fn read_until(end: &End, received: &AtomicU64) {
+fn read_all(end: &End, received: &AtomicU64) {
     end.pin.pin_thread();
     let mut stream = &end.stream;
     let mut block = vec![0; TCP_BLOCK_BYTES];
@@ -237,43 +201,12 @@ fn read_until(end: &End, received: &AtomicU64) {
     }
 }
 
-/// Segments that the host's TCP has sent again: `RetransSegs` of its namespace (RFC 1213).
-fn retransmitted(host: &Host) -> Result<u64, AgentError> {
-    let table =
-        host.run(|| std::fs::read_to_string("/proc/thread-self/net/snmp").map_err(AgentError::Generator))?;
-    Ok(snmp(&table, "Tcp:", "RetransSegs").unwrap_or(0))
-}
-
-/// A value of /proc/net/snmp: a line of names, then a line of values.
-pub(crate) fn snmp(table: &str, group: &str, name: &str) -> Option<u64> {
-    let mut lines = table.lines().filter(|line| line.starts_with(group));
-    let (names, values) = (lines.next()?, lines.next()?);
-    let at = names.split_whitespace().position(|word| word == name)?;
-    values.split_whitespace().nth(at)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
     const SHORT: Window = Window { warm_up: Duration::from_millis(20), length: Duration::from_millis(100) };
-
-    #[test]
-    fn values_of_snmp_are_found_by_name() {
-        let table = "Ip: Forwarding\nIp: 1\nTcp: RtoMin RetransSegs InErrs\nTcp: 200 42 0\n";
-        assert_eq!(snmp(table, "Tcp:", "RetransSegs"), Some(42));
-        assert_eq!(snmp(table, "Tcp:", "NoSuch"), None);
-        assert_eq!(snmp(table, "Udp:", "RetransSegs"), None);
-    }
-
-    #[test]
-    fn a_window_counts_what_grew_within_it() {
-        let counter = AtomicU64::new(7);
-        let counted = SHORT.count(|| [counter.fetch_add(5, Ordering::Relaxed)]);
-        assert_eq!(counted.counts, [5]);
-        assert!(counted.elapsed >= SHORT.length);
-    }
 
     #[test]
     fn tcp_over_loopback_counts_bytes_and_ends() {
@@ -283,7 +216,7 @@ mod tests {
             let end = |stream| End { stream, pin: Pin::default() };
             (end(ours), end(listener.accept().unwrap().0))
         };
-        let counted = tcp_over(&[flow(), flow()], SHORT);
+        let counted = bulk(&[flow(), flow()], |received| SHORT.count(|| [received.load(Ordering::Relaxed)]));
         assert!(counted.counts[0] > 100_000, "{:?}", counted.counts);
     }
 }

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 
+use nsrouter_wire::ipv4::protocol;
+
 use super::icmp::{IcmpSocket, Kind};
 
 /// First destination port, one more for each probe: nobody listens there, by convention.
 const FIRST_PORT: u16 = 33_434;
-const IPPROTO_UDP: u8 = 17;
 
 /// Who answered a probe, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +92,7 @@ fn await_answer(
     while let Some(message) = icmp.receive(until)? {
         let ours = message.quoted().is_some_and(|(to, protocol, ports)| {
             to == target
-                && protocol == IPPROTO_UDP
+                && protocol == protocol::UDP
                 && ports[..2] == source_port.to_be_bytes()
                 && ports[2..4] == port.to_be_bytes()
         });
