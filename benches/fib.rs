@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use ip_network_table_deps_treebitmap::IpLookupTable;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use nsrouter_router::fib::{Fib, Rib};
-use nsrouter_router::{Hop, Origin, Placement, PortConfig, Route, RouteKind, RouteTable, Settings};
+use nsrouter_router::fib::{Fib, FibWriter};
+use nsrouter_router::{InsertMode, Origin, PortConfig, Rib, Route, RouteKind, RouteNextHop, Settings};
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::PortId;
 use prefix_trie::PrefixMap;
@@ -44,8 +44,8 @@ fn value(index: usize) -> u32 {
     u32::try_from(index % 200).unwrap()
 }
 
-fn rib(v4: &[(u32, u8)], v6: &[(u128, u8)]) -> Rib {
-    let mut rib = Rib::default();
+fn rib(v4: &[(u32, u8)], v6: &[(u128, u8)]) -> FibWriter {
+    let mut rib = FibWriter::default();
     for (index, prefix) in v4.iter().enumerate() {
         rib.insert(IpNet::V4(net4(*prefix)), value(index)).unwrap();
     }
@@ -143,7 +143,7 @@ fn lookup_v6(criterion: &mut Criterion, prefixes: &[(u128, u8)]) {
 
 /// What the lab has: two subnets and the router's own addresses in them.
 fn lookup_lab(criterion: &mut Criterion) {
-    let mut rib = Rib::default();
+    let mut rib = FibWriter::default();
     let prefixes =
         ["10.10.251.0/24", "10.10.251.2/32", "10.10.251.255/32", "10.10.252.0/24", "10.10.252.2/32"];
     let prefixes6 =
@@ -166,7 +166,7 @@ fn mib(bytes: usize) -> f64 {
 }
 
 /// A table with ports, as the control plane has it.
-fn table() -> RouteTable {
+fn table() -> Rib {
     let port = |n: u8| PortConfig {
         name: format!("port{n}"),
         mac: MacAddr([2, 0, 0, 0, 0, n]),
@@ -177,7 +177,7 @@ fn table() -> RouteTable {
         ],
         up: true,
     };
-    RouteTable::new(&[port(1), port(2)], Settings::default()).unwrap()
+    Rib::new(&[port(1), port(2)], Settings::default()).unwrap()
 }
 
 fn route(prefix: IpNet, gateway: usize) -> Route {
@@ -187,7 +187,7 @@ fn route(prefix: IpNet, gateway: usize) -> Route {
             IpAddr::from([0xfd00, 0x252, 0, 0, 0, 0, 0, u16::try_from(3 + gateway % 100).unwrap()])
         }
     };
-    let hop = Hop { port: Some(PortId(1)), via: Some(via), weight: 1 };
+    let hop = RouteNextHop { port: Some(PortId(1)), via: Some(via), weight: 1 };
     Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric: 0, mtu: None }
 }
 
@@ -199,7 +199,7 @@ fn changes(v4: &[(u32, u8)], v6: &[(u128, u8)]) {
         let begin = Instant::now();
         let mut table = table();
         for (index, prefix) in prefixes.iter().enumerate() {
-            table.insert(Origin::Learned, Placement::Last, &route(*prefix, index)).unwrap();
+            table.insert(Origin::Learned, InsertMode::Append, &route(*prefix, index)).unwrap();
         }
         eprintln!(
             "{} {family} routes loaded one by one in {:.2?}, {:.1} MiB for look-ups",
@@ -223,22 +223,22 @@ fn changes(v4: &[(u32, u8)], v6: &[(u128, u8)]) {
                 tables = table.tables();
             });
             timed(&mut || {
-                table.insert(Origin::Learned, Placement::Replace, &old).unwrap();
+                table.insert(Origin::Learned, InsertMode::Replace, &old).unwrap();
                 tables = table.tables();
             });
             let other = route(prefixes[index], index + 1);
             timed(&mut || {
-                table.insert(Origin::Learned, Placement::Replace, &other).unwrap();
+                table.insert(Origin::Learned, InsertMode::Replace, &other).unwrap();
                 tables = table.tables();
             });
-            table.insert(Origin::Learned, Placement::Replace, &old).unwrap();
+            table.insert(Origin::Learned, InsertMode::Replace, &old).unwrap();
         }
         black_box(&tables);
         say_quantiles(&format!("a change among {} {family} routes", prefixes.len()), &mut times);
         let whole = if family == "IPv4" { "0.0.0.0/0" } else { "::/0" };
         let default = route(whole.parse().unwrap(), 0);
         let begin = Instant::now();
-        table.insert(Origin::Learned, Placement::Last, &default).unwrap();
+        table.insert(Origin::Learned, InsertMode::Append, &default).unwrap();
         let inserted = begin.elapsed();
         table.remove(Origin::Learned, &default).unwrap();
         eprintln!(

@@ -14,8 +14,8 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use etherparse::PacketBuilder;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nsrouter_router::{
-    Action, Config, Event, Hop, Limits, NeighConfig, Neighbours, NextHop, Origin, Originate, Placement,
-    PortConfig, Route, RouteKind, RouteTable, Router, Settings, Tables, Time, Verdict,
+    Action, Config, Event, InsertMode, Limits, NeighConfig, Neighbours, NextHop, Origin, Originate,
+    PortConfig, Rib, Route, RouteKind, RouteNextHop, Router, Settings, Tables, Time, Verdict,
 };
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::{Frame, PortId};
@@ -54,12 +54,12 @@ fn tables(prefixes: impl Iterator<Item = IpNet>) -> Tables {
         ],
         up: true,
     };
-    let mut table = RouteTable::new(&[port(1), port(2)], Settings::default()).unwrap();
+    let mut table = Rib::new(&[port(1), port(2)], Settings::default()).unwrap();
     for prefix in prefixes {
         let via = if prefix.addr().is_ipv4() { "10.10.252.1" } else { "fd00:252::1" };
-        let hop = Hop { port: None, via: Some(via.parse().unwrap()), weight: 1 };
+        let hop = RouteNextHop { port: None, via: Some(via.parse().unwrap()), weight: 1 };
         let route = Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric: 0, mtu: None };
-        table.insert(Origin::Configured, Placement::Last, &route).unwrap();
+        table.insert(Origin::Configured, InsertMode::Append, &route).unwrap();
     }
     let mut neighbours = Neighbours::new(NeighConfig::default());
     let mut actions: Vec<Action> = Vec::new();
@@ -133,7 +133,7 @@ fn bursts(
                     .map(|buffer| Frame::new(buffer, HEADROOM, frame.len(), PortId(0), offload).unwrap())
                     .collect();
                 let begin = Instant::now();
-                tables.warm(&frames);
+                tables.prefetch(&frames);
                 for frame in &mut frames {
                     let verdict = router.forward(frame, tables, Time::default(), &mut Nowhere);
                     assert_eq!(black_box(verdict), Verdict::Send(PortId(1)));

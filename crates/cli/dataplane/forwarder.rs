@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use nsrouter_engine::kernel::Kernel;
 use nsrouter_engine::status::{RouteList, Status};
 use nsrouter_engine::userspace::{OpenHost, Spin, Userspace, UserspaceConfig};
-use nsrouter_engine::{Engine, Hop, NeighConfig, Route, RouteKind, Settings};
+use nsrouter_engine::{Engine, NeighConfig, Route, RouteKind, RouteNextHop, Settings};
 use nsrouter_lab::{HOST_PORT, Lab, Node, PortInfo, Stop};
 use nsrouter_rings::tun;
 
@@ -185,7 +185,7 @@ fn routes(lab: &Lab, router: &str) -> Vec<Route> {
         .iter()
         .map(|route| {
             let via: IpAddr = route.via;
-            let hop = Hop { port: None, via: Some(via), weight: 1 };
+            let hop = RouteNextHop { port: None, via: Some(via), weight: 1 };
             Route { prefix: route.to, kind: RouteKind::Unicast(vec![hop]), metric: 0, mtu: None }
         })
         .collect()

@@ -23,7 +23,7 @@ mod waker;
 mod warnings;
 
 pub use engine::Engine;
-pub use nsrouter_router::{Advertise, FlowHash, Hop, NeighConfig, Route, RouteKind, Settings};
+pub use nsrouter_router::{Advertise, FlowHash, NeighConfig, Route, RouteKind, RouteNextHop, Settings};
 pub use nsrouter_wire::eth::MacAddr;
 pub use nsrouter_wire::frame::PortId;
 pub use port::Port;

@@ -24,7 +24,7 @@ pub struct PortConfig {
 
 /// A way on: out by a port, directly or through a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Hop {
+pub struct RouteNextHop {
     /// The port, or `None` to find it by looking up `via` (a recursive route).
     pub port: Option<PortId>,
     /// The gateway, or `None` when destinations are on the link.
@@ -37,7 +37,7 @@ pub struct Hop {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RouteKind {
     /// Sends them on by one or several hops.
-    Unicast(Vec<Hop>),
+    Unicast(Vec<RouteNextHop>),
     /// Discards them in silence.
     Blackhole,
     /// Answers host unreachable.

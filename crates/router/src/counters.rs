@@ -199,7 +199,7 @@ impl Counters {
     ///
     /// # Errors
     /// The sentence names both sides when they differ.
-    pub fn law(&self) -> Result<(), String> {
+    pub fn check_conservation(&self) -> Result<(), String> {
         let inward = self.received + self.originated;
         let outward = self.sent + self.to_host + self.consumed + self.held + self.dropped_total();
         if inward == outward {
@@ -317,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn law_holds_through_corrections_and_merging() {
+    fn accounting_holds_through_corrections_and_merging() {
         let mut a = Counters::new(2);
         a.count_rx(PortId(0), 60);
         a.count_tx(PortId(1), 60);
@@ -326,7 +326,7 @@ mod tests {
         a.held += 1;
         a.unheld(DropReason::HoldOverflow);
         a.received_dropped(PortId(0), 60, DropReason::RxTruncated);
-        assert_eq!(a.law(), Ok(()));
+        assert_eq!(a.check_conservation(), Ok(()));
         assert_eq!((a.sent, a.held, a.dropped_total()), (0, 0, 3));
         assert_eq!(a.ports[1].tx_bytes, 0);
         let mut sum = Counters::default();
@@ -334,11 +334,11 @@ mod tests {
         sum.add(&a);
         assert_eq!(sum.received, 6);
         assert_eq!(sum.drops(DropReason::TxFull), 2);
-        assert_eq!(sum.law(), Ok(()));
+        assert_eq!(sum.check_conservation(), Ok(()));
         sum.received += 1;
-        assert!(sum.law().unwrap_err().contains("do not add up"));
+        assert!(sum.check_conservation().unwrap_err().contains("do not add up"));
         sum.settle(DropReason::WorkerStopped);
-        assert_eq!((sum.law(), sum.drops(DropReason::WorkerStopped)), (Ok(()), 1));
+        assert_eq!((sum.check_conservation(), sum.drops(DropReason::WorkerStopped)), (Ok(()), 1));
     }
 
     /// Frames and bytes in, out and lost, of all ports together.
@@ -375,7 +375,7 @@ mod tests {
         let mut after = Counters::default();
         workers.iter().for_each(|counters| after.add(counters));
         for counters in [&before, &between, &after] {
-            assert_eq!(counters.law(), Ok(()));
+            assert_eq!(counters.check_conservation(), Ok(()));
             assert_eq!(port_sums(counters), port_sums(&before));
             assert_eq!(port_sums(counters)[0], counters.received);
             assert_eq!(port_sums(counters)[2], counters.sent);
@@ -385,6 +385,6 @@ mod tests {
         // The next port in the slot.
         after.count_rx(PortId(2), 60);
         after.count_drop(DropReason::EthShort);
-        assert_eq!((after.port(PortId(2)).rx_frames, after.law()), (1, Ok(())));
+        assert_eq!((after.port(PortId(2)).rx_frames, after.check_conservation()), (1, Ok(())));
     }
 }

@@ -11,7 +11,7 @@ use nsrouter_wire::offload::Offload;
 
 use crate::drop::IcmpAnswer;
 use crate::ip4::options;
-use crate::nexthop::Way;
+use crate::nexthop::Adjacency;
 use crate::own::originate::{self, Exit};
 use crate::own::source;
 use crate::pipeline::{Cast, Context, Router};
@@ -244,7 +244,7 @@ pub(crate) fn may_answer4(packet: &[u8], header: &ipv4::Header<'_>, context: &Co
     if context.cast == Cast::Group
         || destination.is_multicast()
         || destination.is_broadcast()
-        || context.tables.route4(destination).way == Way::Broadcast
+        || context.tables.route4(destination).adjacency == Adjacency::Broadcast
         || header.fragment_offset_bytes() > 0
         || source.is_unspecified()
         || source.is_multicast()

@@ -71,7 +71,7 @@ fn a_source_without_a_way_back_hears_nothing() {
 #[test]
 fn the_way_back_decides_source_and_port() {
     // The sender is beyond t2, though its packet came in from t1.
-    let hop = Hop { port: Some(P2), via: Some(addr("10.10.252.1")), weight: 1 };
+    let hop = RouteNextHop { port: Some(P2), via: Some(addr("10.10.252.1")), weight: 1 };
     let prefix = "198.51.100.0/24".parse().unwrap();
     let routes = [Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric: 0, mtu: None }];
     let mut bench = Bench::new(&routes, Settings::default());
@@ -152,7 +152,7 @@ fn what_found_no_route_is_charged_twice_even_where_nothing_is_said() {
 
 #[test]
 fn an_error_takes_the_way_of_its_flow_among_several() {
-    let hop = |port, via| Hop { port: Some(port), via: Some(addr(via)), weight: 1 };
+    let hop = |port, via| RouteNextHop { port: Some(port), via: Some(addr(via)), weight: 1 };
     let hops = vec![hop(P1, "10.10.251.1"), hop(P2, "10.10.252.1")];
     let prefix = "198.51.100.0/24".parse().unwrap();
     let routes = [Route { prefix, kind: RouteKind::Unicast(hops), metric: 0, mtu: None }];

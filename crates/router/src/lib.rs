@@ -28,7 +28,7 @@ pub mod tables;
 mod testing;
 mod verdict;
 
-pub use config::{Advertise, FlowHash, Hop, PortConfig, Route, RouteKind, Settings, TablesError};
+pub use config::{Advertise, FlowHash, PortConfig, Route, RouteKind, RouteNextHop, Settings, TablesError};
 pub use counters::{Counters, PortCounters};
 pub use drop::{DropReason, IcmpAnswer};
 pub use limit::Limits;
@@ -36,6 +36,6 @@ pub use neigh::{Action, NeighConfig, NeighbourEntry, NeighbourMap, Neighbours};
 pub use nsrouter_wire::eth::MacAddr;
 pub use pipeline::Router;
 pub use port::{Port, link_local};
-pub use rib::{Origin, Placement, RouteTable};
+pub use rib::{InsertMode, Origin, Rib};
 pub use tables::Tables;
 pub use verdict::{Config, Event, NextHop, Originate, Seen, Time, Verdict};

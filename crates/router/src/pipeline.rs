@@ -21,7 +21,7 @@ use crate::ip6::advertise::Schedule;
 use crate::ip6::mld::Listener;
 use crate::limit::Limits;
 use crate::link::ethernet::{self, L3};
-use crate::nexthop::{NO_MTU, Target, Way};
+use crate::nexthop::{Adjacency, NO_MTU, NextHopEntry};
 use crate::port::Port;
 use crate::tables::Tables;
 use crate::verdict::{Config, NextHop, Originate, Time, Verdict};
@@ -289,18 +289,18 @@ impl Router {
         // Section 5.2.4, the next hop.
         self.counters.lookups += 1;
         let target = tables.route4(destination);
-        match &target.way {
-            Way::Local => return self.local4(frame, context, destination, options, out),
-            Way::Broadcast if !tables.settings().directed_broadcast => {
+        match &target.adjacency {
+            Adjacency::Local => return self.local4(frame, context, destination, options, out),
+            Adjacency::Broadcast if !tables.settings().directed_broadcast => {
                 return self.local4_group(frame, context, destination);
             }
             // Section 5.3.4: no unicast packet out of a link-layer broadcast.
             _ if context.cast == Cast::Group => return Verdict::Drop(DropReason::L2Broadcast),
-            Way::Reject(reason) => {
+            Adjacency::Reject(reason) => {
                 let context = &options::arrive(frame, context, options);
                 return self.refuse(frame, context, *reason, 0, out);
             }
-            Way::Broadcast | Way::OnLink(_) | Way::Via(..) | Way::Group(_) => {}
+            Adjacency::Broadcast | Adjacency::OnLink(_) | Adjacency::Via(..) | Adjacency::Group(_) => {}
         }
         // RFC 2113: somebody on the path may want to look at it.
         if options.router_alert && tables.settings().router_alert && tables.settings().host_port {
@@ -324,7 +324,7 @@ impl Router {
         // Linux `fib_validate_source`: what goes back out, and is to be redirected, is from a host.
         if port.id == context.ingress
             && tables.settings().redirects
-            && tables.route4(source).way == Way::Broadcast
+            && tables.route4(source).adjacency == Adjacency::Broadcast
         {
             return Verdict::Drop(DropReason::MartianSource);
         }
@@ -406,17 +406,18 @@ impl Router {
         let same_link;
         let target = if destination.is_unicast_link_local() {
             // RFC 4291 section 2.5.6: not to other links. Within its own Linux sends it on, with a redirect.
-            same_link = Target { way: Way::OnLink(ingress.id), prefix_len: 64, mtu: NO_MTU };
+            same_link =
+                NextHopEntry { adjacency: Adjacency::OnLink(ingress.id), prefix_len: 64, mtu: NO_MTU };
             &same_link
         } else {
             self.counters.lookups += 1;
             tables.route6(destination)
         };
-        match &target.way {
-            Way::Local => return self.local6(frame, context, ingress, destination, out),
+        match &target.adjacency {
+            Adjacency::Local => return self.local6(frame, context, ingress, destination, out),
             _ if context.cast == Cast::Group => return Verdict::Drop(DropReason::L2Broadcast),
-            Way::Reject(reason) => return self.refuse(frame, context, *reason, 0, out),
-            Way::Broadcast | Way::OnLink(_) | Way::Via(..) | Way::Group(_) => {}
+            Adjacency::Reject(reason) => return self.refuse(frame, context, *reason, 0, out),
+            Adjacency::Broadcast | Adjacency::OnLink(_) | Adjacency::Via(..) | Adjacency::Group(_) => {}
         }
         if first_header == HOP_BY_HOP && self.alerts(frame, context) {
             ethernet::remove_link_header(frame);

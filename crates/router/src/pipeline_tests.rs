@@ -6,7 +6,7 @@ use crate::testing::*;
 use crate::*;
 
 fn via(prefix: &str, port: PortId, gateway: Option<&str>) -> Route {
-    let hop = Hop { port: Some(port), via: gateway.map(addr), weight: 1 };
+    let hop = RouteNextHop { port: Some(port), via: gateway.map(addr), weight: 1 };
     Route { prefix: prefix.parse().unwrap(), kind: RouteKind::Unicast(vec![hop]), metric: 0, mtu: None }
 }
 
@@ -330,7 +330,7 @@ fn an_unknown_next_hop_holds_the_frame_until_it_is_released_or_given_up() {
         let mut held = nsrouter_wire::frame::Frame::new(&mut bytes, 0, len, P1, Offload::default()).unwrap();
         let verdict = bench.router.release(&mut held, next_hop, &bench.tables);
         assert_eq!(verdict, Verdict::Drop(DropReason::NeighbourFailed), "not resolved yet");
-        bench.router.counters().law().unwrap();
+        bench.router.counters().check_conservation().unwrap();
         assert_eq!(bench.router.counters().held, 0);
 
         bench.push(P1, &frame);
@@ -341,14 +341,14 @@ fn an_unknown_next_hop_holds_the_frame_until_it_is_released_or_given_up() {
         assert_eq!(bench.router.release(&mut held, next_hop, &resolved), Verdict::Send(P2));
         assert_eq!(held.data()[..6], mac.0);
         assert_eq!(bench.router.counters().port(P2).tx_frames, 1);
-        bench.router.counters().law().unwrap();
+        bench.router.counters().check_conservation().unwrap();
 
         for reason in [DropReason::NeighbourTableFull, DropReason::NeighbourFailed] {
             bench.push(P1, &frame);
             let verdict =
                 bench.router.unreachable(&mut held, reason, &bench.tables, bench.now, &mut bench.out);
             assert_eq!(verdict, Verdict::Drop(reason));
-            bench.router.counters().law().unwrap();
+            bench.router.counters().check_conservation().unwrap();
             // Only who did not answer is told of, as in Linux `ip_finish_output2` and `neigh_invalidate`.
             assert_eq!(bench.out.sent.is_empty(), reason == DropReason::NeighbourTableFull);
         }
@@ -494,9 +494,9 @@ fn gso_packets_of_more_than_64_kib_are_forwarded_whole() {
 #[test]
 fn an_mtu_too_small_for_ipv6_takes_it_off_that_port_and_touches_no_other() {
     let mut ports = lab_ports();
-    let mut table = RouteTable::new(&ports, Settings::default()).unwrap();
+    let mut table = Rib::new(&ports, Settings::default()).unwrap();
     // A route that waits for its gateway's port.
-    let hop = Hop { port: None, via: Some(addr("fd00:252::9")), weight: 1 };
+    let hop = RouteNextHop { port: None, via: Some(addr("fd00:252::9")), weight: 1 };
     let far = Route {
         prefix: "fd05::/64".parse().unwrap(),
         kind: RouteKind::Unicast(vec![hop]),
@@ -550,7 +550,8 @@ fn an_mtu_too_small_for_ipv6_takes_it_off_that_port_and_touches_no_other() {
 #[test]
 fn a_route_s_own_mtu_is_kept_to() {
     let small = |prefix: &str, gateways: &[&str], mtu| {
-        let hops = gateways.iter().map(|via| Hop { port: None, via: Some(addr(via)), weight: 1 }).collect();
+        let hops =
+            gateways.iter().map(|via| RouteNextHop { port: None, via: Some(addr(via)), weight: 1 }).collect();
         Route { prefix: prefix.parse().unwrap(), kind: RouteKind::Unicast(hops), metric: 0, mtu: Some(mtu) }
     };
     let routes = [
@@ -590,7 +591,7 @@ fn a_route_s_own_mtu_is_kept_to() {
 
 #[test]
 fn an_ipv4_route_may_lead_to_an_ipv6_next_hop() {
-    let hop = |via: &str| Hop { port: None, via: Some(addr(via)), weight: 1 };
+    let hop = |via: &str| RouteNextHop { port: None, via: Some(addr(via)), weight: 1 };
     let route = |prefix: &str, via: &str| Route {
         prefix: prefix.parse().unwrap(),
         kind: RouteKind::Unicast(vec![hop(via)]),

@@ -12,7 +12,7 @@ use nsrouter_wire::offload::Offload;
 
 use crate::icmp_error;
 use crate::link::ethernet::L3;
-use crate::nexthop::Way;
+use crate::nexthop::Adjacency;
 use crate::own::originate::Exit;
 use crate::pipeline::{Context, Router};
 use crate::verdict::{NextHop, Originate};
@@ -41,8 +41,7 @@ impl Router {
             return;
         };
         let tables = context.tables;
-        let is_neighbour =
-            matches!(tables.route4(header.source()).way, Way::OnLink(port) if port == context.ingress);
+        let is_neighbour = matches!(tables.route4(header.source()).adjacency, Adjacency::OnLink(port) if port == context.ingress);
         if !tables.settings().redirects
             || !is_neighbour
             || !icmp_error::may_answer4(packet, &header, context)
@@ -67,7 +66,7 @@ impl Router {
         let (tables, settings) = (context.tables, context.tables.settings());
         let (sender, destination) = (header.source(), header.destination());
         let is_neighbour = sender.is_unicast_link_local()
-            || matches!(tables.route6(sender).way, Way::OnLink(port) if port == context.ingress);
+            || matches!(tables.route6(sender).adjacency, Adjacency::OnLink(port) if port == context.ingress);
         // RFC 4861 section 8.2: a gateway is named by its link-local address.
         let is_named = target == destination || target.is_unicast_link_local();
         let Some(port) = tables.port(context.ingress) else { return };

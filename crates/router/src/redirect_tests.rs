@@ -4,7 +4,7 @@ use crate::testing::*;
 use crate::*;
 
 fn via_t1(prefix: &str, gateway: &str) -> Route {
-    let hop = Hop { port: Some(P1), via: Some(addr(gateway)), weight: 1 };
+    let hop = RouteNextHop { port: Some(P1), via: Some(addr(gateway)), weight: 1 };
     Route { prefix: prefix.parse().unwrap(), kind: RouteKind::Unicast(vec![hop]), metric: 0, mtu: None }
 }
 

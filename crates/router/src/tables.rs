@@ -12,14 +12,15 @@ use crate::config::Settings;
 use crate::drop::DropReason;
 use crate::fib::Fib;
 use crate::neigh::map::NeighbourMap;
-use crate::nexthop::{NO_MTU, Target, Targets, Way};
+use crate::nexthop::{Adjacency, NO_MTU, NextHopEntries, NextHopEntry};
 use crate::port::{Port, Ports};
 use crate::verdict::NextHop;
 
 /// Frames whose look-ups are collected at once: a burst.
 const WARMED: usize = 64;
 
-static NO_ROUTE: Target = Target { way: Way::Reject(DropReason::NoRoute), prefix_len: 0, mtu: NO_MTU };
+static NO_ROUTE: NextHopEntry =
+    NextHopEntry { adjacency: Adjacency::Reject(DropReason::NoRoute), prefix_len: 0, mtu: NO_MTU };
 
 /// The snapshot. Cloning is cheap: everything behind it is shared.
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ pub struct Tables {
     pub(crate) fib: Arc<Fib>,
     /// The forwarding table does not fit the caches that are near.
     pub(crate) is_large: bool,
-    pub(crate) targets: Arc<Targets>,
+    pub(crate) targets: Arc<NextHopEntries>,
     pub(crate) own4: Arc<[Ipv4Addr]>,
     pub(crate) neighbours: Arc<NeighbourMap>,
     pub(crate) settings: Arc<Settings>,
@@ -85,7 +86,7 @@ impl Tables {
     ///
     /// A look-up in a large table waits for memory; several that do not depend on each other wait at the same time. To
     /// be called before the frames are forwarded one by one. Does nothing for a table that is near anyway.
-    pub fn warm(&self, frames: &[Frame<'_>]) {
+    pub fn prefetch(&self, frames: &[Frame<'_>]) {
         if !self.is_large {
             return;
         }
@@ -107,17 +108,17 @@ impl Tables {
     }
 
     #[inline]
-    pub(crate) fn route4(&self, destination: Ipv4Addr) -> &Target {
+    pub(crate) fn route4(&self, destination: Ipv4Addr) -> &NextHopEntry {
         self.target(self.fib.lookup4(destination))
     }
 
     #[inline]
-    pub(crate) fn route6(&self, destination: Ipv6Addr) -> &Target {
+    pub(crate) fn route6(&self, destination: Ipv6Addr) -> &NextHopEntry {
         self.target(self.fib.lookup6(destination))
     }
 
     #[inline]
-    fn target(&self, value: Option<u32>) -> &Target {
+    fn target(&self, value: Option<u32>) -> &NextHopEntry {
         let index = value.and_then(|value| usize::try_from(value).ok());
         index.and_then(|index| self.targets.get(index)).unwrap_or(&NO_ROUTE)
     }

@@ -139,7 +139,7 @@ impl Bench {
         let mut expected = self.router.counters().clone();
         let already = (self.out.sent.len(), self.out.held.len());
         let verdict = self.router.forward(&mut frame, &self.tables, self.now, &mut self.out);
-        self.router.counters().law().unwrap();
+        self.router.counters().check_conservation().unwrap();
         count_in(&mut expected, ingress, bytes.len());
         match verdict {
             Verdict::Send(egress) | Verdict::Reply(egress) => count_out(&mut expected, egress, frame.len()),

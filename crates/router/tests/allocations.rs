@@ -4,8 +4,8 @@
 use allocation_counter::measure;
 use etherparse::{IcmpEchoHeader, Icmpv4Type, PacketBuilder};
 use nsrouter_router::{
-    Config, DropReason, Event, Hop, Limits, NeighConfig, Neighbours, NextHop, Origin, Originate, Placement,
-    PortConfig, Route, RouteKind, RouteTable, Router, Settings, Tables, Time, Verdict,
+    Config, DropReason, Event, InsertMode, Limits, NeighConfig, Neighbours, NextHop, Origin, Originate,
+    PortConfig, Rib, Route, RouteKind, RouteNextHop, Router, Settings, Tables, Time, Verdict,
 };
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::{Frame, PortId};
@@ -49,8 +49,8 @@ fn tables() -> Tables {
         ],
         up: true,
     };
-    let mut table = RouteTable::new(&[port(1), port(2)], Settings::default()).unwrap();
-    let hop = |last: u8| Hop { port: None, via: Some([10, 0, 2, last].into()), weight: 1 };
+    let mut table = Rib::new(&[port(1), port(2)], Settings::default()).unwrap();
+    let hop = |last: u8| RouteNextHop { port: None, via: Some([10, 0, 2, last].into()), weight: 1 };
     let routes = [
         ("20.0.0.0/8", RouteKind::Unicast(vec![hop(1)])),
         ("30.0.0.0/8", RouteKind::Unicast(vec![hop(1), hop(2)])),
@@ -58,7 +58,7 @@ fn tables() -> Tables {
     ];
     for (prefix, kind) in routes {
         let route = Route { prefix: prefix.parse().unwrap(), kind, metric: 0, mtu: None };
-        table.insert(Origin::Configured, Placement::Last, &route).unwrap();
+        table.insert(Origin::Configured, InsertMode::Append, &route).unwrap();
     }
     let mut neighbours = Neighbours::new(NeighConfig::default());
     let mut actions = Vec::new();
@@ -144,14 +144,14 @@ fn no_frame_makes_the_router_allocate() {
                 Frame::new(&mut buffer, HEADROOM, bytes.len(), PortId(0), Offload::default()).unwrap();
             let mut verdict = Verdict::Consumed;
             let allocated = measure(|| {
-                tables.warm(std::slice::from_ref(&frame));
+                tables.prefetch(std::slice::from_ref(&frame));
                 verdict = router.forward(&mut frame, &tables, now, &mut sink);
             });
             assert!(expected(verdict), "{what}: {verdict:?}");
             assert_eq!((allocated.count_total, allocated.bytes_total), (0, 0), "{what}, turn {turn}");
         }
     }
-    router.counters().law().unwrap();
+    router.counters().check_conservation().unwrap();
     assert!(sink.sent >= 800, "errors and fragments were originated: {}", sink.sent);
     assert!(sink.reported >= 200, "unresolved next hops were reported: {}", sink.reported);
     // Held frames that go, and held frames whose next hop fails.

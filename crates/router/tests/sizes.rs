@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
-use nsrouter_router::{Hop, Origin, Placement, PortConfig, Route, RouteKind, RouteTable, Settings};
+use nsrouter_router::{InsertMode, Origin, PortConfig, Rib, Route, RouteKind, RouteNextHop, Settings};
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::PortId;
 
@@ -17,7 +17,7 @@ fn resident_bytes() -> usize {
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-fn table() -> RouteTable {
+fn table() -> Rib {
     let port = PortConfig {
         name: "port".to_owned(),
         mac: MacAddr([2, 0, 0, 0, 0, 1]),
@@ -25,13 +25,13 @@ fn table() -> RouteTable {
         addresses: vec!["10.0.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()],
         up: true,
     };
-    RouteTable::new(&[port], Settings::default()).unwrap()
+    Rib::new(&[port], Settings::default()).unwrap()
 }
 
-fn insert(table: &mut RouteTable, prefix: IpNet) {
-    let hop = Hop { port: Some(PortId(0)), via: Some([10, 0, 0, 2].into()), weight: 1 };
+fn insert(table: &mut Rib, prefix: IpNet) {
+    let hop = RouteNextHop { port: Some(PortId(0)), via: Some([10, 0, 0, 2].into()), weight: 1 };
     let route = Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric: 0, mtu: None };
-    table.insert(Origin::Learned, Placement::Last, &route).unwrap();
+    table.insert(Origin::Learned, InsertMode::Append, &route).unwrap();
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use nsrouter_router::{Action, Event, Neighbours, NextHop, RouteTable, Tables, TablesError};
+use nsrouter_router::{Action, Event, Neighbours, NextHop, Rib, Tables, TablesError};
 use nsrouter_wire::frame::PortId;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
@@ -106,7 +106,7 @@ impl Control {
         reports: ReportReceiver,
         waker: Waker,
         workers: Vec<WorkerHandle>,
-        table: RouteTable,
+        table: Rib,
         far_links: Vec<(PortId, FarLink)>,
     ) -> Control {
         let ports = plan.ports.len();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use nsrouter_router::{NeighConfig, NextHop, PortConfig, Route, RouteTable, Settings, TablesError};
+use nsrouter_router::{NeighConfig, NextHop, PortConfig, Rib, Route, Settings, TablesError};
 use nsrouter_wire::frame::PortId;
 
 use crate::netlink::interfaces::Interfaces;
@@ -63,8 +63,8 @@ impl Plan {
     }
 
     /// The configured routes between the ports.
-    pub(crate) fn route_table(&self) -> Result<RouteTable, TablesError> {
-        let mut table = RouteTable::new(&self.port_configs(), self.settings.clone())?;
+    pub(crate) fn route_table(&self) -> Result<Rib, TablesError> {
+        let mut table = Rib::new(&self.port_configs(), self.settings.clone())?;
         table.configure(&self.routes)?;
         Ok(table)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::pending;
 
 use ipnet::IpNet;
-use nsrouter_router::{Origin, Placement, Route, RouteTable, TablesError};
+use nsrouter_router::{InsertMode, Origin, Rib, Route, TablesError};
 use tokio::task::JoinHandle;
 
 use crate::netlink::event::RouteChange;
@@ -23,7 +23,7 @@ pub(super) type Routed = Result<Answer<KernelRoute>, ListError>;
 /// The forwarding table, and how it follows the kernel's.
 #[derive(Debug)]
 pub(super) struct Routes {
-    pub(super) table: RouteTable,
+    pub(super) table: Rib,
     /// When the whole of the kernel's table is to be asked for, in nanoseconds of the engine's clock.
     due_ns: Option<u64>,
     /// When the first route ends that was given a lifetime.
@@ -66,7 +66,7 @@ impl Unsupported {
 }
 
 impl Routes {
-    pub(super) fn new(table: RouteTable) -> Routes {
+    pub(super) fn new(table: Rib) -> Routes {
         Routes {
             table,
             due_ns: None,
@@ -146,7 +146,7 @@ impl Routes {
             let routes: Vec<Route> =
                 found.iter().filter(|learned| learned.is_main()).filter_map(KernelRoute::route).collect();
             let table = &mut self.table;
-            let each = routes.iter().map(|route| table.insert(Origin::Learned, Placement::Last, route));
+            let each = routes.iter().map(|route| table.insert(Origin::Learned, InsertMode::Append, route));
             errors.extend(each.filter_map(Result::err));
             if *is_whole {
                 errors.extend(self.table.retain(Origin::Learned, &routes).err());
@@ -199,12 +199,12 @@ impl Routes {
                         self.table.insert(Origin::Learned, *placement, &route).map(|()| true)
                     }
                     // The first route with this prefix and metric gave way to one that is not ours.
-                    (None, Placement::Replace) if learned.is_main() => {
+                    (None, InsertMode::Replace) if learned.is_main() => {
                         let removed =
                             self.table.remove_first(Origin::Learned, learned.prefix, learned.metric);
                         removed.map(|_| true)
                     }
-                    (None, Placement::Replace | Placement::First | Placement::Last) => Ok(true),
+                    (None, InsertMode::Replace | InsertMode::Prepend | InsertMode::Append) => Ok(true),
                 }
             }
             RouteChange::Remove(learned) => {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use nsrouter_router::Placement;
+use nsrouter_router::InsertMode;
 use nsrouter_wire::eth::MacAddr;
 use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_REPLACE};
 use rtnetlink::packet_route::RouteNetlinkMessage;
@@ -53,7 +53,7 @@ pub(crate) enum KernelEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RouteChange {
     /// A route came, to this place among those with its prefix and metric.
-    Insert(Placement, KernelRoute),
+    Insert(InsertMode, KernelRoute),
     /// A route went.
     Remove(KernelRoute),
 }
@@ -98,14 +98,14 @@ pub(crate) fn event(message: &Message<'_>, interfaces: &Interfaces) -> Option<Ke
 
 /// Where a new route goes among those with the same prefix and metric, by the flags of the message (`fib_table_insert`,
 /// net/ipv4/fib_trie.c).
-fn placement(learned: &KernelRoute, flags: u16) -> Placement {
+fn placement(learned: &KernelRoute, flags: u16) -> InsertMode {
     // IPv6 has one route with a metric, of which the message tells all hops.
     if learned.prefix.addr().is_ipv6() || flags & NLM_F_REPLACE != 0 {
-        Placement::Replace
+        InsertMode::Replace
     } else if flags & NLM_F_APPEND != 0 {
-        Placement::Last
+        InsertMode::Append
     } else {
-        Placement::First
+        InsertMode::Prepend
     }
 }
 

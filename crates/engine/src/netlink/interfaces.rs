@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ipnet::IpNet;
-use nsrouter_router::Hop;
+use nsrouter_router::RouteNextHop;
 use nsrouter_wire::frame::PortId;
 
 /// The interfaces by which the kernel reaches the router's links.
@@ -35,19 +35,24 @@ impl Interfaces {
 
     /// The hop of a route by this interface and gateway, or why there is none. By the host port it needs a gateway, from
     /// which the port follows; by a router port every destination is on the link.
-    pub(crate) fn hop(&self, ifindex: u32, via: Option<IpAddr>, weight: u16) -> Result<Hop, &'static str> {
+    pub(crate) fn hop(
+        &self,
+        ifindex: u32,
+        via: Option<IpAddr>,
+        weight: u16,
+    ) -> Result<RouteNextHop, &'static str> {
         if Some(ifindex) == self.host {
             return match via {
                 Some(IpAddr::V6(via)) if via.is_unicast_link_local() => {
                     Err("a link-local next hop could be on any port, and the host port does not say on which")
                 }
-                Some(via) => Ok(Hop { port: None, via: Some(via), weight }),
+                Some(via) => Ok(RouteNextHop { port: None, via: Some(via), weight }),
                 None => Err("the port follows from the next hop's address, and it names none"),
             };
         }
         let number = self.ports.iter().position(|port| *port == ifindex && ifindex != 0);
         let number = number.and_then(|number| u16::try_from(number).ok());
         let number = number.ok_or("its interface is no port of the router")?;
-        Ok(Hop { port: Some(PortId(number)), via, weight })
+        Ok(RouteNextHop { port: Some(PortId(number)), via, weight })
     }
 }

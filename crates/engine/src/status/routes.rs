@@ -1,7 +1,7 @@
 //! Routes of the userspace router in the words of the status.
 
 use ipnet::IpNet;
-use nsrouter_router::{Hop, Origin, Route, RouteKind};
+use nsrouter_router::{Origin, Route, RouteKind, RouteNextHop};
 
 use crate::shared::RouteExcerpt;
 use crate::status::{HopStatus, PortStatus, RouteList, RouteStatus};
@@ -29,7 +29,7 @@ fn connected(port: &PortStatus) -> impl Iterator<Item = RouteStatus> {
 
 /// A declared route.
 fn described(origin: Origin, route: &Route, names: &[String]) -> RouteStatus {
-    let hop = |hop: &Hop| HopStatus {
+    let hop = |hop: &RouteNextHop| HopStatus {
         via: hop.via.map(|via| via.to_string()),
         port: hop.port.and_then(|port| names.get(port.index()).cloned()),
         weight: hop.weight.max(1),

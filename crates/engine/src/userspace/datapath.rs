@@ -48,7 +48,7 @@ impl Datapath {
             return false;
         }
         self.outbox.begin(port, now.mono_ns);
-        tables.warm(&burst);
+        tables.prefetch(&burst);
         let mut ports: ArrayVec<Option<PortId>, BURST_FRAMES> = ArrayVec::new();
         let mut originated: ArrayVec<usize, BURST_FRAMES> = ArrayVec::new();
         // Frames of the burst that are to be kept pending, by their position in it.

@@ -46,7 +46,7 @@ pub(crate) struct Retired(Vec<usize>);
 
 /// The writer's side: every prefix with its value, and the [`Fib`] kept equal to that, in place.
 #[derive(Debug, Default)]
-pub struct Rib {
+pub struct FibWriter {
     fib: Arc<Fib>,
     writer: Writer,
     v4: Prefixes<u32, u32>,
@@ -58,7 +58,7 @@ fn key4(address: u32) -> u128 {
     u128::from(address) << 96
 }
 
-impl Rib {
+impl FibWriter {
     /// The readers' side.
     pub fn fib(&self) -> Arc<Fib> {
         Arc::clone(&self.fib)
@@ -189,7 +189,7 @@ mod tests {
             probes in proptest::collection::vec(v4_net(), 1..40),
         ) {
             let mut oracle = PrefixMap::<Ipv4Net, u32>::new();
-            let mut rib = Rib::default();
+            let mut rib = FibWriter::default();
             let fib = rib.fib();
             for (net, value) in &steps {
                 match value {
@@ -216,7 +216,7 @@ mod tests {
             steps in proptest::collection::vec((v6_net(), proptest::option::weighted(0.7, 0..100u32)), 1..60),
         ) {
             let mut oracle = PrefixMap::<Ipv6Net, u32>::new();
-            let mut rib = Rib::default();
+            let mut rib = FibWriter::default();
             let fib = rib.fib();
             for (net, value) in &steps {
                 match value {
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn empty_again_after_everything_is_removed() {
-        let mut rib = Rib::default();
+        let mut rib = FibWriter::default();
         let nets = [
             "0.0.0.0/0",
             "10.0.0.0/8",

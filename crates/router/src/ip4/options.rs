@@ -7,7 +7,7 @@ use nsrouter_wire::frame::Frame;
 use nsrouter_wire::ipv4;
 
 use crate::link::ethernet::L3;
-use crate::nexthop::Way;
+use crate::nexthop::Adjacency;
 use crate::own::originate::{self, Exit};
 use crate::own::source;
 use crate::pipeline::Context;
@@ -208,7 +208,7 @@ impl Recorder<'_> {
             || listed.is_broadcast()
             || listed.is_multicast()
             || listed.is_loopback()
-            || matches!(self.tables.route4(listed).way, Way::Local | Way::Broadcast)
+            || matches!(self.tables.route4(listed).adjacency, Adjacency::Local | Adjacency::Broadcast)
     }
 }
 

@@ -42,7 +42,7 @@ fn advertisements_come_unasked_three_of_them_soon() {
         assert_eq!((port, &frame[..6]), (P1, &[0x33, 0x33, 0, 0, 0, 1][..]));
         check(&frame, "ff02::1");
         times.push(bench.now.mono_ns / 1_000_000);
-        bench.router.counters().law().unwrap();
+        bench.router.counters().check_conservation().unwrap();
     }
     let waits: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(waits[..3].iter().all(|wait| (3000..=16_000).contains(wait)), "{waits:?}");

@@ -4,7 +4,7 @@ use nsrouter_wire::frame::PortId;
 
 use super::*;
 use crate::testing::*;
-use crate::{Config, Limits, RouteTable, Settings};
+use crate::{Config, Limits, Rib, Settings};
 
 /// The groups of port 1: those of fe80::1:2ff:fe03:401, fd00:251::2, and of every router of a subnet.
 const GROUPS: [&str; 5] = ["ff02::2", "ff02::1:ff00:0", "ff02::1:ff00:2", "ff02::1:ff03:401", "ff05::2"];
@@ -48,7 +48,7 @@ impl Bench {
     fn next_said(&mut self) -> Vec<Said> {
         self.now.mono_ns = self.router.next_deadline().unwrap().max(self.now.mono_ns);
         self.router.tick(self.now, &self.tables, &mut self.out);
-        self.router.counters().law().unwrap();
+        self.router.counters().check_conservation().unwrap();
         std::mem::take(&mut self.out.sent).iter().map(read).collect()
     }
 
@@ -281,7 +281,7 @@ fn more_groups_than_a_packet_holds_go_in_several() {
 fn the_next_port_of_a_slot_joins_its_own_groups_and_leaves_none() {
     let mut bench = Bench::settled();
     let group = |text: &str| text.parse::<Ipv6Addr>().unwrap();
-    let mut table = RouteTable::new(&lab_ports(), Settings::default()).unwrap();
+    let mut table = Rib::new(&lab_ports(), Settings::default()).unwrap();
     // One of the first, and one beyond the slots that the router began with.
     for (slot, mac) in [(P1, R1_MAC), (PortId(5), R2_MAC)] {
         table.remove_port(slot).unwrap();

@@ -13,13 +13,13 @@ use crate::verdict::NextHop;
 
 /// One usable neighbour.
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct ResolvedNeighbour {
     pub(crate) mac: MacAddr,
     /// Whether the control plane wants to hear, once, that the entry is used: it is stale.
     report_use: AtomicBool,
 }
 
-impl Known {
+impl ResolvedNeighbour {
     /// Whether this use is to be reported: true once for a stale entry, whoever of the workers is first.
     #[inline]
     pub(crate) fn take_report(&self) -> bool {
@@ -31,7 +31,7 @@ impl Known {
 #[derive(Debug)]
 struct Slot<K> {
     key: K,
-    known: Known,
+    known: ResolvedNeighbour,
 }
 
 /// Open addressing with linear probing, at most half full.
@@ -45,7 +45,7 @@ impl<K: Copy + Eq> Flat<K> {
         Flat { slots: (0..(entries * 2).next_power_of_two().max(2)).map(|_| None).collect() }
     }
 
-    fn insert(&mut self, hash: usize, key: K, known: Known) {
+    fn insert(&mut self, hash: usize, key: K, known: ResolvedNeighbour) {
         let mask = self.slots.len() - 1;
         let mut at = hash & mask;
         while self.slots[at].as_ref().is_some_and(|slot| slot.key != key) {
@@ -55,7 +55,7 @@ impl<K: Copy + Eq> Flat<K> {
     }
 
     #[inline]
-    fn get(&self, hash: usize, key: K) -> Option<&Known> {
+    fn get(&self, hash: usize, key: K) -> Option<&ResolvedNeighbour> {
         let mask = self.slots.len().wrapping_sub(1);
         let mut at = hash & mask;
         while let Some(slot) = self.slots.get(at)?.as_ref() {
@@ -91,7 +91,7 @@ impl NeighbourMap {
         let v4 = entries.iter().filter(|(next_hop, ..)| next_hop.addr.is_ipv4()).count();
         let mut map = NeighbourMap { v4: Flat::new(v4), v6: Flat::new(entries.len() - v4), ports, seed };
         for (next_hop, mac, stale) in entries {
-            let known = Known { mac: *mac, report_use: AtomicBool::new(*stale) };
+            let known = ResolvedNeighbour { mac: *mac, report_use: AtomicBool::new(*stale) };
             let port = next_hop.port;
             match next_hop.addr {
                 IpAddr::V4(addr) => map.v4.insert(hash4(seed, addr, port), (addr, port), known),
@@ -115,7 +115,7 @@ impl NeighbourMap {
 
     /// Every neighbour, as [`NeighbourMap::new`] takes it.
     fn entries(&self) -> impl Iterator<Item = (NextHop, MacAddr, bool)> {
-        let entry = |addr, port, known: &Known| {
+        let entry = |addr, port, known: &ResolvedNeighbour| {
             (NextHop { port, addr }, known.mac, known.report_use.load(Ordering::Relaxed))
         };
         let v4 = self.v4.slots.iter().flatten();
@@ -126,7 +126,7 @@ impl NeighbourMap {
 
     /// The neighbour with this address on this port, if its MAC address is known.
     #[inline]
-    pub(crate) fn get(&self, next_hop: NextHop) -> Option<&Known> {
+    pub(crate) fn get(&self, next_hop: NextHop) -> Option<&ResolvedNeighbour> {
         match next_hop.addr {
             IpAddr::V4(addr) => self.v4.get(hash4(self.seed, addr, next_hop.port), (addr, next_hop.port)),
             IpAddr::V6(addr) => self.v6.get(hash6(self.seed, addr, next_hop.port), (addr, next_hop.port)),

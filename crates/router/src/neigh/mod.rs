@@ -13,7 +13,7 @@ use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::PortId;
 
 use crate::drop::DropReason;
-use crate::nexthop::Way;
+use crate::nexthop::Adjacency;
 use crate::port::Ports;
 use crate::random::Random;
 use crate::tables::Tables;
@@ -411,10 +411,10 @@ fn is_on_link(tables: &Tables, next_hop: NextHop) -> bool {
         IpAddr::V6(addr) if addr.is_unicast_link_local() => return tables.is_up_for(next_hop),
         IpAddr::V6(addr) => tables.route6(addr),
     };
-    match &target.way {
-        Way::OnLink(port) => *port == next_hop.port,
-        Way::Via(port, via) => *port == next_hop.port && *via == next_hop.addr,
-        Way::Group(group) => group.hops().iter().any(|hop| hop.port == next_hop.port),
-        Way::Local | Way::Broadcast | Way::Reject(_) => false,
+    match &target.adjacency {
+        Adjacency::OnLink(port) => *port == next_hop.port,
+        Adjacency::Via(port, via) => *port == next_hop.port && *via == next_hop.addr,
+        Adjacency::Group(group) => group.members().iter().any(|hop| hop.port == next_hop.port),
+        Adjacency::Local | Adjacency::Broadcast | Adjacency::Reject(_) => false,
     }
 }

@@ -17,7 +17,7 @@ const BUCKETS: usize = 4096;
 
 /// One way on of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct GroupHop {
+pub(crate) struct GroupMember {
     pub(crate) port: PortId,
     pub(crate) via: Option<IpAddr>,
     pub(crate) weight: u16,
@@ -25,34 +25,34 @@ pub(crate) struct GroupHop {
 
 /// The ways on of one route and which flows take which.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct HopGroup {
-    hops: Vec<GroupHop>,
+pub(crate) struct NextHopGroup {
+    members: Vec<GroupMember>,
     buckets: Vec<u8>,
 }
 
-impl HopGroup {
+impl NextHopGroup {
     /// A group of at least one hop; beyond 256 the rest is not used.
-    pub(crate) fn new(mut hops: Vec<GroupHop>) -> HopGroup {
-        hops.truncate(256);
-        let names: Vec<u64> = hops.iter().map(name).collect();
+    pub(crate) fn new(mut members: Vec<GroupMember>) -> NextHopGroup {
+        members.truncate(256);
+        let names: Vec<u64> = members.iter().map(name).collect();
         let buckets = (0..BUCKETS as u64)
             .map(|bucket| {
-                let draws = hops.iter().zip(&names).map(|(hop, name)| draw(bucket, *name, hop.weight));
+                let draws = members.iter().zip(&names).map(|(hop, name)| draw(bucket, *name, hop.weight));
                 let best = draws.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(index, _)| index);
                 u8::try_from(best).unwrap_or(0)
             })
             .collect();
-        HopGroup { hops, buckets }
+        NextHopGroup { members, buckets }
     }
 
     /// The hop of the flow with this hash.
     #[inline]
-    pub(crate) fn pick(&self, hash: u32) -> Option<&GroupHop> {
-        self.hops.get(usize::from(self.buckets[hash as usize % BUCKETS]))
+    pub(crate) fn pick(&self, hash: u32) -> Option<&GroupMember> {
+        self.members.get(usize::from(self.buckets[hash as usize % BUCKETS]))
     }
 
-    pub(crate) fn hops(&self) -> &[GroupHop] {
-        &self.hops
+    pub(crate) fn members(&self) -> &[GroupMember] {
+        &self.members
     }
 }
 
@@ -66,7 +66,7 @@ fn mix(mut x: u64) -> u64 {
 }
 
 /// A number for the hop that does not depend on its weight or on the hops beside it.
-fn name(hop: &GroupHop) -> u64 {
+fn name(hop: &GroupMember) -> u64 {
     let via = match hop.via {
         None => 0,
         Some(IpAddr::V4(via)) => 1 << 40 | u64::from(u32::from(via)),
@@ -167,8 +167,8 @@ fn l4_word(packet: &[u8], number: u8, offset: usize) -> u64 {
 mod tests {
     use super::*;
 
-    fn hop(last: u8, weight: u16) -> GroupHop {
-        GroupHop { port: PortId(u16::from(last)), via: Some([10, 0, 0, last].into()), weight }
+    fn hop(last: u8, weight: u16) -> GroupMember {
+        GroupMember { port: PortId(u16::from(last)), via: Some([10, 0, 0, last].into()), weight }
     }
 
     fn flows() -> impl Iterator<Item = u32> {
@@ -184,10 +184,11 @@ mod tests {
     #[test]
     fn shares_follow_the_weights_within_five_percent() {
         for weights in [vec![1, 1], vec![1, 1, 1, 1], vec![1, 2, 3], vec![9, 1]] {
-            let group = HopGroup::new((1..).zip(&weights).map(|(last, weight)| hop(last, *weight)).collect());
+            let group =
+                NextHopGroup::new((1..).zip(&weights).map(|(last, weight)| hop(last, *weight)).collect());
             let total: u16 = weights.iter().sum();
             for (index, weight) in weights.iter().enumerate() {
-                let hop = group.hops()[index];
+                let hop = group.members()[index];
                 let got = flows().filter(|hash| group.pick(*hash) == Some(&hop)).count() as f64 / 10_000.0;
                 let wanted = f64::from(*weight) / f64::from(total);
                 assert!((got - wanted).abs() < 0.05 * wanted.max(0.2), "{weights:?}: {got} for {wanted}");
@@ -197,8 +198,8 @@ mod tests {
 
     #[test]
     fn only_the_flows_of_a_lost_hop_move() {
-        let all = HopGroup::new(vec![hop(1, 1), hop(2, 2), hop(3, 1)]);
-        let fewer = HopGroup::new(vec![hop(1, 1), hop(3, 1)]);
+        let all = NextHopGroup::new(vec![hop(1, 1), hop(2, 2), hop(3, 1)]);
+        let fewer = NextHopGroup::new(vec![hop(1, 1), hop(3, 1)]);
         for hash in flows() {
             let before = all.pick(hash).unwrap();
             if before.port != PortId(2) {

@@ -9,11 +9,11 @@ use nsrouter_wire::frame::PortId;
 
 use crate::drop::DropReason;
 use crate::port::Port;
-use group::HopGroup;
+use group::NextHopGroup;
 
 /// Where packets to a prefix go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Way {
+pub(crate) enum Adjacency {
     /// One of our own addresses.
     Local,
     /// The broadcast address of one of our subnets.
@@ -25,13 +25,13 @@ pub(crate) enum Way {
     /// A gateway.
     Via(PortId, IpAddr),
     /// One of several.
-    Group(Arc<HopGroup>),
+    Group(Arc<NextHopGroup>),
 }
 
 /// What a value of the FIB stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Target {
-    pub(crate) way: Way,
+pub(crate) struct NextHopEntry {
+    pub(crate) adjacency: Adjacency,
     /// Length of the route's prefix: Linux's `ICMPv6` rate limit depends on it. Always 0 for IPv4.
     pub(crate) prefix_len: u8,
     /// Largest packet that the route lets pass; [`NO_MTU`] where that is its link's affair alone.
@@ -41,7 +41,7 @@ pub(crate) struct Target {
 /// No packet is larger.
 pub(crate) const NO_MTU: u16 = u16::MAX;
 
-impl Target {
+impl NextHopEntry {
     /// The largest packet that may leave by `port` on this way, in bytes: a route's own MTU is kept to, as in Linux
     /// (`ip_dst_mtu_maybe_forward`, `ip6_dst_mtu_maybe_forward`).
     #[inline]
@@ -50,30 +50,30 @@ impl Target {
     }
 }
 
-/// Slots in the first part of [`Targets`]; each further part doubles their number.
+/// Slots in the first part of [`NextHopEntries`]; each further part doubles their number.
 const FIRST_SLOTS: usize = 256;
 
-/// Targets by number. A slot is filled before its number gets into the FIB and never changed again, so whoever reads
+/// NextHopEntries by number. A slot is filled before its number gets into the FIB and never changed again, so whoever reads
 /// a number from there finds its target here, however old the tables are that they came from.
 #[derive(Debug)]
-pub(crate) struct Targets {
-    slots: Box<[OnceLock<Target>]>,
-    more: OnceLock<Box<Targets>>,
+pub(crate) struct NextHopEntries {
+    slots: Box<[OnceLock<NextHopEntry>]>,
+    more: OnceLock<Box<NextHopEntries>>,
 }
 
-impl Default for Targets {
+impl Default for NextHopEntries {
     fn default() -> Self {
-        Targets::with_slots(FIRST_SLOTS)
+        NextHopEntries::with_slots(FIRST_SLOTS)
     }
 }
 
-impl Targets {
+impl NextHopEntries {
     fn with_slots(slots: usize) -> Self {
-        Targets { slots: (0..slots).map(|_| OnceLock::new()).collect(), more: OnceLock::new() }
+        NextHopEntries { slots: (0..slots).map(|_| OnceLock::new()).collect(), more: OnceLock::new() }
     }
 
     #[inline]
-    pub(crate) fn get(&self, number: usize) -> Option<&Target> {
+    pub(crate) fn get(&self, number: usize) -> Option<&NextHopEntry> {
         match self.slots.get(number) {
             Some(slot) => slot.get(),
             None => self.get_beyond(number),
@@ -81,7 +81,7 @@ impl Targets {
     }
 
     #[cold]
-    fn get_beyond(&self, mut number: usize) -> Option<&Target> {
+    fn get_beyond(&self, mut number: usize) -> Option<&NextHopEntry> {
         let mut part = self;
         while number >= part.slots.len() {
             number -= part.slots.len();
@@ -91,11 +91,11 @@ impl Targets {
     }
 
     /// Fills a slot that is empty.
-    pub(crate) fn set(&self, mut number: usize, target: Target) {
+    pub(crate) fn set(&self, mut number: usize, target: NextHopEntry) {
         let mut part = self;
         while number >= part.slots.len() {
             number -= part.slots.len();
-            part = part.more.get_or_init(|| Box::new(Targets::with_slots(2 * part.slots.len())));
+            part = part.more.get_or_init(|| Box::new(NextHopEntries::with_slots(2 * part.slots.len())));
         }
         part.slots[number].get_or_init(|| target);
     }
@@ -107,9 +107,12 @@ mod tests {
 
     #[test]
     fn parts_are_added_and_numbers_stay() {
-        let targets = Targets::default();
-        let target =
-            |number: usize| Target { way: Way::OnLink(PortId(number as u16)), prefix_len: 0, mtu: NO_MTU };
+        let targets = NextHopEntries::default();
+        let target = |number: usize| NextHopEntry {
+            adjacency: Adjacency::OnLink(PortId(number as u16)),
+            prefix_len: 0,
+            mtu: NO_MTU,
+        };
         for number in 0..10_000 {
             assert_eq!(targets.get(number), None);
             targets.set(number, target(number));

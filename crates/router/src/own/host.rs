@@ -11,7 +11,7 @@ use nsrouter_wire::segment;
 use crate::drop::DropReason;
 use crate::ip4::options::Options;
 use crate::link::ethernet::{self, L3};
-use crate::nexthop::Way;
+use crate::nexthop::Adjacency;
 use crate::pipeline::{Cast, Context, Router, check_ipv4};
 use crate::tables::Tables;
 use crate::verdict::{Originate, Time, Verdict};
@@ -39,12 +39,12 @@ impl Router {
         };
         let context =
             Context { tables, now, ingress: PortId::HOST, cast: Cast::Ours, options: Options::default() };
-        match &target.way {
+        match &target.adjacency {
             // The host keeps what is for itself, so this is a stray.
-            Way::Local => return Verdict::Drop(DropReason::MartianDestination),
-            Way::Broadcast => return Verdict::Drop(DropReason::Broadcast),
-            Way::Reject(reason) => return self.refuse(frame, &context, *reason, 0, out),
-            Way::OnLink(_) | Way::Via(..) | Way::Group(_) => {}
+            Adjacency::Local => return Verdict::Drop(DropReason::MartianDestination),
+            Adjacency::Broadcast => return Verdict::Drop(DropReason::Broadcast),
+            Adjacency::Reject(reason) => return self.refuse(frame, &context, *reason, 0, out),
+            Adjacency::OnLink(_) | Adjacency::Via(..) | Adjacency::Group(_) => {}
         }
         let Some((port, next_hop)) = self.choose(frame, tables, target, destination) else {
             return Verdict::Drop(DropReason::PortDown);

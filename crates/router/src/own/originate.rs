@@ -11,7 +11,7 @@ use nsrouter_wire::offload::Offload;
 use crate::drop::DropReason;
 use crate::link::ethernet::{self, L3};
 use crate::nexthop::group;
-use crate::nexthop::{Target, Way};
+use crate::nexthop::{Adjacency, NextHopEntry};
 use crate::pipeline::{Context, Router};
 use crate::port::Port;
 use crate::tables::Tables;
@@ -61,18 +61,18 @@ impl Router {
         &self,
         frame: &Frame<'_>,
         tables: &'t Tables,
-        target: &Target,
+        target: &NextHopEntry,
         destination: IpAddr,
     ) -> Option<(&'t Port, NextHop)> {
-        let (port, addr) = match &target.way {
-            Way::OnLink(port) => (*port, destination),
-            Way::Via(port, via) => (*port, *via),
-            Way::Group(group) => {
+        let (port, addr) = match &target.adjacency {
+            Adjacency::OnLink(port) => (*port, destination),
+            Adjacency::Via(port, via) => (*port, *via),
+            Adjacency::Group(group) => {
                 let hop = group.pick(flow_hash(&frame.data()[L3..], tables, destination))?;
                 (hop.port, hop.via.unwrap_or(destination))
             }
-            Way::Broadcast => (tables.broadcast_port(destination)?, destination),
-            Way::Local | Way::Reject(_) => return None,
+            Adjacency::Broadcast => (tables.broadcast_port(destination)?, destination),
+            Adjacency::Local | Adjacency::Reject(_) => return None,
         };
         Some((tables.port(port)?, NextHop { port, addr }))
     }
@@ -243,15 +243,15 @@ pub(crate) fn exit<'t>(
         IpAddr::V4(address) => tables.route4(address),
         IpAddr::V6(address) => tables.route6(address),
     };
-    let (id, addr) = match &target.way {
-        Way::Local if tables.settings().host_port && link == PortId::HOST => return Some(Exit::Host),
-        Way::Local | Way::Broadcast | Way::Reject(_) => return None,
-        Way::OnLink(port) => (*port, destination),
-        Way::Via(port, via) => (*port, *via),
-        Way::Group(group) => {
+    let (id, addr) = match &target.adjacency {
+        Adjacency::Local if tables.settings().host_port && link == PortId::HOST => return Some(Exit::Host),
+        Adjacency::Local | Adjacency::Broadcast | Adjacency::Reject(_) => return None,
+        Adjacency::OnLink(port) => (*port, destination),
+        Adjacency::Via(port, via) => (*port, *via),
+        Adjacency::Group(group) => {
             let hop = match about {
                 Some(packet) => group.pick(flow_hash(packet, tables, destination)),
-                None => group.hops().first(),
+                None => group.members().first(),
             }?;
             (hop.port, hop.via.unwrap_or(destination))
         }

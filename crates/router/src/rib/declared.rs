@@ -17,11 +17,11 @@ pub enum Origin {
 
 /// Where a route goes among those with the same prefix, metric and origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
+pub enum InsertMode {
     /// Before them: it is used, and they are not.
-    First,
+    Prepend,
     /// After them.
-    Last,
+    Append,
     /// In place of the first of them.
     Replace,
 }
@@ -52,11 +52,11 @@ impl Entries {
         }
     }
 
-    fn add(&mut self, entry: Entry, placement: Placement) {
+    fn add(&mut self, entry: Entry, placement: InsertMode) {
         let mut entries = self.as_slice().to_vec();
         let at = entries.partition_point(|other| match placement {
-            Placement::Last => other.metric <= entry.metric,
-            Placement::First | Placement::Replace => other.metric < entry.metric,
+            InsertMode::Append => other.metric <= entry.metric,
+            InsertMode::Prepend | InsertMode::Replace => other.metric < entry.metric,
         });
         entries.insert(at, entry);
         *self = Entries::Many(Box::new(entries));
@@ -105,7 +105,7 @@ impl Declared {
         self.at(prefix).contains(&entry)
     }
 
-    pub(crate) fn add(&mut self, prefix: IpNet, entry: Entry, placement: Placement) {
+    pub(crate) fn add(&mut self, prefix: IpNet, entry: Entry, placement: InsertMode) {
         if let Some(entries) = self.entries_mut(prefix) {
             return entries.add(entry, placement);
         }
@@ -119,7 +119,7 @@ impl Declared {
     /// Puts the entry in place of the first with its metric and origin, which is returned, or adds it.
     pub(crate) fn replace(&mut self, prefix: IpNet, entry: Entry) -> Option<Entry> {
         let replaced = self.remove_first(prefix, entry.metric, entry.origin);
-        self.add(prefix, entry, Placement::First);
+        self.add(prefix, entry, InsertMode::Prepend);
         replaced
     }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use ipnet::{Ipv4Net, Ipv6Net};
 use nsrouter_wire::frame::PortId;
 
-use crate::config::{Hop, Route, RouteKind, TablesError};
+use crate::config::{Route, RouteKind, RouteNextHop, TablesError};
 use crate::drop::DropReason;
-use crate::nexthop::Way;
-use crate::nexthop::group::{GroupHop, HopGroup};
+use crate::nexthop::Adjacency;
+use crate::nexthop::group::{GroupMember, NextHopGroup};
 use crate::port::{Port, Ports};
 
 /// How many recursive routes may lead to each other before a gateway counts as unreachable.
@@ -25,7 +25,7 @@ pub(crate) trait Lookup {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Resolution {
     /// `None` when no hop can be used now.
-    pub(crate) way: Option<Way>,
+    pub(crate) adjacency: Option<Adjacency>,
     /// A gateway that is on no link, whether up or down.
     pub(crate) unreachable: Option<IpAddr>,
     /// Whether other routes had to be asked.
@@ -34,13 +34,13 @@ pub(crate) struct Resolution {
 
 /// What a gateway's address turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// On this link, under this address.
-    Link(PortId, IpAddr),
-    /// Only behind links that are down.
-    Down,
-    /// On no link.
-    Nowhere,
+enum GatewayLocation {
+    /// On the link of this port; the address is the gateway's, or that of the next hop towards it.
+    OnLink(PortId, IpAddr),
+    /// Only behind links that are down, or ports that were removed.
+    LinkDown,
+    /// On no link, and no route leads there.
+    Unresolved,
 }
 
 /// Whether the route's hops are hops at all.
@@ -82,46 +82,52 @@ pub(crate) fn ports(kind: &RouteKind) -> impl Iterator<Item = PortId> {
 
 /// Where a route leads.
 pub(crate) fn resolve(ports: &Ports, routes: &impl Lookup, kind: &RouteKind) -> Resolution {
-    let rejects = |reason| Resolution { way: Some(Way::Reject(reason)), unreachable: None, recursive: false };
+    let rejects = |reason| Resolution {
+        adjacency: Some(Adjacency::Reject(reason)),
+        unreachable: None,
+        recursive: false,
+    };
     let hops = match kind {
         RouteKind::Blackhole => return rejects(DropReason::Blackhole),
         RouteKind::Unreachable => return rejects(DropReason::Unreachable),
         RouteKind::Prohibit => return rejects(DropReason::Prohibited),
         RouteKind::Unicast(hops) => hops,
     };
-    let mut resolution = Resolution { way: None, unreachable: None, recursive: false };
+    let mut resolution = Resolution { adjacency: None, unreachable: None, recursive: false };
     let mut usable = Vec::with_capacity(hops.len());
-    for Hop { port, via, weight } in hops.iter().copied() {
+    for RouteNextHop { port, via, weight } in hops.iter().copied() {
         match (port, via) {
             (Some(port), via) => {
                 // A port that was removed may come back.
                 let Some(port) = ports.get(port) else { continue };
                 let is_up = via.map_or(port.up, |via| port.is_up_for(via));
-                usable.extend(is_up.then_some(GroupHop { port: port.id, via, weight }));
+                usable.extend(is_up.then_some(GroupMember { port: port.id, via, weight }));
             }
             (None, Some(via)) => {
                 let direct = connected_to(ports, via);
                 resolution.recursive |= direct.is_none();
                 match direct.unwrap_or_else(|| recurse(ports, routes, via, MAX_RECURSION)) {
-                    Place::Link(port, via) => usable.push(GroupHop { port, via: Some(via), weight }),
-                    Place::Down => {}
-                    Place::Nowhere => resolution.unreachable = Some(via),
+                    GatewayLocation::OnLink(port, via) => {
+                        usable.push(GroupMember { port, via: Some(via), weight })
+                    }
+                    GatewayLocation::LinkDown => {}
+                    GatewayLocation::Unresolved => resolution.unreachable = Some(via),
                 }
             }
             (None, None) => {}
         }
     }
-    resolution.way = match usable.as_slice() {
+    resolution.adjacency = match usable.as_slice() {
         [] => None,
-        [GroupHop { port, via: None, .. }] => Some(Way::OnLink(*port)),
-        [GroupHop { port, via: Some(via), .. }] => Some(Way::Via(*port, *via)),
-        _ => Some(Way::Group(Arc::new(HopGroup::new(usable)))),
+        [GroupMember { port, via: None, .. }] => Some(Adjacency::OnLink(*port)),
+        [GroupMember { port, via: Some(via), .. }] => Some(Adjacency::Via(*port, *via)),
+        _ => Some(Adjacency::Group(Arc::new(NextHopGroup::new(usable)))),
     };
     resolution
 }
 
 /// The port in whose subnet a gateway is.
-fn connected_to(ports: &Ports, via: IpAddr) -> Option<Place> {
+fn connected_to(ports: &Ports, via: IpAddr) -> Option<GatewayLocation> {
     let covers = |port: &Port| match via {
         IpAddr::V4(via) => port.v4.iter().filter(|net| net.contains(&via)).map(Ipv4Net::prefix_len).max(),
         IpAddr::V6(via) => {
@@ -133,32 +139,32 @@ fn connected_to(ports: &Ports, via: IpAddr) -> Option<Place> {
     // A link that is up before any that is down, then the narrowest subnet.
     on_link
         .max_by_key(|(up, length, _)| (*up, *length))
-        .map(|(up, _, id)| if up { Place::Link(id, via) } else { Place::Down })
+        .map(|(up, _, id)| if up { GatewayLocation::OnLink(id, via) } else { GatewayLocation::LinkDown })
 }
 
 /// The place of a gateway that other routes lead to.
-fn recurse(ports: &Ports, routes: &impl Lookup, via: IpAddr, depth: usize) -> Place {
-    let Some(depth) = depth.checked_sub(1) else { return Place::Nowhere };
-    let mut answer = Place::Nowhere;
+fn recurse(ports: &Ports, routes: &impl Lookup, via: IpAddr, depth: usize) -> GatewayLocation {
+    let Some(depth) = depth.checked_sub(1) else { return GatewayLocation::Unresolved };
+    let mut answer = GatewayLocation::Unresolved;
     for kind in routes.kinds_to(via) {
         let RouteKind::Unicast(hops) = kind else { return answer };
         for hop in hops {
             let found = match (hop.port, hop.via) {
                 (Some(port), next) => match ports.get(port) {
                     Some(port) if port.is_up_for(next.unwrap_or(via)) => {
-                        Place::Link(port.id, next.unwrap_or(via))
+                        GatewayLocation::OnLink(port.id, next.unwrap_or(via))
                     }
-                    Some(_) | None => Place::Down,
+                    Some(_) | None => GatewayLocation::LinkDown,
                 },
                 (None, Some(next)) if next != via => {
                     connected_to(ports, next).unwrap_or_else(|| recurse(ports, routes, next, depth))
                 }
-                (None, _) => Place::Nowhere,
+                (None, _) => GatewayLocation::Unresolved,
             };
             match found {
-                Place::Link(..) => return found,
-                Place::Down => answer = Place::Down,
-                Place::Nowhere => {}
+                GatewayLocation::OnLink(..) => return found,
+                GatewayLocation::LinkDown => answer = GatewayLocation::LinkDown,
+                GatewayLocation::Unresolved => {}
             }
         }
     }

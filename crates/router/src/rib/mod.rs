@@ -1,7 +1,7 @@
 //! The declared routes, and the forwarding table kept true to them, change by change.
 //!
 //! A change of a route is in force when the call returns: workers read the same cells. Ports and settings are published with
-//! [`RouteTable::tables`], which also tells when the memory of removed prefixes can be used again: each snapshot carries
+//! [`Rib::tables`], which also tells when the memory of removed prefixes can be used again: each snapshot carries
 //! a token, and once nobody has a snapshot that is older than a removal, nobody can be inside of what was removed.
 
 mod connected_routes;
@@ -16,17 +16,17 @@ use ipnet::{IpNet, Ipv4Net};
 use nsrouter_wire::frame::PortId;
 
 use crate::config::{PortConfig, Route, RouteKind, Settings, TablesError};
-use crate::fib::{Retired, Rib};
+use crate::fib::{FibWriter, Retired};
 use crate::neigh::map::NeighbourMap;
-use crate::nexthop::{NO_MTU, Target, Targets, Way};
+use crate::nexthop::{Adjacency, NO_MTU, NextHopEntries, NextHopEntry};
 use crate::port::{MAX_SLOTS, MIN_IPV6_MTU_BYTES, MIN_MTU_BYTES, Port, Ports, check_number, check_ports};
 use crate::tables::Tables;
 use declared::{Declared, Entry};
 use gateways::Resolution;
 
-pub use declared::{Origin, Placement};
+pub use declared::{InsertMode, Origin};
 
-/// Targets that no prefix uses any more are forgotten when there are this many, and more than those in use.
+/// NextHopEntries that no prefix uses any more are forgotten when there are this many, and more than those in use.
 const MOST_DEAD: usize = 1 << 16;
 
 /// Beyond this, look-ups wait for memory: the half of a usual second-level cache.
@@ -52,7 +52,7 @@ fn treatment(route: &Route) -> (RouteKind, u16) {
 
 /// Ports and routes, and the forwarding table that follows from them. One writer, the control plane, owns it.
 #[derive(Debug)]
-pub struct RouteTable {
+pub struct Rib {
     ports: Ports,
     slots: Vec<Slot>,
     neighbours: Arc<NeighbourMap>,
@@ -65,10 +65,10 @@ pub struct RouteTable {
     /// Kinds with a gateway that is not on a link of ours, so that other routes decide where it is.
     recursive: HashSet<u32>,
     /// Subnets and addresses of our own, which nothing overrides.
-    connected: HashMap<IpNet, Way>,
-    rib: Rib,
-    targets: Arc<Targets>,
-    target_numbers: HashMap<Target, u32>,
+    connected: HashMap<IpNet, Adjacency>,
+    rib: FibWriter,
+    targets: Arc<NextHopEntries>,
+    target_numbers: HashMap<NextHopEntry, u32>,
     /// Prefixes that lead to each target, by its number.
     target_users: Vec<u32>,
     dead_targets: usize,
@@ -88,13 +88,13 @@ struct Slot {
     emptied_in: u64,
 }
 
-impl RouteTable {
+impl Rib {
     /// A table of the ports' own subnets and addresses.
     ///
     /// # Errors
     /// [`TablesError`] names the port that does not fit.
-    pub fn new(configs: &[PortConfig], settings: Settings) -> Result<RouteTable, TablesError> {
-        let mut table = RouteTable {
+    pub fn new(configs: &[PortConfig], settings: Settings) -> Result<Rib, TablesError> {
+        let mut table = Rib {
             ports: Ports::default(),
             slots: vec![Slot::default(); configs.len()],
             neighbours: Arc::default(),
@@ -106,7 +106,7 @@ impl RouteTable {
             unused_kinds: Vec::new(),
             recursive: HashSet::new(),
             connected: HashMap::new(),
-            rib: Rib::default(),
+            rib: FibWriter::default(),
             targets: Arc::default(),
             target_numbers: HashMap::new(),
             target_users: Vec::new(),
@@ -126,7 +126,7 @@ impl RouteTable {
     /// [`TablesError`] names the route that does not fit.
     pub fn configure(&mut self, routes: &[Route]) -> Result<(), TablesError> {
         for route in routes {
-            match self.insert(Origin::Configured, Placement::Last, route) {
+            match self.insert(Origin::Configured, InsertMode::Append, route) {
                 // What leads to the gateway may come later.
                 Ok(()) | Err(TablesError::GatewayUnreachable { .. }) => {}
                 Err(error) => return Err(error),
@@ -158,10 +158,10 @@ impl RouteTable {
     }
 
     /// Adds a port to an empty slot, and the routes to its subnets and addresses; routes that are declared by this slot,
-    /// or whose gateways are in the port's subnets, are used from now on. To be published with [`RouteTable::tables`].
+    /// or whose gateways are in the port's subnets, are used from now on. To be published with [`Rib::tables`].
     ///
     /// Before the port that the slot had last counts as gone, every worker must have finished its frames with the tables
-    /// without it, and what workers reported of it must have been read: [`RouteTable::free_slot`] sees to the first.
+    /// without it, and what workers reported of it must have been read: [`Rib::free_slot`] sees to the first.
     ///
     /// # Errors
     /// [`TablesError::SlotTaken`] or [`TablesError::TooManyPorts`]; nothing is changed then. With [`TablesError::Full`]
@@ -180,7 +180,7 @@ impl RouteTable {
 
     /// Removes the port of a slot, as if its link went down: its addresses, the routes to its subnets, the next hops by it
     /// and its neighbours go. Routes that are declared by it stay declared, and are used again when the slot has a port.
-    /// False when the slot is empty. To be published with [`RouteTable::tables`].
+    /// False when the slot is empty. To be published with [`Rib::tables`].
     ///
     /// # Errors
     /// [`TablesError::Full`] when what takes the place of its routes does not fit; the port is removed nevertheless.
@@ -195,7 +195,7 @@ impl RouteTable {
 
     /// Gives ports another configuration, all at once. Routes by a port that went down give way to others; those by one
     /// that came up are used again; one whose MTU is too small for IPv6 has none. To be published with
-    /// [`RouteTable::tables`].
+    /// [`Rib::tables`].
     ///
     /// What has happened to a link is taken as it is, whatever a configuration would be refused for: no port keeps the others
     /// from following theirs.
@@ -218,7 +218,7 @@ impl RouteTable {
     }
 
     /// Gives the tables other neighbours; those of ports that are gone are left out. To be published with
-    /// [`RouteTable::tables`].
+    /// [`Rib::tables`].
     pub fn set_neighbours(&mut self, neighbours: Arc<NeighbourMap>) {
         self.neighbours = NeighbourMap::only_of(neighbours, &self.ports);
     }
@@ -236,7 +236,7 @@ impl RouteTable {
         let changed = self.resolve_again(numbers);
         let changed_subnets = before
             .iter()
-            .filter(|(prefix, way)| self.connected.get(*prefix) != Some(*way))
+            .filter(|(prefix, adjacency)| self.connected.get(*prefix) != Some(*adjacency))
             .map(|(prefix, _)| *prefix);
         let new_subnets = self.connected.keys().filter(|prefix| !before.contains_key(*prefix)).copied();
         let prefixes: Vec<IpNet> = changed_subnets.chain(new_subnets).collect();
@@ -249,13 +249,18 @@ impl RouteTable {
     /// # Errors
     /// [`TablesError::GatewayUnreachable`] when the gateway is on no link: the route is declared, and used as soon as it
     /// can be. With any other error nothing is changed.
-    pub fn insert(&mut self, origin: Origin, placement: Placement, route: &Route) -> Result<(), TablesError> {
+    pub fn insert(
+        &mut self,
+        origin: Origin,
+        placement: InsertMode,
+        route: &Route,
+    ) -> Result<(), TablesError> {
         let prefix = route.prefix.trunc();
         let kind = self.intern(route)?;
         let entry = Entry { metric: route.metric, kind, origin };
         let replaced = match placement {
-            Placement::Replace => self.declared.replace(prefix, entry),
-            Placement::First | Placement::Last => {
+            InsertMode::Replace => self.declared.replace(prefix, entry),
+            InsertMode::Prepend | InsertMode::Append => {
                 if self.declared.contains(prefix, entry) {
                     self.release(kind);
                     return self.stranded(route);
@@ -512,16 +517,16 @@ impl RouteTable {
     fn refresh(&mut self, prefix: IpNet) -> Result<(), TablesError> {
         let usable = |entry: &Entry| {
             let kind = self.kind(entry.kind)?;
-            Some((kind.resolution.way.clone()?, kind.mtu))
+            Some((kind.resolution.adjacency.clone()?, kind.mtu))
         };
-        let way = match self.connected.get(&prefix) {
-            Some(way) => Some((way.clone(), NO_MTU)),
+        let adjacency = match self.connected.get(&prefix) {
+            Some(adjacency) => Some((adjacency.clone(), NO_MTU)),
             None => self.declared.at(prefix).iter().find_map(usable),
         };
-        let had = match way {
-            Some((way, mtu)) => {
+        let had = match adjacency {
+            Some((adjacency, mtu)) => {
                 let full = |_| TablesError::Full { prefix };
-                let number = self.target(prefix, way, mtu)?;
+                let number = self.target(prefix, adjacency, mtu)?;
                 let had = self.rib.insert(prefix, number).map_err(full)?;
                 if had == Some(number) {
                     return Ok(());
@@ -546,9 +551,9 @@ impl RouteTable {
     }
 
     /// The number of a target, which is there for readers before anything can lead to it.
-    fn target(&mut self, prefix: IpNet, way: Way, mtu: u16) -> Result<u32, TablesError> {
+    fn target(&mut self, prefix: IpNet, adjacency: Adjacency, mtu: u16) -> Result<u32, TablesError> {
         let prefix_len = if prefix.addr().is_ipv6() { prefix.prefix_len() } else { 0 };
-        let target = Target { way, prefix_len, mtu };
+        let target = NextHopEntry { adjacency, prefix_len, mtu };
         if let Some(number) = self.target_numbers.get(&target) {
             return Ok(*number);
         }
@@ -574,7 +579,7 @@ impl RouteTable {
             let target = usize::try_from(number).ok().and_then(|number| targets.get(number));
             let Some(target) = target else { continue };
             // What had room before has room now.
-            if let Ok(number) = self.target(prefix, target.way.clone(), target.mtu)
+            if let Ok(number) = self.target(prefix, target.adjacency.clone(), target.mtu)
                 && self.rib.insert(prefix, number).is_ok()
             {
                 self.use_target(number);
@@ -589,14 +594,14 @@ impl Tables {
     /// # Errors
     /// [`TablesError`] names the port or route that does not fit.
     pub fn new(ports: &[PortConfig], routes: &[Route], settings: Settings) -> Result<Tables, TablesError> {
-        let mut table = RouteTable::new(ports, settings)?;
+        let mut table = Rib::new(ports, settings)?;
         table.configure(routes)?;
         Ok(table.tables())
     }
 }
 
 /// The declared routes that lead to an address, the longest prefix first, and of those by metric.
-impl gateways::Lookup for RouteTable {
+impl gateways::Lookup for Rib {
     fn kinds_to(&self, address: IpAddr) -> Vec<&RouteKind> {
         let entries = self.declared.covering(address);
         entries.into_iter().filter_map(|entry| Some(&self.kind(entry.kind)?.kind)).collect()

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use nsrouter_wire::frame::PortId;
 
-use crate::nexthop::Way;
+use crate::nexthop::Adjacency;
 use crate::testing::*;
 use crate::*;
 
@@ -11,8 +11,8 @@ fn net(text: &str) -> IpNet {
     text.parse().unwrap()
 }
 
-fn table() -> RouteTable {
-    RouteTable::new(&lab_ports(), Settings::default()).unwrap()
+fn table() -> Rib {
+    Rib::new(&lab_ports(), Settings::default()).unwrap()
 }
 
 /// The ports with their slots, from 0 on.
@@ -20,19 +20,19 @@ fn numbered(ports: &[PortConfig]) -> impl Iterator<Item = (PortId, &PortConfig)>
     (0..).map(PortId).zip(ports)
 }
 
-fn way(tables: &Tables, address: &str) -> Way {
+fn way(tables: &Tables, address: &str) -> Adjacency {
     match addr(address) {
-        std::net::IpAddr::V4(address) => tables.route4(address).way.clone(),
-        std::net::IpAddr::V6(address) => tables.route6(address).way.clone(),
+        std::net::IpAddr::V4(address) => tables.route4(address).adjacency.clone(),
+        std::net::IpAddr::V6(address) => tables.route6(address).adjacency.clone(),
     }
 }
 
 /// A hop by a named port.
-fn by(port: PortId, via: Option<&str>) -> Hop {
-    Hop { port: Some(port), via: via.map(addr), weight: 1 }
+fn by(port: PortId, via: Option<&str>) -> RouteNextHop {
+    RouteNextHop { port: Some(port), via: via.map(addr), weight: 1 }
 }
 
-fn unicast(prefix: &str, hops: Vec<Hop>) -> Route {
+fn unicast(prefix: &str, hops: Vec<RouteNextHop>) -> Route {
     Route { prefix: net(prefix), kind: RouteKind::Unicast(hops), metric: 0, mtu: None }
 }
 
@@ -54,8 +54,9 @@ fn known(neighbours: &mut Neighbours, tables: &Tables, hops: &[(PortId, &str)]) 
 fn a_removed_port_takes_along_what_came_with_it_and_declared_routes_come_back_with_it() {
     let mut table = table();
     table.configure(&[unicast("10.5.0.0/16", vec![by(P2, Some("10.10.252.1"))])]).unwrap();
-    let learned = unicast("fd05::/64", vec![Hop { port: None, via: Some(addr("fd00:252::9")), weight: 1 }]);
-    table.insert(Origin::Learned, Placement::Last, &learned).unwrap();
+    let learned =
+        unicast("fd05::/64", vec![RouteNextHop { port: None, via: Some(addr("fd00:252::9")), weight: 1 }]);
+    table.insert(Origin::Learned, InsertMode::Append, &learned).unwrap();
     let before = table.tables();
     let destinations = ["10.5.0.1", "10.10.252.1", "10.10.252.2", "10.10.252.255", "fd05::1", "fd00:252::1"];
     let ways = |tables: &Tables| destinations.map(|to| way(tables, to));
@@ -63,7 +64,7 @@ fn a_removed_port_takes_along_what_came_with_it_and_declared_routes_come_back_wi
     assert_eq!(table.remove_port(P2), Ok(true));
     assert_eq!(table.remove_port(P2), Ok(false));
     let without = table.tables();
-    assert_eq!(ways(&without), [const { Way::Reject(DropReason::NoRoute) }; 6]);
+    assert_eq!(ways(&without), [const { Adjacency::Reject(DropReason::NoRoute) }; 6]);
     assert!(without.port(P2).is_none() && without.port(P1).is_some());
     assert!(!without.is_own4([10, 10, 252, 2].into()) && !without.is_own6("fd00:252::2".parse().unwrap()));
     assert_eq!(without.ports().map(Port::id).collect::<Vec<_>>(), [P1]);
@@ -82,9 +83,9 @@ fn a_route_by_a_slot_without_port_is_refused_and_one_with_a_gateway_does_not_loo
     let route = unicast("10.5.0.0/16", vec![by(P2, Some("10.10.251.1"))]);
     table.configure(std::slice::from_ref(&route)).unwrap();
     table.remove_port(P2).unwrap();
-    assert_eq!(way(&table.tables(), "10.5.0.1"), Way::Reject(DropReason::NoRoute));
+    assert_eq!(way(&table.tables(), "10.5.0.1"), Adjacency::Reject(DropReason::NoRoute));
     let gone = unicast("10.6.0.0/16", vec![by(P2, None)]);
-    let refused = table.insert(Origin::Learned, Placement::Last, &gone);
+    let refused = table.insert(Origin::Learned, InsertMode::Append, &gone);
     assert_eq!(refused, Err(TablesError::NoSuchPort { prefix: gone.prefix, port: P2 }));
 }
 
@@ -95,16 +96,16 @@ fn a_multipath_group_goes_on_without_a_removed_port_and_with_it_again() {
     table.configure(&[unicast("10.5.0.0/16", hops)]).unwrap();
     let before = table.tables();
     let both = way(&before, "10.5.0.1");
-    let Way::Group(group) = &both else { panic!("{both:?}") };
-    assert_eq!(group.hops().len(), 2);
+    let Adjacency::Group(group) = &both else { panic!("{both:?}") };
+    assert_eq!(group.members().len(), 2);
     table.remove_port(P2).unwrap();
-    let only = Way::Via(P1, addr("10.10.251.1"));
+    let only = Adjacency::Via(P1, addr("10.10.251.1"));
     assert_eq!(way(&table.tables(), "10.5.0.1"), only);
     // Readers that began before are told so too, and know the port for as long as they have their tables.
     assert_eq!(way(&before, "10.5.0.1"), only);
     assert!(before.port(P2).is_some());
     table.remove_port(P1).unwrap();
-    assert_eq!(way(&table.tables(), "10.5.0.1"), Way::Reject(DropReason::NoRoute));
+    assert_eq!(way(&table.tables(), "10.5.0.1"), Adjacency::Reject(DropReason::NoRoute));
     for (slot, config) in numbered(&lab_ports()) {
         table.add_port(slot, config).unwrap();
     }
@@ -119,11 +120,11 @@ fn a_slot_has_another_port_with_other_addresses() {
     let other = port("eth-x", T1_MAC, &["192.0.2.1/24", "fd09::1/64"]);
     table.add_port(P1, &other).unwrap();
     let tables = table.tables();
-    assert_eq!(way(&tables, "192.0.2.9"), Way::OnLink(P1));
-    assert_eq!(way(&tables, "192.0.2.1"), Way::Local);
-    assert_eq!(way(&tables, "fd09::9"), Way::OnLink(P1));
+    assert_eq!(way(&tables, "192.0.2.9"), Adjacency::OnLink(P1));
+    assert_eq!(way(&tables, "192.0.2.1"), Adjacency::Local);
+    assert_eq!(way(&tables, "fd09::9"), Adjacency::OnLink(P1));
     for gone in ["10.10.251.1", "10.10.251.2", "10.10.251.255", "fd00:251::1"] {
-        assert_eq!(way(&tables, gone), Way::Reject(DropReason::NoRoute), "{gone}");
+        assert_eq!(way(&tables, gone), Adjacency::Reject(DropReason::NoRoute), "{gone}");
     }
     let port = tables.port(P1).unwrap();
     assert_eq!((port.mac(), port.mtu_bytes(), port.is_up()), (MacAddr(T1_MAC), 1500, true));
@@ -214,7 +215,7 @@ fn packet_accounting_goes_on_over_a_removal() {
     let arp = [&[0xff; 6][..], &T1_MAC, &[8, 6], &[0; 46]].concat();
     let settled = |bench: &mut Bench| {
         let counters = bench.router.counters();
-        counters.law().unwrap();
+        counters.check_conservation().unwrap();
         let ports = counters.ports.iter().chain([&counters.departed]);
         let (rx, tx) = ports.fold((0, 0), |(rx, tx), port| (rx + port.rx_frames, tx + port.tx_frames));
         assert_eq!((rx, tx), (counters.received, counters.sent));

@@ -5,7 +5,7 @@ use nsrouter_wire::frame::PortId;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::Hop;
+use crate::config::RouteNextHop;
 use crate::drop::DropReason;
 use crate::testing::lab_ports;
 
@@ -18,12 +18,12 @@ fn via(prefix: &str, gateway: &str) -> Route {
 }
 
 fn via_at(prefix: IpNet, gateway: &str, metric: u32) -> Route {
-    let hop = Hop { port: None, via: Some(gateway.parse().unwrap()), weight: 1 };
+    let hop = RouteNextHop { port: None, via: Some(gateway.parse().unwrap()), weight: 1 };
     Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric, mtu: None }
 }
 
-fn table() -> RouteTable {
-    RouteTable::new(&lab_ports(), Settings::default()).unwrap()
+fn table() -> Rib {
+    Rib::new(&lab_ports(), Settings::default()).unwrap()
 }
 
 /// The ports with their slots, from 0 on.
@@ -31,23 +31,23 @@ fn numbered(ports: &[PortConfig]) -> impl Iterator<Item = (PortId, &PortConfig)>
     (0..).map(PortId).zip(ports)
 }
 
-fn learn(table: &mut RouteTable, route: &Route) {
-    table.insert(Origin::Learned, Placement::First, route).unwrap();
+fn learn(table: &mut Rib, route: &Route) {
+    table.insert(Origin::Learned, InsertMode::Prepend, route).unwrap();
 }
 
-fn way4(tables: &Tables, address: &str) -> Way {
-    tables.route4(address.parse().unwrap()).way.clone()
+fn way4(tables: &Tables, address: &str) -> Adjacency {
+    tables.route4(address.parse().unwrap()).adjacency.clone()
 }
 
-fn gateway(port: u16, address: &str) -> Way {
-    Way::Via(PortId(port), address.parse().unwrap())
+fn gateway(port: u16, address: &str) -> Adjacency {
+    Adjacency::Via(PortId(port), address.parse().unwrap())
 }
 
 #[test]
 fn changes_show_in_tables_that_were_taken_before() {
     let mut table = table();
     let tables = table.tables();
-    let no_route = Way::Reject(DropReason::NoRoute);
+    let no_route = Adjacency::Reject(DropReason::NoRoute);
     assert_eq!(way4(&tables, "192.0.2.1"), no_route);
     learn(&mut table, &via("192.0.2.0/24", "10.10.251.1"));
     assert_eq!(way4(&tables, "192.0.2.1"), gateway(0, "10.10.251.1"));
@@ -66,15 +66,15 @@ fn of_equal_routes_the_placement_decides_and_replacing_replaces() {
     let tables = table.tables();
     let prefix = net("192.0.2.0/24");
     let route = |last: u8| via_at(prefix, &format!("10.10.251.{last}"), 5);
-    table.insert(Origin::Learned, Placement::First, &route(10)).unwrap();
-    table.insert(Origin::Learned, Placement::Last, &route(11)).unwrap();
+    table.insert(Origin::Learned, InsertMode::Prepend, &route(10)).unwrap();
+    table.insert(Origin::Learned, InsertMode::Append, &route(11)).unwrap();
     assert_eq!(way4(&tables, "192.0.2.1"), gateway(0, "10.10.251.10"));
-    table.insert(Origin::Learned, Placement::First, &route(12)).unwrap();
+    table.insert(Origin::Learned, InsertMode::Prepend, &route(12)).unwrap();
     assert_eq!(way4(&tables, "192.0.2.1"), gateway(0, "10.10.251.12"));
-    table.insert(Origin::Learned, Placement::Replace, &route(13)).unwrap();
+    table.insert(Origin::Learned, InsertMode::Replace, &route(13)).unwrap();
     assert_eq!(way4(&tables, "192.0.2.1"), gateway(0, "10.10.251.13"));
     // A lower metric wins wherever it is.
-    table.insert(Origin::Configured, Placement::Last, &via_at(prefix, "10.10.252.9", 1)).unwrap();
+    table.insert(Origin::Configured, InsertMode::Append, &via_at(prefix, "10.10.252.9", 1)).unwrap();
     assert_eq!(way4(&tables, "192.0.2.1"), gateway(1, "10.10.252.9"));
     table.retain(Origin::Configured, &[]).unwrap();
     for expected in ["10.10.251.13", "10.10.251.10", "10.10.251.11"] {
@@ -89,14 +89,14 @@ fn own_subnets_are_not_overridden_and_come_back() {
     let mut table = table();
     let tables = table.tables();
     learn(&mut table, &via("10.10.252.0/24", "10.10.251.1"));
-    assert_eq!(way4(&tables, "10.10.252.7"), Way::OnLink(PortId(1)));
+    assert_eq!(way4(&tables, "10.10.252.7"), Adjacency::OnLink(PortId(1)));
     let mut ports = lab_ports();
     ports[1].up = false;
     table.set_ports(numbered(&ports)).unwrap();
     assert_eq!(way4(&table.tables(), "10.10.252.7"), gateway(0, "10.10.251.1"));
     table.set_ports(numbered(&lab_ports())).unwrap();
-    assert_eq!(way4(&table.tables(), "10.10.252.7"), Way::OnLink(PortId(1)));
-    assert_eq!(way4(&table.tables(), "10.10.252.2"), Way::Local);
+    assert_eq!(way4(&table.tables(), "10.10.252.7"), Adjacency::OnLink(PortId(1)));
+    assert_eq!(way4(&table.tables(), "10.10.252.2"), Adjacency::Local);
 }
 
 #[test]
@@ -119,9 +119,9 @@ fn a_gateway_behind_a_route_is_found_when_that_comes() {
     let mut table = table();
     let tables = table.tables();
     let far = via("198.51.100.0/24", "192.0.2.77");
-    let error = table.insert(Origin::Learned, Placement::First, &far).unwrap_err();
+    let error = table.insert(Origin::Learned, InsertMode::Prepend, &far).unwrap_err();
     assert!(matches!(error, TablesError::GatewayUnreachable { .. }), "{error}");
-    assert_eq!(way4(&tables, "198.51.100.1"), Way::Reject(DropReason::NoRoute));
+    assert_eq!(way4(&tables, "198.51.100.1"), Adjacency::Reject(DropReason::NoRoute));
     assert!(table.check_gateways().is_err());
     learn(&mut table, &via("192.0.2.0/24", "10.10.252.1"));
     assert_eq!(way4(&tables, "198.51.100.1"), gateway(1, "10.10.252.1"));
@@ -129,7 +129,7 @@ fn a_gateway_behind_a_route_is_found_when_that_comes() {
     learn(&mut table, &via("192.0.2.64/26", "10.10.251.1"));
     assert_eq!(way4(&tables, "198.51.100.1"), gateway(0, "10.10.251.1"));
     table.retain(Origin::Learned, &[far]).unwrap();
-    assert_eq!(way4(&tables, "198.51.100.1"), Way::Reject(DropReason::NoRoute));
+    assert_eq!(way4(&tables, "198.51.100.1"), Adjacency::Reject(DropReason::NoRoute));
 }
 
 #[test]
@@ -163,20 +163,20 @@ fn targets_that_nothing_leads_to_are_forgotten() {
     let prefix = net("192.0.2.0/24");
     for gateway in 0..150_000u32 {
         let to = Ipv4Addr::from(0x0b00_0000 + gateway);
-        let hop = Hop { port: Some(PortId(0)), via: Some(to.into()), weight: 1 };
+        let hop = RouteNextHop { port: Some(PortId(0)), via: Some(to.into()), weight: 1 };
         let route = Route { prefix, kind: RouteKind::Unicast(vec![hop]), metric: 0, mtu: None };
-        table.insert(Origin::Learned, Placement::Replace, &route).unwrap();
+        table.insert(Origin::Learned, InsertMode::Replace, &route).unwrap();
         tables = table.tables();
-        assert_eq!(tables.route4([192, 0, 2, 1].into()).way, Way::Via(PortId(0), to.into()));
+        assert_eq!(tables.route4([192, 0, 2, 1].into()).adjacency, Adjacency::Via(PortId(0), to.into()));
     }
     assert!(table.target_numbers.len() < 2 * MOST_DEAD, "{}", table.target_numbers.len());
     assert_eq!(way4(&tables, "198.51.100.1"), gateway(0, "10.10.251.1"));
-    assert_eq!(way4(&tables, "10.10.252.2"), Way::Local);
+    assert_eq!(way4(&tables, "10.10.252.2"), Adjacency::Local);
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    Insert(Placement, Route),
+    Insert(InsertMode, Route),
     Remove(Route),
     Port(usize, bool),
 }
@@ -207,7 +207,7 @@ fn route() -> impl Strategy<Value = Route> {
                     (false, Some(low)) => Ipv4Addr::from(0xc000_0200 + low * 300).into(),
                     (false, None) => format!("10.10.25{network}.1").parse().unwrap(),
                 };
-                RouteKind::Unicast(vec![Hop { port: None, via: Some(via), weight: 1 }])
+                RouteKind::Unicast(vec![RouteNextHop { port: None, via: Some(via), weight: 1 }])
             }
         };
         Route { prefix, kind, metric, mtu: None }
@@ -215,7 +215,8 @@ fn route() -> impl Strategy<Value = Route> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let placement = prop_oneof![Just(Placement::First), Just(Placement::Last), Just(Placement::Replace)];
+    let placement =
+        prop_oneof![Just(InsertMode::Prepend), Just(InsertMode::Append), Just(InsertMode::Replace)];
     prop_oneof![
         6 => (placement, route()).prop_map(|(placement, route)| Step::Insert(placement, route)),
         4 => route().prop_map(Step::Remove),
@@ -224,13 +225,13 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// What the declared routes would come to if they were declared all at once.
-fn from_scratch(ports: &[PortConfig], table: &RouteTable) -> Tables {
-    let mut fresh = RouteTable::new(ports, Settings::default()).unwrap();
+fn from_scratch(ports: &[PortConfig], table: &Rib) -> Tables {
+    let mut fresh = Rib::new(ports, Settings::default()).unwrap();
     for (prefix, entry) in table.declared.iter() {
         let kind = table.kind(entry.kind).unwrap().kind.clone();
         let _ = fresh.insert(
             Origin::Learned,
-            Placement::Last,
+            InsertMode::Append,
             &Route { prefix, kind, metric: entry.metric, mtu: None },
         );
     }
@@ -294,7 +295,9 @@ fn readers_never_see_a_torn_answer() {
                     let tables = published.lock().unwrap().clone();
                     for _ in 0..64 {
                         for (address, longest) in [(address, 32), (other, 24)] {
-                            let Way::Via(PortId(port), IpAddr::V4(via)) = tables.route4(address).way else {
+                            let Adjacency::Via(PortId(port), IpAddr::V4(via)) =
+                                tables.route4(address).adjacency
+                            else {
                                 panic!("{address}: {:?}", tables.route4(address));
                             };
                             let length = via.octets()[3] - 100;
@@ -319,12 +322,12 @@ fn readers_never_see_a_torn_answer() {
             let prefix = prefixes[(random >> 8) as usize % prefixes.len()];
             let route = via_at(prefix, &gateway(prefix.prefix_len(), (random >> 28) as u8 & 1), 0);
             if random >> 31 == 0 {
-                table.insert(Origin::Learned, Placement::Replace, &route).unwrap();
+                table.insert(Origin::Learned, InsertMode::Replace, &route).unwrap();
             } else {
                 table.remove_first(Origin::Learned, prefix, 0).unwrap();
             }
             let cover = via("192.0.0.0/8", &gateway(8, (random >> 27) as u8 & 1));
-            table.insert(Origin::Learned, Placement::Replace, &cover).unwrap();
+            table.insert(Origin::Learned, InsertMode::Replace, &cover).unwrap();
             *published.lock().unwrap() = table.tables();
             changes += 1;
         }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use nsrouter_router::{
-    Action, Advertise, Config, DropReason, Event, FlowHash, Hop, Limits, NeighConfig, Neighbours, NextHop,
-    Originate, PortConfig, Route, RouteKind, RouteTable, Router, Seen, Settings, Tables, Time, Verdict,
+    Action, Advertise, Config, DropReason, Event, FlowHash, Limits, NeighConfig, Neighbours, NextHop,
+    Originate, PortConfig, Rib, Route, RouteKind, RouteNextHop, Router, Seen, Settings, Tables, Time,
+    Verdict,
 };
 use nsrouter_wire::checksum::Sum;
 use nsrouter_wire::eth::MacAddr;
@@ -157,7 +158,7 @@ impl Originate for Outbox {
 /// A router with its neighbours and everything beside it.
 pub(crate) struct Lab {
     pub(crate) router: Router,
-    routes: RouteTable,
+    routes: Rib,
     tables: Tables,
     neighbours: Neighbours,
     actions: Vec<Action>,
@@ -181,8 +182,8 @@ fn route(prefix: &str, kind: RouteKind) -> Option<Route> {
     Some(Route { prefix: prefix.parse().ok()?, kind, metric: 0, mtu: None })
 }
 
-fn hop(port: u16, via: &str) -> Hop {
-    Hop { port: Some(PortId(port)), via: via.parse().ok(), weight: 1 }
+fn hop(port: u16, via: &str) -> RouteNextHop {
+    RouteNextHop { port: Some(PortId(port)), via: via.parse().ok(), weight: 1 }
 }
 
 impl Lab {
@@ -225,7 +226,7 @@ impl Lab {
         .into_iter()
         .flatten()
         .collect();
-        let mut table = RouteTable::new(&ports, settings).ok()?;
+        let mut table = Rib::new(&ports, settings).ok()?;
         table.configure(&routes).ok()?;
         let mut lab = Lab {
             router: Router::new(0, Config { ports: ports.len(), seed: 1 }, Limits::new(1)),
@@ -317,7 +318,7 @@ impl Lab {
         self.control()?;
         match self.out.broken.take() {
             Some(broken) => Err(broken),
-            None => self.router.counters().law(),
+            None => self.router.counters().check_conservation(),
         }
     }
 

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use nsrouter_router::{Hop, PortConfig, RouteKind, Settings};
+use nsrouter_router::{PortConfig, RouteKind, RouteNextHop, Settings};
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::PortId;
 
@@ -15,11 +15,11 @@ fn routes() -> Routes {
         addresses: vec!["10.0.0.2/24".parse().unwrap()],
         up: true,
     };
-    Routes::new(RouteTable::new(&[port], Settings::default()).unwrap())
+    Routes::new(Rib::new(&[port], Settings::default()).unwrap())
 }
 
 fn learned(prefix: &str) -> KernelRoute {
-    let hop = Hop { port: Some(PortId(0)), via: Some("10.0.0.1".parse().unwrap()), weight: 1 };
+    let hop = RouteNextHop { port: Some(PortId(0)), via: Some("10.0.0.1".parse().unwrap()), weight: 1 };
     KernelRoute {
         prefix: prefix.parse().unwrap(),
         metric: 0,
@@ -32,7 +32,7 @@ fn learned(prefix: &str) -> KernelRoute {
 }
 
 fn insert(prefix: &str) -> RouteChange {
-    RouteChange::Insert(Placement::First, learned(prefix))
+    RouteChange::Insert(InsertMode::Prepend, learned(prefix))
 }
 
 fn answer(prefixes: &[&str], is_whole: bool) -> Answer<KernelRoute> {
@@ -55,7 +55,7 @@ fn has(routes: &mut Routes, prefix: &str) -> bool {
     let route = learned(prefix).route().unwrap();
     let has = routes.table.remove(Origin::Learned, &route).unwrap();
     if has {
-        routes.table.insert(Origin::Learned, Placement::Last, &route).unwrap();
+        routes.table.insert(Origin::Learned, InsertMode::Append, &route).unwrap();
     }
     has
 }
@@ -139,7 +139,7 @@ fn no_answer_changes_nothing() {
 fn the_table_is_asked_for_when_a_route_ends() {
     with_runtime(|routes| {
         let mortal = KernelRoute { lifetime_ns: Some(1_000_000_000), ..learned("10.1.0.0/16") };
-        routes.take(RouteChange::Insert(Placement::Replace, mortal.clone()), 5, 10).unwrap();
+        routes.take(RouteChange::Insert(InsertMode::Replace, mortal.clone()), 5, 10).unwrap();
         let due = routes.due_ns().unwrap();
         assert!((1_000_000_005..1_100_000_000).contains(&due), "{due}");
         // Nothing else waits for that.
@@ -162,14 +162,14 @@ fn what_is_not_taken_over_is_named_until_it_goes() {
     with_runtime(|routes| {
         routes.take(insert("10.1.0.0/16"), 0, 10).unwrap();
         assert_eq!(routes.take_unsupported(), None);
-        routes.take(RouteChange::Insert(Placement::Replace, refused("10.1.0.0/16")), 0, 10).unwrap();
+        routes.take(RouteChange::Insert(InsertMode::Replace, refused("10.1.0.0/16")), 0, 10).unwrap();
         assert_eq!(routes.take_unsupported().unwrap(), ["route 10.1.0.0/16 is not taken over"]);
         assert!(!has(routes, "10.1.0.0/16"), "it gave way");
-        routes.take(RouteChange::Insert(Placement::Replace, learned("10.1.0.0/16")), 0, 10).unwrap();
+        routes.take(RouteChange::Insert(InsertMode::Replace, learned("10.1.0.0/16")), 0, 10).unwrap();
         assert_eq!(routes.take_unsupported().unwrap(), [] as [&str; 0]);
         for number in 0..20 {
             let prefix = format!("10.9.{number}.0/24");
-            routes.take(RouteChange::Insert(Placement::First, refused(&prefix)), 0, 10).unwrap();
+            routes.take(RouteChange::Insert(InsertMode::Prepend, refused(&prefix)), 0, 10).unwrap();
         }
         let unsupported = routes.take_unsupported().unwrap();
         assert_eq!(
@@ -191,7 +191,7 @@ fn other_tables_and_types_of_service_touch_no_route_of_the_main_table() {
         for scope in [(100, 0), (254, 16)] {
             let other =
                 KernelRoute { scope, kind: None, unsupported: Some(String::new()), ..learned("10.1.0.0/16") };
-            routes.take(RouteChange::Insert(Placement::Replace, other.clone()), 0, 10).unwrap();
+            routes.take(RouteChange::Insert(InsertMode::Replace, other.clone()), 0, 10).unwrap();
             routes.take(RouteChange::Remove(other), 0, 10).unwrap();
         }
         assert!(has(routes, "10.1.0.0/16"));

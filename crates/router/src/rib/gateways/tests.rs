@@ -4,7 +4,7 @@ use crate::testing::*;
 use crate::*;
 
 fn via(prefix: &str, gateway: &str, metric: u32) -> Route {
-    let hop = Hop { port: None, via: Some(addr(gateway)), weight: 1 };
+    let hop = RouteNextHop { port: None, via: Some(addr(gateway)), weight: 1 };
     Route { prefix: prefix.parse().unwrap(), kind: RouteKind::Unicast(vec![hop]), metric, mtu: None }
 }
 
@@ -64,7 +64,7 @@ fn the_lowest_metric_that_can_be_used_wins() {
 
 #[test]
 fn a_next_hop_behind_a_link_that_is_down_leaves_its_flows_to_the_others() {
-    let hop = |port, gateway: &str| Hop { port: Some(port), via: Some(addr(gateway)), weight: 1 };
+    let hop = |port, gateway: &str| RouteNextHop { port: Some(port), via: Some(addr(gateway)), weight: 1 };
     let kind = RouteKind::Unicast(vec![hop(P1, "10.10.251.8"), hop(P2, "10.10.252.8")]);
     let routes = [Route { prefix: "10.1.0.0/16".parse().unwrap(), kind, metric: 0, mtu: None }];
     let settings = Settings { redirects: false, ..Settings::default() };
@@ -87,7 +87,7 @@ fn a_next_hop_behind_a_link_that_is_down_leaves_its_flows_to_the_others() {
 
 #[test]
 fn a_port_without_gateway_has_its_destinations_on_the_link() {
-    let on_link = RouteKind::Unicast(vec![Hop { port: Some(P2), via: None, weight: 1 }]);
+    let on_link = RouteKind::Unicast(vec![RouteNextHop { port: Some(P2), via: None, weight: 1 }]);
     let routes = [
         Route { prefix: "10.1.0.0/16".parse().unwrap(), kind: on_link, metric: 0, mtu: None },
         // A gateway that is there on the link.
