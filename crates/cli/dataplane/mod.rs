@@ -3,4 +3,3 @@
 pub(crate) mod backend;
 pub(crate) mod fit;
 pub(crate) mod forwarder;
-mod parallel;

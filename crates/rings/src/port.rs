@@ -63,6 +63,21 @@ pub trait Receive: Send {
     fn take_lost_frames(&mut self) -> u64;
 }
 
+/// One queue of a port, both ways: what one worker has of it.
+pub struct QueuePair {
+    /// Frames enter here.
+    pub rx: Box<dyn Receive>,
+    /// Frames leave here.
+    pub tx: Box<dyn Transmit>,
+}
+
+impl QueuePair {
+    /// The two halves that a backend opened.
+    pub fn new((rx, tx): (impl Receive + 'static, impl Transmit + 'static)) -> QueuePair {
+        QueuePair { rx: Box::new(rx), tx: Box::new(tx) }
+    }
+}
+
 /// What the kernel does for a frame that leaves by this port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {

@@ -28,8 +28,45 @@ pub use self::rx::PacketRx;
 pub use self::settings::Settings;
 pub use self::tx::PacketTx;
 
-use crate::port::Receive;
+use crate::backend::{Backend, BackendError};
+use crate::port::{Interface, QueuePair, Receive};
 use crate::sys::socket;
+use crate::{guard, parallel};
+
+/// AF_PACKET as a backend.
+pub(crate) static BACKEND: Backend = Backend {
+    name: "packet",
+    summary: "AF_PACKET rings on the router's veth ends: whole GSO packets, any user",
+    facility: "AF_PACKET ring",
+    requirements: "CAP_NET_RAW in the router's namespace and a kernel with CONFIG_PACKET",
+    automatic: Some("it carries whole GSO packets, which xdp cannot"),
+    complete_frames: false,
+    interface_queues: false,
+    needs_guard: true,
+    max_mtu: u32::MAX,
+    // GSO packets come in larger bursts, and faster, where a worker waits its turn behind the programs on its CPU.
+    nice: None,
+    probe: |ifindex| {
+        let settings = Settings { slots: 32, ..Settings::default() };
+        Ok(open(ifindex, PortId(0), settings).map(drop)?)
+    },
+    open: open_backend,
+    open_device: None,
+    // A socket each way, and the guards.
+    descriptors: |ports, queues| 2 * queues * ports + guard::descriptors(ports),
+    memory: None,
+};
+
+/// Opens ports of the default size, several at once: binding each socket waits for an RCU grace period.
+pub(crate) fn open_backend(
+    interfaces: &[Interface],
+    queues: usize,
+) -> Result<Vec<Vec<QueuePair>>, BackendError> {
+    let opened = parallel::map(interfaces, |interface| {
+        open_queues(interface.ifindex, interface.port, Settings::default(), queues)
+    });
+    opened.into_iter().map(|port| Ok(port?.into_iter().map(QueuePair::new).collect())).collect()
+}
 
 /// Opens a port on interface `ifindex`, in the network namespace of the calling thread.
 ///

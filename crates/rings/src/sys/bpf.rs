@@ -47,6 +47,9 @@ impl Instruction {
     }
 }
 
+/// A classifier that lets every frame go on (`TC_ACT_OK`).
+pub(crate) const PASS: [Instruction; 2] = [Instruction::return_value(0), Instruction::exit()];
+
 /// The part of union bpf_attr that BPF_PROG_LOAD reads; what follows it is taken as zero.
 #[repr(C)]
 struct ProgLoad {

@@ -21,7 +21,9 @@ use std::sync::Arc;
 use nsrouter_wire::frame::{Frame, PortId};
 
 use self::losses::Losses;
-use crate::port::{BURST_FRAMES, Burst, Capabilities, Receive, Received, Sent, Transmit};
+use crate::backend::Backend;
+use crate::packet;
+use crate::port::{BURST_FRAMES, Burst, Capabilities, QueuePair, Receive, Received, Sent, Transmit};
 use crate::sys::tuntap::set_persistent;
 use crate::tuntap::{OpenError, frame_in, open_device, write_each};
 use crate::vnet::VNET_HEADER_BYTES;
@@ -37,6 +39,33 @@ const BURST_BYTES: usize = 192 << 10;
 
 /// The largest MTU of a TAP interface: `MAX_MTU` less the Ethernet header (tun_net_initialize(), drivers/net/tun.c).
 pub const MAX_MTU: u32 = 65_535 - 14;
+
+/// TAP as a backend.
+pub(crate) static BACKEND: Backend = Backend {
+    name: "tap",
+    summary: "The hosts' interfaces are TAP devices whose other ends the router holds; no veths",
+    facility: "TAP device",
+    requirements: "/dev/net/tun (modprobe tun), which you may read and write",
+    // It changes the links themselves, so it has to be asked for.
+    automatic: None,
+    complete_frames: false,
+    interface_queues: false,
+    needs_guard: true,
+    max_mtu: MAX_MTU,
+    nice: None,
+    probe: |_| Ok(open(PROBE_NAME, PortId(0), 2).map(drop)?),
+    // A link that is no TAP is a veth.
+    open: packet::open_backend,
+    open_device: Some(|name, port, queues| {
+        Ok(open(name, port, queues)?.into_iter().map(QueuePair::new).collect())
+    }),
+    // The device and its counters.
+    descriptors: |ports, queues| 2 * queues * ports,
+    memory: None,
+};
+
+/// The device of a probe; it goes with the namespace that it is made in.
+const PROBE_NAME: &str = "nsr-probe";
 
 /// Makes the TAP device `name` in the network namespace of the calling thread, and is its router's end: `queues` pairs of
 /// halves that share its frames by flow.

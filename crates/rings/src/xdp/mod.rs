@@ -22,24 +22,60 @@ mod rx;
 mod settings;
 mod tx;
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 pub use self::chunk::MAX_MTU;
 pub use self::error::OpenError;
-pub use self::plan::{Demand, Plan};
+pub use self::plan::Plan;
 pub use self::rx::XdpRx;
 pub use self::settings::Settings;
 pub use self::tx::XdpTx;
 
 use self::area::SharedArea;
 use self::program::{Redirect, redirect};
-use crate::port::{BURST_FRAMES, Interface};
-use crate::sys::bpf::set_xsk;
+use crate::backend::{Backend, BackendError};
+use crate::port::{BURST_FRAMES, Interface, QueuePair};
+use crate::sys::bpf::{PASS, load_classifier, set_xsk};
 use crate::sys::socket::{self, Buffer, Interfaces};
 use crate::sys::xdp::area::{Area, Chunk};
 use crate::sys::xdp::{self, Entries};
+
+/// AF_XDP as a backend.
+pub(crate) static BACKEND: Backend = Backend {
+    name: "xdp",
+    summary: "AF_XDP sockets on the router's veth ends; the hosts send complete frames no larger than the MTU",
+    facility: "AF_XDP",
+    requirements: "root over the machine (CAP_BPF) and a kernel with CONFIG_XDP_SOCKETS",
+    automatic: Some("it carries small packets fastest"),
+    complete_frames: true,
+    interface_queues: true,
+    // What the router owns is redirected before the kernel sees it.
+    needs_guard: false,
+    max_mtu: MAX_MTU,
+    // Many small packets are lost where a worker waits its turn behind the programs that receive them.
+    nice: Some(-20),
+    probe: |ifindex| Ok(probe(ifindex)?),
+    open: open_backend,
+    open_device: None,
+    // A socket a queue, and the program.
+    descriptors: |ports, queues| (queues + 1) * ports,
+    memory: Some(|mtus, queues| {
+        let mtu = mtus.iter().copied().max().unwrap_or(0);
+        Ok(Plan::new(mtus.len(), queues, mtu, Settings::default())?.demand())
+    }),
+};
+
+/// Opens ports of the default size, sorted by interface.
+fn open_backend(interfaces: &[Interface], queues: usize) -> Result<Vec<Vec<QueuePair>>, BackendError> {
+    let mut ports: Vec<Vec<QueuePair>> = interfaces.iter().map(|_| Vec::new()).collect();
+    for queue in open(interfaces, u32::try_from(queues)?, Settings::default())? {
+        for (port, halves) in ports.iter_mut().zip(queue) {
+            port.push(QueuePair::new(halves));
+        }
+    }
+    Ok(ports)
+}
 
 /// Opens ports on the first `queues` queues of interfaces that have as many, in the network namespace of the calling
 /// thread: for each queue the ports in the order of the interfaces.
@@ -118,11 +154,14 @@ fn tune(fd: BorrowedFd<'_>, settings: Settings) {
     socket::set_buffer(fd, Buffer::Send, settings.send_buffer_bytes);
 }
 
-/// Makes an AF_XDP socket with a small memory area and binds it to queue 0 of an interface in copy mode, then closes it.
-pub(crate) fn try_bind(ifindex: u32) -> io::Result<()> {
-    let fd = xdp::open()?;
-    let (area, chunks) = Area::map(4096, 16)?;
-    xdp::register(fd.as_fd(), &area)?;
-    let _rings = xdp::rings(fd.as_fd(), Entries { rx: 16, tx: 16 }, 0, chunks.len())?;
-    xdp::bind(fd.as_fd(), ifindex, 0, None)
+/// Loads a program, makes an AF_XDP socket with a small memory area and binds it to queue 0 of an interface in copy mode;
+/// all of it is gone on return.
+fn probe(ifindex: u32) -> Result<(), OpenError> {
+    load_classifier(&PASS).map_err(OpenError::Program)?;
+    let fd = xdp::open().map_err(OpenError::Socket)?;
+    let (area, chunks) = Area::map(4096, 16).map_err(|source| OpenError::Area { chunks: 16, source })?;
+    xdp::register(fd.as_fd(), &area).map_err(OpenError::Register)?;
+    let _rings = xdp::rings(fd.as_fd(), Entries { rx: 16, tx: 16 }, 0, chunks.len())
+        .map_err(|source| OpenError::Rings { rx: 16, tx: 16, source })?;
+    xdp::bind(fd.as_fd(), ifindex, 0, None).map_err(|source| OpenError::Bind { ifindex, source })
 }

@@ -5,6 +5,7 @@
 //! of ports. So only few ports share one; each of many has its own, and a frame that crosses from one area to another is
 //! copied. What a port may hold shrinks with their number, so that a lab of many ports stays within a budget.
 
+use crate::backend::Demand;
 use crate::sys::xdp::Entries;
 use crate::xdp::chunk::chunk_bytes;
 use crate::xdp::error::OpenError;
@@ -46,29 +47,6 @@ pub struct Plan {
     pub(super) copies: usize,
     /// Frames that may be on their way out by one port and queue.
     pub(super) in_flight: usize,
-}
-
-/// Memory in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Demand {
-    /// What is pinned for the chunks: counts as locked memory.
-    pub locked: u64,
-    /// What this process maps, the chunks included.
-    pub mapped: u64,
-    /// All of it, the kernel's own records included.
-    pub total: u64,
-}
-
-impl std::ops::Add for Demand {
-    type Output = Demand;
-
-    fn add(self, other: Demand) -> Demand {
-        Demand {
-            locked: self.locked + other.locked,
-            mapped: self.mapped + other.mapped,
-            total: self.total + other.total,
-        }
-    }
 }
 
 impl Plan {
