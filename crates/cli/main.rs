@@ -18,6 +18,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::command::{bench, check, clean, completions, doctor, down, exec, ls, man, run, shell, status};
 use crate::options::misspelt;
+use crate::options::mode::Mode;
 use crate::output::{errln, failure, log, out};
 
 /// A packet-forwarding lab and dataplane for Linux.
@@ -143,7 +144,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         )),
         None => run::run(&cli.run),
         Some(Command::Up(mut args)) => {
-            args.mode = args.mode.or(Some(run::Mode::Userspace));
+            args.mode = args.mode.or(Some(Mode::Userspace));
             run::run(&args)
         }
         Some(Command::Down(args)) => down::run(&args),

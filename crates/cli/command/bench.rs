@@ -24,6 +24,8 @@ use nsrouter_bench::testbed::script::ScriptError;
 use nsrouter_bench::traffic::{Generator, GeneratorError, Iperf3Error, IperfError, ProgramError};
 use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::{Error, Which};
+use nsrouter_linux::affinity::{self, CpuList};
+use nsrouter_rings::{BACKENDS, backend as rings};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::options::cpus;
@@ -43,15 +45,11 @@ const MODES: &str = "kernel,userspace:packet";
 const SPEED_MODES: &str =
     "kernel,kernel:no-offload,userspace:packet,userspace:packet:spin,userspace:tap,userspace:xdp";
 
-/// The backends of userspace mode, the default first.
-const BACKENDS: [Backend; 3] = [
-    Backend { name: "packet", complete_frames: false },
-    Backend { name: "tap", complete_frames: false },
-    Backend { name: "xdp", complete_frames: true },
-];
-
+/// A mode of the comparison, over one of the backends that there are.
 fn mode(text: &str) -> Result<Mode, ModeError> {
-    Mode::parse(text, &BACKENDS)
+    let known =
+        |backend: &&rings::Backend| Backend { name: backend.name, complete_frames: backend.complete_frames };
+    Mode::parse(text, &BACKENDS.iter().map(known).collect::<Vec<_>>())
 }
 
 /// What `bench` takes.
@@ -89,8 +87,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHAT", default_value = "auto")]
     traffic: TrafficChoice,
     /// Processors that hosts, generators and router share, as in 0,2-3; in every mode. Without it all that there are.
-    #[arg(long, value_name = "LIST", value_parser = cpus::parse)]
-    cpus: Option<cpus::List>,
+    #[arg(long, value_name = "LIST")]
+    cpus: Option<CpuList>,
     /// Where things run, in every mode: pinned has the sending host, the receiving host and the router each stay on a processor of its
     /// own (on two, the router on the receiver's), scheduler leaves it to the scheduler, and 0,1,2 says which.
     #[arg(long, value_name = "PLACES", default_value = "pinned", value_parser = placement)]
@@ -173,7 +171,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     if let Some(cpus) = &args.cpus {
         // Whatever is started from here on inherits it.
-        cpus.confine()?;
+        cpus::check(&cpus.0)?;
+        affinity::pin(&cpus.0)?;
     }
     let plan = Plan {
         placement: match args.placement {

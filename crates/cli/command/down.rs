@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use nsrouter_lab::clean::{What, clean};
 use nsrouter_lab::{Error, LabInfo, Removed, enter, labs};
 
-use crate::command::clean;
+use crate::output::removed;
 
 /// End a lab and return when it is gone: one of another terminal, without a terminal, private, or dead.
 #[derive(Debug, clap::Args)]
@@ -29,10 +29,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut well = true;
     for lab in meant(args, labs()?)? {
         let what = What { name: Some(lab.name.clone()), pid: Some(lab.pid), all: true };
-        let removed = clean(&what)?;
-        clean::tell(&removed)?;
-        well &= removed.iter().all(|lab| lab.problems.is_empty());
-        forget_log(&lab.name, &removed);
+        let gone = clean(&what)?;
+        removed::tell(&gone)?;
+        well &= gone.iter().all(|lab| lab.problems.is_empty());
+        forget_log(&lab.name, &gone);
     }
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

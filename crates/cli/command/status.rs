@@ -1,6 +1,5 @@
 //! `nsrouter status`: the running lab as it is now.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -11,8 +10,9 @@ use nsrouter_lab::enter::{self, Entered};
 use nsrouter_lab::state::State;
 use nsrouter_lab::{Error, Role};
 
+use crate::dataplane::socket;
 use crate::options::which;
-use crate::output::report::{self, LabReport};
+use crate::output::report;
 use crate::output::terminal;
 use crate::output::{self, out};
 
@@ -38,22 +38,6 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// The control socket in a lab's folder.
-pub(crate) fn socket_of(dir: &Path) -> PathBuf {
-    dir.join("control.sock")
-}
-
-/// A lab's record and its engine's state, together.
-pub(crate) fn report_of<'a>(state: &'a State, engine: &'a Status) -> LabReport<'a> {
-    LabReport {
-        lab: &state.name,
-        private: state.private,
-        pid: state.owner.pid,
-        namespaces: state.nodes.iter().map(|node| (node.name.as_str(), node.namespace.as_deref())).collect(),
-        engine,
-    }
-}
-
 /// Shows the running lab, once or again and again.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (entered, state) = enter::join(args.which.lab())?;
@@ -71,7 +55,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .into());
     }
     loop {
-        let socket = socket_of(&state.dir());
+        let socket = socket::path(&state.dir());
         if args.routes {
             show_routes(args, &serve::ask_routes(&socket)?.unwrap_or_default())?;
         } else {
@@ -122,7 +106,7 @@ fn routes(list: &RouteList) -> String {
 fn show(args: &Args, state: &State, engine: &Status) -> anyhow::Result<()> {
     match (args.json, args.neighbours) {
         (true, true) => output::json(&engine.neighbours)?,
-        (true, false) => output::json(&report_of(state, engine))?,
+        (true, false) => output::json(&report::of_lab(state, engine))?,
         (false, only_neighbours) => {
             let text = if only_neighbours { neighbours(engine) } else { text(state, engine) };
             if args.watch {

@@ -10,8 +10,8 @@ use nsrouter_engine::{Engine, NeighConfig, Route, RouteKind, RouteNextHop, Setti
 use nsrouter_lab::{HOST_PORT, Lab, Node, PortInfo, Stop};
 use nsrouter_rings::tun;
 
-use crate::command::run::Mode;
-use crate::dataplane::backend::{self, Backend, Taps};
+use crate::dataplane::choice::Choice;
+use crate::dataplane::ports::{self, DeviceEnds};
 use crate::options::settings::Setting;
 
 /// The threads that forward in userspace mode.
@@ -25,6 +25,16 @@ pub(crate) struct Threads {
     pub(crate) nice: Option<i32>,
     /// How long an idle one looks for frames before it sleeps.
     pub(crate) spin: Spin,
+}
+
+/// The userspace router that is asked for.
+pub(crate) struct Dataplane {
+    /// Its backend, and why that one.
+    pub(crate) choice: Choice,
+    /// Its worker threads.
+    pub(crate) threads: Threads,
+    /// What `--set` changes.
+    pub(crate) set: Vec<Setting>,
 }
 
 /// The engines of a lab, one a router.
@@ -83,29 +93,26 @@ fn merged(all: Vec<(String, Status)>) -> Status {
         .unwrap_or_default()
 }
 
-/// Starts forwarding in the lab's routers, in the mode that was asked for.
+/// Starts forwarding in the lab's routers: by the userspace router, or by the kernel where there is none.
 ///
 /// # Errors
 /// What the lab, the rings or the engine could not do; that `stop` was asked for.
 pub(crate) fn start(
     lab: &mut Lab,
-    mode: Mode,
-    backend: Backend,
-    mut taps: Taps,
-    set: &[Setting],
-    threads: &Threads,
+    dataplane: Option<&Dataplane>,
+    mut devices: DeviceEnds,
     stop: &Stop,
 ) -> anyhow::Result<Engines> {
-    if mode == Mode::Kernel {
+    if dataplane.is_none() {
         lab.set_forwarding()?;
     }
     let routers: Vec<String> = lab.routers().map(|node| node.name.clone()).collect();
     let mut engines = Vec::new();
     for router in routers {
         stop.check()?;
-        let engine = match mode {
-            Mode::Kernel => start_kernel(lab.node(&router)?)?,
-            Mode::Userspace => start_userspace(lab, &router, backend, &mut taps, set, threads)?,
+        let engine = match dataplane {
+            None => start_kernel(lab.node(&router)?)?,
+            Some(dataplane) => start_userspace(lab, &router, dataplane, &mut devices)?,
         };
         engines.push((router, engine));
     }
@@ -113,7 +120,7 @@ pub(crate) fn start(
 }
 
 fn start_kernel(router: &Node) -> anyhow::Result<Engine> {
-    let ports = router.ports.iter().map(backend::port).collect();
+    let ports = router.ports.iter().map(ports::port).collect();
     let kernel = router.ns.run(|| Kernel::new(ports)).context("cannot enter the router's namespace")??;
     Ok(Engine::Kernel(kernel))
 }
@@ -121,17 +128,16 @@ fn start_kernel(router: &Node) -> anyhow::Result<Engine> {
 fn start_userspace(
     lab: &mut Lab,
     router: &str,
-    backend: Backend,
-    taps: &mut Taps,
-    set: &[Setting],
-    threads: &Threads,
+    dataplane: &Dataplane,
+    devices: &mut DeviceEnds,
 ) -> anyhow::Result<Engine> {
+    let Dataplane { choice: Choice { backend, .. }, threads, set } = dataplane;
     let node = lab.node(router)?;
     let infos = node.ports.clone();
     // A socket belongs to the namespace of the thread that opens it, so the rings are opened in there.
     let (ports, device) = node
         .ns
-        .run(|| (backend::open_ports(backend, router, &infos, threads.workers, taps), tun::open(HOST_PORT)))
+        .run(|| (ports::open(backend, router, &infos, threads.workers, devices), tun::open(HOST_PORT)))
         .context("cannot enter the router's namespace")?;
     let ports = ports?;
     let host = match device {
@@ -155,7 +161,7 @@ fn start_userspace(
         setting.apply(&mut settings, &mut neighbours, ports).map_err(|error| anyhow!(error))?;
     }
     let config = UserspaceConfig {
-        backend: backend.name().to_owned(),
+        backend: backend.name.to_owned(),
         ports,
         host,
         routes: routes(lab, router),

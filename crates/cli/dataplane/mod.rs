@@ -1,5 +1,7 @@
-//! Where lab and engine meet: a backend is chosen, and the lab's ports become the engine's.
+//! Where lab and engine meet: a backend is chosen, and the lab's links become the engine's ports.
 
-pub(crate) mod backend;
+pub(crate) mod choice;
 pub(crate) mod fit;
 pub(crate) mod forwarder;
+pub(crate) mod ports;
+pub(crate) mod socket;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::output::errln;
+use crate::output::sentence::sentence;
 
 /// Exit code: what was asked for makes no sense.
 pub(crate) const USAGE: u8 = 2;
@@ -19,19 +20,6 @@ pub(crate) struct Cannot {
     pub(crate) what: String,
     /// What would help.
     pub(crate) hint: String,
-}
-
-/// The error and what caused it, each said once: some errors quote their cause themselves.
-pub(crate) fn sentence(error: &anyhow::Error) -> String {
-    let mut said = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if said.is_empty() {
-            said = cause;
-        } else if !said.contains(&cause) {
-            said = format!("{said}: {cause}");
-        }
-    }
-    said
 }
 
 /// The text without what a terminal would obey: names come from files and from the command line.
@@ -61,21 +49,10 @@ pub(crate) fn explain(error: &anyhow::Error) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     #[test]
     fn a_terminal_is_told_nothing_by_a_name() {
         assert_eq!(harmless("no `\u{1b}[31mX\n`: größer"), "no `\\u{1b}[31mX\\n`: größer");
-    }
-
-    #[test]
-    fn a_cause_is_said_once() {
-        let cause = || io::Error::other("no luck");
-        let quoting = nsrouter_rings::xdp::OpenError::Socket(cause());
-        assert_eq!(sentence(&anyhow::Error::new(quoting)).matches("no luck").count(), 1);
-        let silent = anyhow::Error::new(cause()).context("cannot try");
-        assert_eq!(sentence(&silent), "cannot try: no luck");
     }
 }

@@ -4,7 +4,9 @@
 pub(crate) mod failure;
 pub(crate) mod greeting;
 pub(crate) mod log;
+pub(crate) mod removed;
 pub(crate) mod report;
+pub(crate) mod sentence;
 pub(crate) mod terminal;
 
 use std::cell::Cell;
@@ -172,7 +174,7 @@ impl Lasting {
         if let Err(error) = written
             && !self.failed.replace(true)
         {
-            errln!("nsrouter: {}", crate::output::failure::sentence(&error.into()));
+            errln!("nsrouter: {}", sentence::sentence(&error.into()));
         }
     }
 

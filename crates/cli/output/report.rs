@@ -4,6 +4,7 @@ use comfy_table::presets::{ASCII_BORDERS_ONLY_CONDENSED, UTF8_BORDERS_ONLY};
 use comfy_table::{CellAlignment, Table};
 use nsrouter_bench::export::terminal::{Look, fit};
 use nsrouter_engine::status::{PortStatus, Status, drop_sentence};
+use nsrouter_lab::state::State;
 use nsrouter_lab::topology::Endpoint;
 use nsrouter_lab::{Role, Topology};
 use serde::Serialize;
@@ -21,6 +22,17 @@ pub(crate) struct LabReport<'a> {
     pub(crate) namespaces: std::collections::BTreeMap<&'a str, Option<&'a str>>,
     /// Its engine.
     pub(crate) engine: &'a Status,
+}
+
+/// A lab's record and its engine's state, together.
+pub(crate) fn of_lab<'a>(state: &'a State, engine: &'a Status) -> LabReport<'a> {
+    LabReport {
+        lab: &state.name,
+        private: state.private,
+        pid: state.owner.pid,
+        namespaces: state.nodes.iter().map(|node| (node.name.as_str(), node.namespace.as_deref())).collect(),
+        engine,
+    }
 }
 
 /// A number with its thousands apart.

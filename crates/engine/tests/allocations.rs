@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use nsrouter_engine::userspace::{OpenPort, QueuePair, Spin, Userspace, UserspaceConfig};
+use nsrouter_engine::userspace::{OpenPort, Spin, Userspace, UserspaceConfig};
 use nsrouter_engine::{MacAddr, NeighConfig, Port, PortId, Settings};
-use nsrouter_rings::port::{Burst, Capabilities, Receive, Received, Sent, Transmit};
+use nsrouter_rings::port::{Burst, Capabilities, QueuePair, Receive, Received, Sent, Transmit};
 use nsrouter_wire::frame::Frame;
 use nsrouter_wire::offload::Offload;
 use tracking_allocator::{

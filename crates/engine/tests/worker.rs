@@ -6,10 +6,10 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use nsrouter_engine::status::Status;
-use nsrouter_engine::userspace::{OpenPort, QueuePair, Spin, Userspace, UserspaceConfig};
+use nsrouter_engine::userspace::{OpenPort, Spin, Userspace, UserspaceConfig};
 use nsrouter_engine::{MacAddr, NeighConfig, Port, PortId, Settings};
 use nsrouter_rings::memory::{self, MemoryRx, Stored, Wire};
-use nsrouter_rings::port::{Burst, Capabilities, Receive, Received};
+use nsrouter_rings::port::{Burst, Capabilities, QueuePair, Receive, Received};
 use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
 
 const ROUTER: [[u8; 6]; 2] = [[2, 1, 2, 3, 4, 1], [2, 1, 2, 3, 4, 2]];
@@ -35,7 +35,7 @@ fn engine_with(ports: u16, workers: usize, capacity: usize) -> (Userspace, Vec<W
             let queues = (0..workers).map(|_| {
                 let (receive, transmit, wire) = memory::port(PortId(number), capacity, ALL).unwrap();
                 wires.push(wire);
-                QueuePair { rx: Box::new(Fragile(receive)), tx: Box::new(transmit) }
+                QueuePair::new((Fragile(receive), transmit))
             });
             let queues = queues.collect();
             let port = Port {

@@ -10,6 +10,16 @@ use crate::port::{Interface, QueuePair};
 /// The error of a backend: its own `OpenError`, with its causes.
 pub type BackendError = Box<dyn Error + Send + Sync>;
 
+/// A port's queues, one a worker.
+pub type Queues = Vec<QueuePair>;
+/// Opens a port with so many queues on each interface, in the network namespace of the calling thread.
+pub type Open = fn(&[Interface], usize) -> Result<Vec<Queues>, BackendError>;
+/// Makes an interface of this name in the network namespace of the calling thread, and returns so many queues of its other
+/// end, which has the number of that port.
+pub type OpenDevice = fn(&str, PortId, usize) -> Result<Queues, BackendError>;
+/// The memory that ports of these MTUs take, with so many queues each.
+pub type MemoryDemand = fn(mtus: &[u32], queues: usize) -> Result<Demand, BackendError>;
+
 /// A way for the frames of ports to enter and leave. [`crate::BACKENDS`] lists them all.
 #[derive(Debug)]
 pub struct Backend {
@@ -37,16 +47,15 @@ pub struct Backend {
     /// Tries whether it works in the calling thread's network namespace, on the interface of this index. Everything made
     /// for it is gone on return, or belongs to the namespace.
     pub probe: fn(u32) -> Result<(), BackendError>,
-    /// Opens a port with so many queues on each interface, in the calling thread's network namespace.
-    pub open: fn(&[Interface], usize) -> Result<Vec<Vec<QueuePair>>, BackendError>,
-    /// Makes the interface of this name, in the network namespace of the calling thread, and returns the queues of its other
-    /// end: the router's port on a link to a host, which then is no interface. `None` where such links are veths, as those
-    /// between routers always are.
-    pub open_device: Option<fn(&str, PortId, usize) -> Result<Vec<QueuePair>, BackendError>>,
+    /// Opens the router's ends of veths.
+    pub open: Open,
+    /// Makes a host's interface on a link to a router, whose port there then is no interface; `None` where such links are
+    /// veths, as those between routers always are.
+    pub open_device: Option<OpenDevice>,
     /// The file descriptors that so many ports of so many queues take.
     pub descriptors: fn(ports: usize, queues: usize) -> usize,
-    /// The memory that ports of these MTUs take, with so many queues each; `None` where it is too little to be checked.
-    pub memory: Option<fn(mtus: &[u32], queues: usize) -> Result<Demand, BackendError>>,
+    /// What is to be free before ports are opened; `None` where it is too little to be checked.
+    pub memory: Option<MemoryDemand>,
 }
 
 /// Memory in bytes.

@@ -19,7 +19,7 @@ use nsrouter_lab::{Error, HOST_PORT, Role};
 use nsrouter_linux::netns::Netns;
 use serde::Serialize;
 
-use crate::command::status::socket_of;
+use crate::dataplane::socket;
 use crate::options::which;
 use crate::output::{self, out};
 
@@ -76,7 +76,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         (Entered::Here, state) => {
             let state = state.ok_or(Error::NoLabs)?;
             // An engine that does not answer is no reason not to test: what it should do will fail.
-            let host_port = serve::ask_status(&socket_of(&state.dir())).map(|status| status.host_port);
+            let host_port = serve::ask_status(&socket::path(&state.dir())).map(|status| status.host_port);
             let mute = host_port.ok().filter(|port| !port.available).map(|port| port.reason);
             of_lab(&state, mute, args.between, args.json)
         }

@@ -3,8 +3,10 @@
 
 mod tries;
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 
+use nsrouter_rings::BACKENDS;
 use serde::Serialize;
 
 use self::tries::{Forward, Seen, Tries, Try, in_user_namespace, look};
@@ -65,10 +67,10 @@ struct Finding {
     detail: String,
     /// What it costs that it is not all there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cost: Option<&'static str>,
+    cost: Option<Cow<'static, str>>,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    remedy: Option<&'static str>,
+    remedy: Option<Cow<'static, str>>,
     /// No lab without it.
     #[serde(skip)]
     essential: bool,
@@ -83,21 +85,26 @@ impl Finding {
         what: &'static str,
         state: State,
         detail: impl Into<String>,
-        cost: &'static str,
-        remedy: &'static str,
+        cost: impl Into<Cow<'static, str>>,
+        remedy: impl Into<Cow<'static, str>>,
     ) -> Finding {
         Finding {
             what,
             state,
             detail: detail.into(),
-            cost: Some(cost),
-            remedy: Some(remedy),
+            cost: Some(cost.into()),
+            remedy: Some(remedy.into()),
             essential: false,
         }
     }
 
     /// There or not, by a try.
-    fn tried(what: &'static str, outcome: &Try, cost: &'static str, remedy: &'static str) -> Finding {
+    fn tried(
+        what: &'static str,
+        outcome: &Try,
+        cost: impl Into<Cow<'static, str>>,
+        remedy: impl Into<Cow<'static, str>>,
+    ) -> Finding {
         match outcome {
             Try::Works => Finding::yes(what, ""),
             Try::Fails(error) => Finding::of(what, State::No, error.clone(), cost, remedy),
@@ -196,26 +203,19 @@ const MODERN_KERNEL: &str = "a kernel that has it";
 
 fn of_tries(tries: &Tries, privileged: bool) -> Vec<Finding> {
     let needs_root = if privileged { MODERN_KERNEL } else { AS_ROOT };
-    vec![
-        Finding::tried("veth links", &tries.veth, "no lab", "modprobe veth, or a kernel with CONFIG_VETH")
-            .essential(),
-        Finding::tried(
-            "AF_PACKET ring",
-            &tries.packet_ring,
-            "no userspace mode over the packet backend",
-            "a kernel with CONFIG_PACKET",
-        ),
+    let veth =
+        Finding::tried("veth links", &tries.veth, "no lab", "modprobe veth, or a kernel with CONFIG_VETH");
+    let backends = BACKENDS.iter().filter_map(|backend| {
+        let outcome = tries.backends.get(backend.name)?;
+        let cost = format!("no userspace mode over the {} backend", backend.name);
+        Some(Finding::tried(backend.facility, outcome, cost, backend.requirements))
+    });
+    let others = [
         Finding::tried(
             "TUN device",
             &tries.tun,
             "no host port in userspace mode: the router's own programs are cut off, and `check` skips those rows",
             "modprobe tun; read and write access to /dev/net/tun (in a container: --device /dev/net/tun)",
-        ),
-        Finding::tried(
-            "TAP device",
-            &tries.tap,
-            "no userspace mode over the tap backend",
-            "modprobe tun; read and write access to /dev/net/tun",
         ),
         Finding::tried(
             "bpf(2)",
@@ -229,14 +229,9 @@ fn of_tries(tries: &Tries, privileged: bool) -> Vec<Finding> {
             "no guard before the kernel's input path, which then costs some time a packet",
             if privileged { "Linux 6.6 or later" } else { AS_ROOT },
         ),
-        Finding::tried(
-            "AF_XDP",
-            &tries.xdp,
-            "no userspace mode over the xdp backend",
-            "a kernel with CONFIG_XDP_SOCKETS, and the rights that bpf(2) needs",
-        ),
         Finding::tried("IPv6", &tries.ipv6, "labs carry IPv4 only", "boot without ipv6.disable=1"),
-    ]
+    ];
+    std::iter::once(veth.essential()).chain(backends).chain(others).collect()
 }
 
 /// Limits of the machine on what sockets and devices may hold.
@@ -305,7 +300,7 @@ fn text(findings: &[Finding]) -> String {
         };
         text += format!("{state:<8} {:<width$}  {}", finding.what, finding.detail).trim_end();
         text.push('\n');
-        for (word, sentence) in [("costs", finding.cost), ("way out", finding.remedy)] {
+        for (word, sentence) in [("costs", &finding.cost), ("way out", &finding.remedy)] {
             if let Some(sentence) = sentence {
                 text += &format!("         {:<width$}  {word}: {sentence}\n", "");
             }
@@ -326,12 +321,10 @@ mod tests {
         Tries {
             settings: yes(),
             veth: yes(),
-            packet_ring: yes(),
+            backends: BACKENDS.iter().map(|backend| (backend.name.to_owned(), yes())).collect(),
             tun: yes(),
-            tap: yes(),
             bpf: yes(),
             tcx: yes(),
-            xdp: yes(),
             receive_buffer_force: yes(),
             ipv6: yes(),
         }
@@ -368,11 +361,14 @@ mod tests {
     #[test]
     fn an_ordinary_user_can_run_labs_with_limits() {
         let denied = || Try::Fails("Operation not permitted".into());
-        let rootless =
-            Tries { bpf: denied(), tcx: denied(), xdp: denied(), receive_buffer_force: denied(), ..works() };
+        let mut rootless = Tries { bpf: denied(), tcx: denied(), receive_buffer_force: denied(), ..works() };
+        rootless.backends.insert("xdp".to_owned(), denied());
         let findings = findings(&seen(Err("EPERM".into()), Ok(rootless)));
         assert_eq!(state_of(&findings, "network namespaces"), Some(State::Limited));
-        assert_eq!(state_of(&findings, "bpf(2)"), Some(State::No));
+        for what in ["bpf(2)", "AF_XDP"] {
+            assert_eq!(state_of(&findings, what), Some(State::No), "{what}");
+        }
+        assert_eq!(state_of(&findings, "AF_PACKET ring"), Some(State::Yes));
         assert_eq!(state_of(&findings, "receive buffers"), Some(State::Limited));
         assert!(findings.iter().all(|finding| !finding.essential || finding.state != State::No));
         for finding in &findings {

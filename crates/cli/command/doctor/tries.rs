@@ -1,5 +1,6 @@
 //! What `doctor` looks at and tries, in throw-away namespaces of its own, never in the machine's.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,8 +9,11 @@ use anyhow::Context;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid};
 use nsrouter_linux::netns::Netns;
-use nsrouter_rings::probe;
+use nsrouter_rings::backend::BackendError;
+use nsrouter_rings::{BACKENDS, probe};
 use serde::{Deserialize, Serialize};
+
+use crate::output::sentence::sentence_of;
 
 /// `lo` in every new network namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
 const LO: u32 = 1;
@@ -21,20 +25,18 @@ pub(super) enum Try {
     Fails(String),
 }
 
-impl<T, E: std::error::Error> From<Result<T, E>> for Try {
+impl<T, E: std::error::Error + 'static> From<Result<T, E>> for Try {
     fn from(result: Result<T, E>) -> Try {
         match result {
             Ok(_) => Try::Works,
-            Err(error) => {
-                let mut text = error.to_string();
-                let mut cause = error.source();
-                while let Some(error) = cause {
-                    text = format!("{text}: {error}");
-                    cause = error.source();
-                }
-                Try::Fails(text)
-            }
+            Err(error) => Try::Fails(sentence_of(&error)),
         }
+    }
+}
+
+impl Try {
+    fn of_backend(outcome: Result<(), BackendError>) -> Try {
+        outcome.map_or_else(|error| Try::Fails(sentence_of(&*error)), |()| Try::Works)
     }
 }
 
@@ -44,12 +46,11 @@ pub(super) struct Tries {
     /// Writing a setting below /proc/sys.
     pub(super) settings: Try,
     pub(super) veth: Try,
-    pub(super) packet_ring: Try,
+    /// Each backend, by its name.
+    pub(super) backends: BTreeMap<String, Try>,
     pub(super) tun: Try,
-    pub(super) tap: Try,
     pub(super) bpf: Try,
     pub(super) tcx: Try,
-    pub(super) xdp: Try,
     pub(super) receive_buffer_force: Try,
     pub(super) ipv6: Try,
 }
@@ -99,12 +100,13 @@ fn try_all() -> Tries {
     Tries {
         settings: fs::write("/proc/sys/net/ipv4/ip_forward", "0").into(),
         veth: veth(),
-        packet_ring: probe::packet_ring(LO).into(),
+        backends: BACKENDS
+            .iter()
+            .map(|backend| (backend.name.to_owned(), Try::of_backend((backend.probe)(LO))))
+            .collect(),
         tun: probe::tun().into(),
-        tap: probe::tap().into(),
         bpf: probe::bpf().into(),
         tcx: probe::tcx(LO).into(),
-        xdp: probe::xdp_socket(LO).into(),
         receive_buffer_force: probe::rcvbuf_force(1 << 23).into(),
         ipv6: fs::metadata("/proc/sys/net/ipv6").into(),
     }

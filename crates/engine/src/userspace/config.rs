@@ -3,20 +3,12 @@
 use std::io;
 
 use nsrouter_rings::guard::Guard;
-use nsrouter_rings::port::{Receive, Transmit};
+use nsrouter_rings::port::{QueuePair, Receive, Transmit};
 use nsrouter_router::{NeighConfig, Route, Settings, TablesError};
 
 use crate::netlink::far_link::FarLink;
 use crate::port::Port;
 use crate::userspace::spin::Spin;
-
-/// A worker's receive and transmit queue of one port.
-pub struct QueuePair {
-    /// Frames enter here.
-    pub rx: Box<dyn Receive>,
-    /// Frames leave here.
-    pub tx: Box<dyn Transmit>,
-}
 
 /// A link port, open.
 pub struct OpenPort {

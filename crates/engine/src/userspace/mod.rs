@@ -37,7 +37,7 @@ use crate::shared::{Shared, lock};
 use crate::status::routes::route_list;
 use crate::status::userspace::{Description, status};
 use crate::status::{RouteList, Status};
-pub use crate::userspace::config::{OpenHost, OpenPort, QueuePair, UserspaceConfig, UserspaceError};
+pub use crate::userspace::config::{OpenHost, OpenPort, UserspaceConfig, UserspaceError};
 pub use crate::userspace::spin::Spin;
 use crate::waker::Waker;
 

@@ -16,9 +16,10 @@ use crate::shared::Shared;
 use crate::status::HostPort;
 use crate::status::userspace::Description;
 use crate::userspace::Userspace;
-use crate::userspace::config::{OpenPort, QueuePair, UserspaceConfig, UserspaceError};
+use crate::userspace::config::{OpenPort, UserspaceConfig, UserspaceError};
 use crate::userspace::worker::{Worker, WorkerParts, seed};
 use crate::waker::Waker;
+use nsrouter_rings::port::QueuePair;
 
 /// How long a frame may be pending for a MAC address beyond the time that its resolution takes to fail: whatever becomes
 /// of the control thread, no frame stays for good.

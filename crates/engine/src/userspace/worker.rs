@@ -23,7 +23,6 @@ use rustix::process::setpriority_process;
 use crate::command::Command;
 use crate::report::ReportSender;
 use crate::shared::Shared;
-use crate::userspace::config::QueuePair;
 use crate::userspace::datapath::Datapath;
 use crate::userspace::egress::Egress;
 use crate::userspace::originate::Outbox;
@@ -31,6 +30,7 @@ use crate::userspace::pending::PendingPool;
 use crate::userspace::rx::{RxQueue, RxQueues};
 use crate::userspace::spin::{Pause, Spin, Spinner};
 use crate::waker::Waker;
+use nsrouter_rings::port::QueuePair;
 
 /// Rounds after which a busy worker publishes its counters.
 const PUBLISH_ROUNDS: u32 = 1024;
