@@ -188,7 +188,7 @@ fn one_reply_an_echo(lab: &Lab) {
         tap.send(&frame);
     }
     // Long enough for a second answerer to show itself.
-    let replies = tap.collect(Duration::from_millis(500), |frame| {
+    let replies = tap.collect(5, Duration::from_millis(500), |frame| {
         frame.len() > 42 && frame[12..14] == [8, 0] && frame[23] == 1 && frame[38..40] == [0x7e, 0x57]
     });
     let sequences: Vec<u8> = replies.iter().map(|frame| frame[41]).collect();
@@ -211,12 +211,12 @@ fn one_answer_an_arp_request(lab: &Lab) {
     };
     tap.send(&request([10, 10, 251, 2]));
     let is_reply = |frame: &[u8]| frame.len() >= 42 && frame[12..14] == [8, 6] && frame[21] == 2;
-    let replies = tap.collect(Duration::from_millis(300), is_reply);
+    let replies = tap.collect(1, Duration::from_millis(300), is_reply);
     assert_eq!(replies.len(), 1, "one answer: {replies:02x?}");
     assert_eq!((&replies[0][22..28], &replies[0][28..32]), (&ROUTER_MAC[..], &[10, 10, 251, 2][..]));
     // An address of another station on the same link is that station's to answer for.
     tap.send(&request([10, 10, 251, 77]));
-    assert_eq!(tap.collect(Duration::from_millis(300), is_reply), Vec::<Vec<u8>>::new());
+    assert_eq!(tap.collect(0, Duration::from_millis(300), is_reply), Vec::<Vec<u8>>::new());
 }
 
 fn one_answer_a_solicitation(lab: &Lab) {
@@ -236,7 +236,7 @@ fn one_answer_a_solicitation(lab: &Lab) {
         .write(&mut frame, &rest)
         .unwrap();
     tap.send(&frame);
-    let replies = tap.collect(Duration::from_millis(300), |frame| {
+    let replies = tap.collect(1, Duration::from_millis(300), |frame| {
         frame.len() >= 78 && frame[12..14] == [0x86, 0xdd] && frame[54] == 136
     });
     assert_eq!(replies.len(), 1, "one answer: {replies:02x?}");

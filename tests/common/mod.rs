@@ -9,8 +9,9 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -24,6 +25,8 @@ use nsrouter_wire::offload::Offload;
 const CASE_VARIABLE: &str = "NSROUTER_TEST_CASE";
 /// The environment variable under which a missing requirement is a failure.
 const REQUIRE_VARIABLE: &str = "NSROUTER_REQUIRE_ALL";
+/// The environment variable under which each case runs in one mode.
+const SAMPLE_VARIABLE: &str = "NSROUTER_SAMPLE";
 
 /// Modes that a case can be run in.
 pub const BOTH: &[&str] = &["kernel", "userspace"];
@@ -38,13 +41,16 @@ pub const WORKERS: &[&str] = &["userspace:packet:2", "userspace:tap:2", "userspa
 /// Cases without a lab: a network, a mount namespace and a /run of their own.
 pub const SANDBOX: &[&str] = &["sandbox"];
 
+/// In a case's list of programs: it needs a quiet machine, for it measures time, so no other case runs beside it.
+pub const QUIET: &str = "a quiet machine";
+
 /// One test case.
 pub struct Case {
     /// Its name; the mode is put in front.
     pub name: &'static str,
     /// The modes that it is run in.
     pub modes: &'static [&'static str],
-    /// Programs that it needs.
+    /// Programs that it needs, and [`QUIET`].
     pub programs: &'static [&'static str],
     /// What it does inside a lab.
     pub body: fn(&Lab),
@@ -116,24 +122,71 @@ pub fn is_root() -> bool {
 
 /// What is missing for a case that needs these programs.
 fn missing(programs: &[&str]) -> Option<String> {
-    let absent: Vec<&str> = programs.iter().copied().filter(|name| !is_program(name)).collect();
+    let absent: Vec<&str> =
+        programs.iter().copied().filter(|name| *name != QUIET && !is_program(name)).collect();
     if !absent.is_empty() {
         return Some(format!("needs {}", absent.join(", ")));
     }
     (!is_root()).then(|| "needs root".to_owned())
 }
 
+/// Held by every trial that runs: together with others, or alone by one that needs a quiet machine.
+static MACHINE: RwLock<()> = RwLock::new(());
+
 /// A trial that is ignored, or fails, where something is missing.
 pub fn trial(name: String, programs: &[&str], body: impl FnOnce() + Send + 'static) -> Trial {
     let required = std::env::var_os(REQUIRE_VARIABLE).is_some_and(|value| value == "1");
+    let is_alone = programs.contains(&QUIET);
     match missing(programs) {
         Some(reason) if required => Trial::test(name, move || Err(Failed::from(reason))),
         Some(reason) => Trial::test(name, || Ok(())).with_kind(reason).with_ignored_flag(true),
+        None if is_alone && is_sample() => {
+            Trial::test(name, || Ok(())).with_kind("needs a quiet machine").with_ignored_flag(true)
+        }
         None => Trial::test(name, move || {
+            // A trial that failed leaves the lock poisoned, and nothing else.
+            let (_shared, _alone);
+            if is_alone {
+                _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+            } else {
+                _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+            }
             body();
             Ok(())
         }),
     }
+}
+
+/// Whether a sample of the trials is enough.
+fn is_sample() -> bool {
+    std::env::var_os(SAMPLE_VARIABLE).is_some_and(|value| value == "1")
+}
+
+/// One trial of each case. The modes take turns, and with them the backends: the first case runs in the first of its modes,
+/// the second in the second. Names are `MODE::CASE`, and with `MODE::SUBJECT::SCENE` all scenes of a subject share a mode.
+fn sample(trials: Vec<Trial>) -> Vec<Trial> {
+    let mut modes: Vec<(String, Vec<String>)> = Vec::new();
+    let split = |trial: &Trial| {
+        let (mode, rest) = trial.name().split_once("::").unwrap_or(("", trial.name()));
+        let case = rest.split("::").next().unwrap_or_default();
+        (mode.to_owned(), case.to_owned())
+    };
+    for (mode, case) in trials.iter().map(split) {
+        let at = modes.iter().position(|(known, _)| *known == case).unwrap_or(modes.len());
+        if at == modes.len() {
+            modes.push((case, Vec::new()));
+        }
+        if !modes[at].1.contains(&mode) {
+            modes[at].1.push(mode);
+        }
+    }
+    let is_chosen = |trial: &Trial| {
+        let (mode, case) = split(trial);
+        let turn = modes.iter().position(|(known, _)| *known == case).unwrap_or_default();
+        let among = &modes[turn].1;
+        among[turn % among.len()] == mode
+    };
+    trials.into_iter().filter(is_chosen).collect()
 }
 
 /// Runs the cases, and trials beside them; the `main` of a black-box test program with one list of cases.
@@ -141,9 +194,19 @@ pub fn main(cases: &'static [Case], others: Vec<Trial>) -> ExitCode {
     main_of(&[cases], others)
 }
 
+/// As [`main`], with nothing running beside a trial: all of them measure.
+pub fn main_one_by_one(cases: &'static [Case], others: Vec<Trial>) -> ExitCode {
+    run_all(&[cases], others, Some(1))
+}
+
 /// Runs the cases of several lists, and trials beside them. A case without modes is for trials that run it themselves
 /// ([`case_output`]), in a lab with options of their own.
 pub fn main_of(lists: &[&'static [Case]], others: Vec<Trial>) -> ExitCode {
+    run_all(lists, others, None)
+}
+
+/// Runs them, as many at once as there are CPUs, or `threads`, unless `--test-threads` says otherwise.
+fn run_all(lists: &[&'static [Case]], others: Vec<Trial>, threads: Option<usize>) -> ExitCode {
     let cases = || lists.iter().flat_map(|cases| cases.iter());
     if let Ok(wanted) = std::env::var(CASE_VARIABLE) {
         let (mode, name) = wanted.split_once("::").expect("MODE::NAME");
@@ -152,14 +215,16 @@ pub fn main_of(lists: &[&'static [Case]], others: Vec<Trial>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut arguments = Arguments::from_args();
-    // Cases share two cores with the traffic that they make.
-    arguments.test_threads = arguments.test_threads.or(Some(1));
+    arguments.test_threads = arguments.test_threads.or(threads);
     let mut trials = others;
     for case in cases() {
         for mode in case.modes {
             let name = format!("{mode}::{}", case.name);
             trials.push(trial(name.clone(), case.programs, move || run_case(mode, &name)));
         }
+    }
+    if is_sample() {
+        trials = sample(trials);
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -225,16 +290,38 @@ pub fn describe(output: &Output) -> String {
     )
 }
 
-/// Looks until `look` gives something, for ten seconds at most.
+/// How long a test waits for something that takes a moment, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Looks until `look` gives something. It gives up only when a busy machine cannot be the reason.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "{what}: not within ten seconds");
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A promise of time. One attempt of five has to keep it: a busy machine makes some late, a fault makes all late.
+pub fn promptly(what: &str, bound: Duration, mut attempt: impl FnMut() -> Duration) {
+    let mut late = Vec::new();
+    while late.len() < 5 {
+        let took = attempt();
+        if took < bound {
+            return;
+        }
+        late.push(took);
+    }
+    panic!("{what}: {late:?}, never within {bound:?}");
+}
+
+/// The end of a process, and what it said.
+pub fn ended(mut child: Child, what: &str) -> Output {
+    wait_for(&format!("{what}: the process ends"), || child.try_wait().unwrap());
+    child.wait_with_output().unwrap()
 }
 
 /// The lab that a case runs beside.
@@ -350,7 +437,7 @@ impl Lab {
 }
 
 /// A program that runs in a node.
-pub struct Running(pub std::process::Child);
+pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -411,11 +498,21 @@ impl Tap {
         }
     }
 
-    /// Every frame that comes within `time`, as far as `wanted` wants it.
-    pub fn collect(&mut self, time: Duration, wanted: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
-        let deadline = Instant::now() + time;
+    /// Waits for so many frames that `wanted` wants, and gives them with all that follow within `moment`.
+    pub fn collect(
+        &mut self,
+        count: usize,
+        moment: Duration,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> Vec<Vec<u8>> {
+        let begun = Instant::now();
         let mut frames = Vec::new();
-        while Instant::now() < deadline {
+        let mut complete = None;
+        loop {
+            if frames.len() >= count && complete.get_or_insert_with(Instant::now).elapsed() >= moment {
+                return frames;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{count} frames are expected, and came: {frames:02x?}");
             let mut burst = Burst::new();
             self.receive.recv(64, &mut burst).expect("the interface is up");
             frames.extend(burst.iter().map(|frame| frame.data().to_vec()).filter(|frame| wanted(frame)));
@@ -424,6 +521,5 @@ impl Tap {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        frames
     }
 }

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getsid};
 
-use crate::common::{Case, Lab, SANDBOX, describe, hearing_hangups, is_program, nsrouter, trial, wait_for};
+use crate::common::{
+    Case, Lab, SANDBOX, describe, ended, hearing_hangups, is_program, nsrouter, trial, wait_for,
+};
 
 /// Cases beside the built-in lab, and such as make their own, which have a network and a /run to themselves.
 pub(crate) const CASES: &[Case] = &[
@@ -246,11 +248,9 @@ fn fifo() -> (tempfile::TempDir, String) {
     (folder, fifo)
 }
 
-/// The end of a process that was sent a signal: soon, and with this exit code.
-fn assert_ends(child: Child, within: Duration, code: i32, what: &str) {
-    let started = Instant::now();
-    let output = child.wait_with_output().unwrap();
-    assert!(started.elapsed() < within, "{what}: {:?}", started.elapsed());
+/// The end of a process that was sent a signal, with this exit code.
+fn assert_ends(child: Child, code: i32, what: &str) {
+    let output = ended(child, what);
     assert_eq!(output.status.code(), Some(code), "{what}: {}", describe(&output));
 }
 
@@ -262,7 +262,7 @@ fn signal_before_topology(_: &Lab) {
         let child = start(&["--mode", "kernel", "--topology", &fifo]);
         wait_for("it listens to signals", || catches(child.id(), which).then_some(()));
         signal(&child, which);
-        assert_ends(child, Duration::from_secs(2), code, which.as_ref());
+        assert_ends(child, code, which.as_ref());
         assert_nothing_is_left(which.as_ref());
     }
 }
@@ -295,7 +295,7 @@ fn signal_while_building(_: &Lab) {
         signal(&child, which);
         let text = std::fs::read_to_string(record).unwrap_or_default();
         assert!(!text.contains("\"ready\": true"), "it was built before it could be interrupted");
-        assert_ends(child, Duration::from_secs(5), code, mode);
+        assert_ends(child, code, mode);
         assert_nothing_is_left(mode);
     }
 }
@@ -307,7 +307,7 @@ fn sigquit(_: &Lab) {
         let child = start(&arguments);
         await_lab();
         signal(&child, Signal::SIGQUIT);
-        assert_ends(child, Duration::from_secs(5), 131, "SIGQUIT");
+        assert_ends(child, 131, "SIGQUIT");
         assert_nothing_is_left("SIGQUIT");
     }
 }
@@ -360,7 +360,7 @@ fn under_nohup(_: &Lab) {
         let status = run(&["status"]);
         assert!(status.status.success(), "{options:?}: {}", describe(&status));
         signal(&child, Signal::SIGTERM);
-        assert_ends(child, Duration::from_secs(5), 0, "SIGTERM");
+        assert_ends(child, 0, "SIGTERM");
         assert_nothing_is_left("nohup");
     }
 }

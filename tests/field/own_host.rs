@@ -429,7 +429,7 @@ fn igmp_query(lab: &Lab) {
         tap.send(&frame);
     }
     let is_igmp = |frame: &[u8]| frame[6..12] == ROUTER_MAC && frame[12..14] == [8, 0] && frame[23] == 2;
-    assert_eq!(tap.collect(Duration::from_millis(300), is_igmp), Vec::<Vec<u8>>::new());
+    assert_eq!(tap.collect(0, Duration::from_millis(300), is_igmp), Vec::<Vec<u8>>::new());
     if lab.is_userspace() {
         wait_status(lab, "both are heard", |engine| engine["totals"]["consumed"].as_u64() >= Some(2));
     }

@@ -119,9 +119,9 @@ fn tagged_echo(tags: &[u8], sequence: u16) -> Vec<u8> {
     frame
 }
 
-/// The sequence numbers of the echo replies that come within `time`.
-fn answered(tap: &mut Tap, time: Duration) -> Vec<u8> {
-    let replies = tap.collect(time, |frame| {
+/// The sequence numbers of so many echo replies, and of those that follow within `moment`.
+fn answered(tap: &mut Tap, count: usize, moment: Duration) -> Vec<u8> {
+    let replies = tap.collect(count, moment, |frame| {
         frame.len() > 42
             && frame[12..14] == [8, 0]
             && (frame[23], frame[34]) == (1, 0)
@@ -154,7 +154,7 @@ fn tags(lab: &Lab) {
         frame[12..14].copy_from_slice(&ether_type);
         tap.send(&frame);
     }
-    assert_eq!(answered(&mut tap, Duration::from_millis(400)), [0, 1, 2], "{}", lab.dump());
+    assert_eq!(answered(&mut tap, 3, Duration::from_millis(400)), [0, 1, 2], "{}", lab.dump());
     if lab.is_userspace() {
         wait_for("the counters", || ((drops(lab, "vlan"), drops(lab, "eth_type")) == (2, 2)).then_some(()));
     }

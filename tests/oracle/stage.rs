@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 use nsrouter_wire::offload::Offload;
 use serde_json::Value;
@@ -28,7 +28,7 @@ const MARKER_PORT: u16 = 0x4d4b;
 /// Probes go to 10.PROBED.*.1.
 const PROBED: u8 = 88;
 /// How long the counters may take to come to what they must be.
-const COUNTERS_PATIENCE: Duration = Duration::from_secs(1);
+const COUNTERS_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The stage and the scene that is on it.
 pub struct Stage<'l> {
@@ -64,9 +64,9 @@ impl<'l> Stage<'l> {
     /// Takes the hosts' place.
     pub fn new(lab: &'l Lab) -> Stage<'l> {
         // What a veth carries waits in a queue of the sender's CPU: on one CPU frames cannot overtake each other.
-        let mut first = CpuSet::new();
-        first.set(0).expect("there is a CPU");
-        sched_setaffinity(Pid::from_raw(0), &first).expect("it may be used");
+        let mut here = CpuSet::new();
+        here.set(sched_getcpu().expect("this thread is on a CPU")).expect("it has a number");
+        sched_setaffinity(Pid::from_raw(0), &here).expect("it may be used");
         for (node, interface) in [("t1", "t1-eth0"), ("t2", "t2-eth0")] {
             let silence = format!(
                 "ip addr flush dev {interface} && echo 1 > /proc/sys/net/ipv6/conf/{interface}/disable_ipv6"
