@@ -8,6 +8,7 @@
 pub mod config;
 pub mod counters;
 pub mod drop;
+mod epoch;
 pub mod fib;
 mod icmp_error;
 mod ip4;
@@ -31,6 +32,7 @@ mod verdict;
 pub use config::{Advertise, FlowHash, PortConfig, Route, RouteKind, RouteNextHop, Settings, TablesError};
 pub use counters::{Counters, PortCounters};
 pub use drop::{DropReason, IcmpAnswer};
+pub use epoch::Epoch;
 pub use limit::Limits;
 pub use neigh::{Action, NeighConfig, NeighbourEntry, NeighbourMap, Neighbours};
 pub use nsrouter_wire::eth::MacAddr;

@@ -10,6 +10,7 @@ use nsrouter_wire::frame::{Frame, PortId};
 
 use crate::config::Settings;
 use crate::drop::DropReason;
+use crate::epoch::{Epoch, SharedEpoch};
 use crate::fib::Fib;
 use crate::neigh::map::NeighbourMap;
 use crate::nexthop::{Adjacency, NO_MTU, NextHopEntries, NextHopEntry};
@@ -33,11 +34,21 @@ pub struct Tables {
     pub(crate) own4: Arc<[Ipv4Addr]>,
     pub(crate) neighbours: Arc<NeighbourMap>,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) epoch: SharedEpoch,
+    /// The epoch in which these tables were taken.
+    pub(crate) taken_at: u64,
     /// Says how old the oldest tables are that somebody still reads.
     pub(crate) _generation: Arc<()>,
 }
 
 impl Tables {
+    /// The epoch: a decision that was taken after reading it is what these tables say for as long as it reads the same.
+    /// Nothing while the forwarding table is being changed, and once newer tables have other ports, settings or neighbours.
+    #[inline]
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch.read(self.taken_at)
+    }
+
     /// Whether the next hop's port is up and carries packets of its family.
     pub(crate) fn is_up_for(&self, next_hop: NextHop) -> bool {
         self.port(next_hop.port).is_some_and(|port| port.is_up_for(next_hop.addr))

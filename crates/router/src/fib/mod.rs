@@ -7,11 +7,12 @@ mod trie;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
-pub(crate) use prefixes::Prefixes;
+use crate::epoch::SharedEpoch;
+pub(crate) use prefixes::PrefixMap;
+use trie::{Key, Trie, Writer};
 pub use trie::{MAX_VALUE, TrieFull};
-use trie::{Root, Trie, Writer};
 
 /// The readers' side. What a value means is the business of whoever wrote it.
 #[derive(Debug, Default)]
@@ -49,16 +50,16 @@ pub(crate) struct Retired(Vec<usize>);
 pub struct FibWriter {
     fib: Arc<Fib>,
     writer: Writer,
-    v4: Prefixes<u32, u32>,
-    v6: Prefixes<u128, u32>,
-}
-
-/// An IPv4 address as the first bits of a key.
-fn key4(address: u32) -> u128 {
-    u128::from(address) << 96
+    values: PrefixMap<u32>,
+    epoch: SharedEpoch,
 }
 
 impl FibWriter {
+    /// An empty table, whose changes move this epoch.
+    pub(crate) fn new(epoch: SharedEpoch) -> FibWriter {
+        FibWriter { epoch, ..FibWriter::default() }
+    }
+
     /// The readers' side.
     pub fn fib(&self) -> Arc<Fib> {
         Arc::clone(&self.fib)
@@ -71,7 +72,7 @@ impl FibWriter {
 
     /// Number of prefixes.
     pub fn len(&self) -> usize {
-        self.v4.len() + self.v6.len()
+        self.values.len()
     }
 
     /// Bytes of memory that readers go through.
@@ -81,17 +82,12 @@ impl FibWriter {
 
     /// The value of exactly this prefix.
     pub fn get(&self, prefix: IpNet) -> Option<u32> {
-        let length = prefix.prefix_len();
-        match prefix {
-            IpNet::V4(net) => self.v4.get(u32::from(net.network()), length).copied(),
-            IpNet::V6(net) => self.v6.get(u128::from(net.network()), length).copied(),
-        }
+        self.values.get(prefix).copied()
     }
 
     /// Every prefix with its value.
     pub fn iter(&self) -> impl Iterator<Item = (IpNet, u32)> {
-        let v4 = self.v4.iter().map(|(address, length, value)| (net4(address, length), *value));
-        v4.chain(self.v6.iter().map(|(address, length, value)| (net6(address, length), *value)))
+        self.values.iter().map(|(prefix, value)| (prefix, *value))
     }
 
     /// Gives `prefix` a value (at most [`MAX_VALUE`]) and returns the one that it had. Readers see it at once.
@@ -102,44 +98,23 @@ impl FibWriter {
         if value > MAX_VALUE {
             return Err(TrieFull);
         }
-        let length = prefix.prefix_len();
         let had = self.get(prefix);
-        let trie = &self.fib.trie;
-        match prefix {
-            IpNet::V4(net) => {
-                let address = u32::from(net.network());
-                self.writer.insert(trie, Root::V4, key4(address), length, value, had.is_none())?;
-                self.v4.insert(address, length, value);
-            }
-            IpNet::V6(net) => {
-                let address = u128::from(net.network());
-                self.writer.insert(trie, Root::V6, address, length, value, had.is_none())?;
-                self.v6.insert(address, length, value);
-            }
+        if had == Some(value) {
+            return Ok(had);
         }
+        let (trie, writer) = (&self.fib.trie, &mut self.writer);
+        self.epoch.change(|| writer.insert(trie, Key::from(prefix), value, had.is_none()))?;
+        self.values.insert(prefix, value);
         Ok(had)
     }
 
     /// Takes `prefix` out and returns the value that it had. Readers see it at once.
     pub fn remove(&mut self, prefix: IpNet) -> Option<u32> {
-        let length = prefix.prefix_len();
-        let trie = &self.fib.trie;
-        match prefix {
-            IpNet::V4(net) => {
-                let address = u32::from(net.network());
-                let value = self.v4.remove(address, length)?;
-                let cover = self.v4.cover(address, length).map(|(_, length, value)| (length, *value));
-                self.writer.remove(trie, Root::V4, key4(address), length, cover);
-                Some(value)
-            }
-            IpNet::V6(net) => {
-                let address = u128::from(net.network());
-                let value = self.v6.remove(address, length)?;
-                let cover = self.v6.cover(address, length).map(|(_, length, value)| (length, *value));
-                self.writer.remove(trie, Root::V6, address, length, cover);
-                Some(value)
-            }
-        }
+        let value = self.values.remove(prefix)?;
+        let cover = self.values.cover(prefix).map(|(length, value)| (length, *value));
+        let (trie, writer) = (&self.fib.trie, &mut self.writer);
+        self.epoch.change(|| writer.remove(trie, Key::from(prefix), cover));
+        Some(value)
     }
 
     /// The memory of what was removed since last asked.
@@ -154,19 +129,10 @@ impl FibWriter {
     }
 }
 
-/// The prefix of these numbers; a length that is too long is cut.
-pub(crate) fn net4(address: u32, length: u8) -> IpNet {
-    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from(address), length.min(32)))
-}
-
-/// The prefix of these numbers; a length that is too long is cut.
-pub(crate) fn net6(address: u128, length: u8) -> IpNet {
-    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::from(address), length.min(128)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ipnet::{Ipv4Net, Ipv6Net};
     use prefix_trie::PrefixMap;
     use proptest::prelude::*;
 

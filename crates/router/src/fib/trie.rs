@@ -14,6 +14,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
+use ipnet::IpNet;
 
 use crate::fib::arena::{Arena, UNIT_CELLS};
 
@@ -45,7 +46,7 @@ const CHILDREN: usize = 7;
 
 /// A family's root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Root {
+enum Root {
     V4,
     V6,
 }
@@ -56,6 +57,28 @@ impl Root {
         match self {
             Root::V4 => 0,
             Root::V6 => ROOT_CELLS,
+        }
+    }
+}
+
+/// A prefix as the trie knows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    root: Root,
+    /// The address in the first bits, zero beyond the prefix.
+    bits: u128,
+    length: u32,
+}
+
+impl From<IpNet> for Key {
+    fn from(prefix: IpNet) -> Key {
+        let length = u32::from(prefix.prefix_len());
+        match prefix {
+            IpNet::V4(net) => {
+                let bits = u128::from(u32::from(net.network())) << 96;
+                Key { root: Root::V4, bits, length }
+            }
+            IpNet::V6(net) => Key { root: Root::V6, bits: net.network().into(), length },
         }
     }
 }
@@ -317,17 +340,15 @@ impl Writer {
         self.next_unit * UNIT_CELLS * size_of::<u32>()
     }
 
-    /// Gives the first `length` bits of `key` a value, in place of any that they had; `is_new` when they had none.
+    /// Gives a prefix a value, in place of any that it had; `is_new` when it had none.
     pub(super) fn insert(
         &mut self,
         trie: &Trie,
-        root: Root,
-        key: u128,
-        length: u8,
+        prefix: Key,
         value: u32,
         is_new: bool,
     ) -> Result<(), TrieFull> {
-        let length = u32::from(length);
+        let Key { root, bits: key, length } = prefix;
         // At most two nodes: one where ways part, and the prefix's own.
         if self.next_unit + 2 * units(true) > trie.arena.units().min(1 << AT_SHIFT) {
             return Err(TrieFull);
@@ -347,15 +368,8 @@ impl Writer {
     }
 
     /// Takes a prefix out that is there; `cover` is the longest shorter one that covers it, with its value.
-    pub(super) fn remove(
-        &mut self,
-        trie: &Trie,
-        root: Root,
-        key: u128,
-        length: u8,
-        cover: Option<(u8, u32)>,
-    ) {
-        let length = u32::from(length);
+    pub(super) fn remove(&mut self, trie: &Trie, prefix: Key, cover: Option<(u8, u32)>) {
+        let Key { root, bits: key, length } = prefix;
         let new = cover.map_or(0, |(length, value)| value_cell(value, u32::from(length)));
         let level = level_of_prefix(length);
         if level == 0 {

@@ -20,11 +20,16 @@ pub(crate) struct ResolvedNeighbour {
 }
 
 impl ResolvedNeighbour {
+    #[inline]
+    fn reports_use(&self) -> bool {
+        self.report_use.load(Ordering::Relaxed)
+    }
+
     /// Whether this use is to be reported: true once for a stale entry, whoever of the workers is first.
     #[inline]
     pub(crate) fn take_report(&self) -> bool {
         // The load alone is all that an entry which is not stale costs.
-        self.report_use.load(Ordering::Relaxed) && self.report_use.swap(false, Ordering::Relaxed)
+        self.reports_use() && self.report_use.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -113,11 +118,20 @@ impl NeighbourMap {
         Arc::new(NeighbourMap::new(map.seed, ports.clone(), &rest.collect::<Vec<_>>()))
     }
 
+    /// Whether decisions by this map are those by the one that was published before: the same neighbours with the same MAC
+    /// addresses, and none whose use is to be reported where it was not.
+    pub(crate) fn decides_as(&self, before: &NeighbourMap) -> bool {
+        let is_same = |(next_hop, mac, report_use): (NextHop, MacAddr, bool)| {
+            let known = before.get(next_hop);
+            known.is_some_and(|known| known.mac == mac && (known.reports_use() || !report_use))
+        };
+        self.entries().count() == before.entries().count() && self.entries().all(is_same)
+    }
+
     /// Every neighbour, as [`NeighbourMap::new`] takes it.
     fn entries(&self) -> impl Iterator<Item = (NextHop, MacAddr, bool)> {
-        let entry = |addr, port, known: &ResolvedNeighbour| {
-            (NextHop { port, addr }, known.mac, known.report_use.load(Ordering::Relaxed))
-        };
+        let entry =
+            |addr, port, known: &ResolvedNeighbour| (NextHop { port, addr }, known.mac, known.reports_use());
         let v4 = self.v4.slots.iter().flatten();
         let v4 = v4.map(move |Slot { key: (addr, port), known }| entry(IpAddr::V4(*addr), *port, known));
         let v6 = self.v6.slots.iter().flatten();

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::fib::{Prefixes, net4, net6};
+use crate::fib::PrefixMap;
 
 /// Who declared a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,39 +80,23 @@ impl Entries {
 /// All declared routes.
 #[derive(Debug, Default)]
 pub(crate) struct Declared {
-    v4: Prefixes<u32, Entries>,
-    v6: Prefixes<u128, Entries>,
+    routes: PrefixMap<Entries>,
 }
 
 impl Declared {
-    fn entries_mut(&mut self, prefix: IpNet) -> Option<&mut Entries> {
-        match prefix {
-            IpNet::V4(net) => self.v4.get_mut(u32::from(net.network()), net.prefix_len()),
-            IpNet::V6(net) => self.v6.get_mut(u128::from(net.network()), net.prefix_len()),
-        }
-    }
-
     /// The routes to exactly this prefix, by metric.
     pub(crate) fn at(&self, prefix: IpNet) -> &[Entry] {
-        let entries = match prefix {
-            IpNet::V4(net) => self.v4.get(u32::from(net.network()), net.prefix_len()),
-            IpNet::V6(net) => self.v6.get(u128::from(net.network()), net.prefix_len()),
-        };
-        entries.map_or(&[], Entries::as_slice)
+        self.routes.get(prefix).map_or(&[], Entries::as_slice)
     }
 
     pub(crate) fn contains(&self, prefix: IpNet, entry: Entry) -> bool {
         self.at(prefix).contains(&entry)
     }
 
-    pub(crate) fn add(&mut self, prefix: IpNet, entry: Entry, placement: InsertMode) {
-        if let Some(entries) = self.entries_mut(prefix) {
-            return entries.add(entry, placement);
-        }
-        let one = Entries::One(entry);
-        match prefix {
-            IpNet::V4(net) => drop(self.v4.insert(u32::from(net.network()), net.prefix_len(), one)),
-            IpNet::V6(net) => drop(self.v6.insert(u128::from(net.network()), net.prefix_len(), one)),
+    pub(crate) fn add(&mut self, prefix: IpNet, entry: Entry, mode: InsertMode) {
+        match self.routes.get_mut(prefix) {
+            Some(entries) => entries.add(entry, mode),
+            None => _ = self.routes.insert(prefix, Entries::One(entry)),
         }
     }
 
@@ -133,49 +117,23 @@ impl Declared {
     }
 
     fn take(&mut self, prefix: IpNet, which: impl Fn(&Entry) -> bool) -> Option<Entry> {
-        let entries = self.entries_mut(prefix)?;
+        let entries = self.routes.get_mut(prefix)?;
         let at = entries.as_slice().iter().position(which)?;
         let entry = entries.as_slice()[at];
         if entries.take(at) {
-            match prefix {
-                IpNet::V4(net) => drop(self.v4.remove(u32::from(net.network()), net.prefix_len())),
-                IpNet::V6(net) => drop(self.v6.remove(u128::from(net.network()), net.prefix_len())),
-            }
+            self.routes.remove(prefix);
         }
         Some(entry)
     }
 
     /// Every route.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (IpNet, Entry)> {
-        let v4 = self.v4.iter().map(|(address, length, entries)| (net4(address, length), entries));
-        let v6 = self.v6.iter().map(|(address, length, entries)| (net6(address, length), entries));
-        v4.chain(v6)
-            .flat_map(|(prefix, entries)| entries.as_slice().iter().map(move |entry| (prefix, *entry)))
+        let routes = self.routes.iter();
+        routes.flat_map(|(prefix, entries)| entries.as_slice().iter().map(move |entry| (prefix, *entry)))
     }
 
     /// The routes that lead to an address, the longest prefix first, and of those by metric.
-    pub(crate) fn covering(&self, address: IpAddr) -> Vec<Entry> {
-        let mut found = Vec::new();
-        match address {
-            IpAddr::V4(address) => {
-                let address = u32::from(address);
-                found.extend(self.v4.get(address, 32).into_iter().flat_map(Entries::as_slice));
-                let mut length = 32;
-                while let Some((_, shorter, entries)) = self.v4.cover(address, length) {
-                    found.extend(entries.as_slice());
-                    length = shorter;
-                }
-            }
-            IpAddr::V6(address) => {
-                let address = u128::from(address);
-                found.extend(self.v6.get(address, 128).into_iter().flat_map(Entries::as_slice));
-                let mut length = 128;
-                while let Some((_, shorter, entries)) = self.v6.cover(address, length) {
-                    found.extend(entries.as_slice());
-                    length = shorter;
-                }
-            }
-        }
-        found
+    pub(crate) fn covering(&self, address: IpAddr) -> impl Iterator<Item = Entry> {
+        self.routes.covering(address).into_iter().flat_map(Entries::as_slice).copied()
     }
 }

@@ -16,6 +16,7 @@ use ipnet::{IpNet, Ipv4Net};
 use nsrouter_wire::frame::PortId;
 
 use crate::config::{PortConfig, Route, RouteKind, Settings, TablesError};
+use crate::epoch::SharedEpoch;
 use crate::fib::{FibWriter, Retired};
 use crate::neigh::map::NeighbourMap;
 use crate::nexthop::{Adjacency, NO_MTU, NextHopEntries, NextHopEntry};
@@ -58,6 +59,7 @@ pub struct Rib {
     neighbours: Arc<NeighbourMap>,
     own4: Arc<[Ipv4Addr]>,
     settings: Arc<Settings>,
+    epoch: SharedEpoch,
     declared: Declared,
     kinds: Vec<Kind>,
     kind_numbers: HashMap<(RouteKind, u16), u32>,
@@ -66,7 +68,7 @@ pub struct Rib {
     recursive: HashSet<u32>,
     /// Subnets and addresses of our own, which nothing overrides.
     connected: HashMap<IpNet, Adjacency>,
-    rib: FibWriter,
+    fib: FibWriter,
     targets: Arc<NextHopEntries>,
     target_numbers: HashMap<NextHopEntry, u32>,
     /// Prefixes that lead to each target, by its number.
@@ -94,19 +96,21 @@ impl Rib {
     /// # Errors
     /// [`TablesError`] names the port that does not fit.
     pub fn new(configs: &[PortConfig], settings: Settings) -> Result<Rib, TablesError> {
+        let epoch = SharedEpoch::default();
         let mut table = Rib {
             ports: Ports::default(),
             slots: vec![Slot::default(); configs.len()],
             neighbours: Arc::default(),
             own4: Arc::default(),
             settings: Arc::new(settings),
+            epoch: epoch.clone(),
             declared: Declared::default(),
             kinds: Vec::new(),
             kind_numbers: HashMap::new(),
             unused_kinds: Vec::new(),
             recursive: HashSet::new(),
             connected: HashMap::new(),
-            rib: FibWriter::default(),
+            fib: FibWriter::new(epoch),
             targets: Arc::default(),
             target_numbers: HashMap::new(),
             target_users: Vec::new(),
@@ -220,7 +224,11 @@ impl Rib {
     /// Gives the tables other neighbours; those of ports that are gone are left out. To be published with
     /// [`Rib::tables`].
     pub fn set_neighbours(&mut self, neighbours: Arc<NeighbourMap>) {
-        self.neighbours = NeighbourMap::only_of(neighbours, &self.ports);
+        let neighbours = NeighbourMap::only_of(neighbours, &self.ports);
+        if !neighbours.decides_as(&self.neighbours) {
+            self.epoch.outdate_tables();
+        }
+        self.neighbours = neighbours;
     }
 
     /// Makes the forwarding table, and all else that follows from ports, follow from these.
@@ -228,6 +236,7 @@ impl Rib {
         if self.ports.is(&ports) {
             return Ok(());
         }
+        self.epoch.outdate_tables();
         self.ports = ports;
         self.neighbours = NeighbourMap::only_of(std::mem::take(&mut self.neighbours), &self.ports);
         self.own4 = self.ports.iter().flat_map(|port| port.v4.iter().map(Ipv4Net::addr)).collect();
@@ -341,16 +350,18 @@ impl Rib {
         }
         let before = std::mem::take(&mut self.generation);
         self.generations += 1;
-        self.waiting.push_back((before, self.rib.take_retired()));
+        self.waiting.push_back((before, self.fib.take_retired()));
         self.reclaim();
         Tables {
             ports: self.ports.clone(),
-            fib: self.rib.fib(),
-            is_large: self.rib.fib_memory_bytes() > LARGE_BYTES,
+            fib: self.fib.fib(),
+            is_large: self.fib.fib_memory_bytes() > LARGE_BYTES,
             targets: Arc::clone(&self.targets),
             own4: Arc::clone(&self.own4),
             neighbours: Arc::clone(&self.neighbours),
             settings: Arc::clone(&self.settings),
+            epoch: self.epoch.clone(),
+            taken_at: self.epoch.number(),
             _generation: Arc::clone(&self.generation),
         }
     }
@@ -362,7 +373,7 @@ impl Rib {
             && Arc::get_mut(generation).is_some()
             && let Some((_, retired)) = self.waiting.pop_front()
         {
-            self.rib.reuse(retired);
+            self.fib.reuse(retired);
         }
     }
 
@@ -377,12 +388,12 @@ impl Rib {
 
     /// Number of prefixes, those of our own subnets and addresses included.
     pub fn prefixes(&self) -> usize {
-        self.rib.len()
+        self.fib.len()
     }
 
     /// Bytes of memory that lookups go through.
     pub fn fib_memory_bytes(&self) -> usize {
-        self.rib.fib_memory_bytes()
+        self.fib.fib_memory_bytes()
     }
 
     /// The first route whose gateway is on no link, as an error.
@@ -527,14 +538,14 @@ impl Rib {
             Some((adjacency, mtu)) => {
                 let full = |_| TablesError::Full { prefix };
                 let number = self.target(prefix, adjacency, mtu)?;
-                let had = self.rib.insert(prefix, number).map_err(full)?;
+                let had = self.fib.insert(prefix, number).map_err(full)?;
                 if had == Some(number) {
                     return Ok(());
                 }
                 self.use_target(number);
                 had
             }
-            None => self.rib.remove(prefix),
+            None => self.fib.remove(prefix),
         };
         if let Some(users) = had.and_then(|number| self.target_users.get_mut(usize::try_from(number).ok()?)) {
             *users -= 1;
@@ -568,19 +579,21 @@ impl Rib {
 
     /// Begins numbers and forwarding table anew. Readers go on with the old ones until they take new tables.
     fn forget_dead_targets(&mut self) {
-        let rib = std::mem::take(&mut self.rib);
+        // Nobody changes the table any more that older tables have.
+        self.epoch.outdate_tables();
+        let fib = std::mem::replace(&mut self.fib, FibWriter::new(self.epoch.clone()));
         let targets = std::mem::take(&mut self.targets);
         self.target_numbers.clear();
         self.target_users.clear();
         self.dead_targets = 0;
         // The memory went with the table; who reads which generation is still asked.
         self.waiting.iter_mut().for_each(|(_, retired)| *retired = Retired::default());
-        for (prefix, number) in rib.iter() {
+        for (prefix, number) in fib.iter() {
             let target = usize::try_from(number).ok().and_then(|number| targets.get(number));
             let Some(target) = target else { continue };
             // What had room before has room now.
             if let Ok(number) = self.target(prefix, target.adjacency.clone(), target.mtu)
-                && self.rib.insert(prefix, number).is_ok()
+                && self.fib.insert(prefix, number).is_ok()
             {
                 self.use_target(number);
             }
@@ -608,6 +621,8 @@ impl gateways::Lookup for Rib {
     }
 }
 
+#[cfg(test)]
+mod epoch_tests;
 #[cfg(test)]
 mod slot_tests;
 #[cfg(test)]
