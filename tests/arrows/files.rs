@@ -8,42 +8,6 @@ use crate::source::{Arrow, Crate};
 /// Circles that stand: the files of each, in alphabetical order.
 const ALLOWED: &[&[&str]] = &[
     &[
-        "crates/bench/src/agent/latency.rs",
-        "crates/bench/src/agent/mod.rs",
-        "crates/bench/src/testbed/meter.rs",
-        "crates/bench/src/testbed/mod.rs",
-        "crates/bench/src/testbed/routes.rs",
-        "crates/bench/src/testbed/script.rs",
-        "crates/bench/src/testbed/setting.rs",
-        "crates/bench/src/traffic/raw.rs",
-        "crates/bench/src/traffic/tcp.rs",
-        "crates/bench/src/traffic/udp.rs",
-    ],
-    &["crates/cli/command/run/mod.rs", "crates/cli/dataplane/forwarder.rs"],
-    &["crates/cli/output/failure.rs", "crates/cli/output/mod.rs"],
-    &[
-        "crates/lab/src/build.rs",
-        "crates/lab/src/clean.rs",
-        "crates/lab/src/lab.rs",
-        "crates/lab/src/labs.rs",
-    ],
-    &[
-        "crates/lab/src/enter/command.rs",
-        "crates/lab/src/enter/detach.rs",
-        "crates/lab/src/enter/mod.rs",
-        "crates/lab/src/enter/node.rs",
-        "crates/lab/src/enter/private.rs",
-        "crates/lab/src/enter/rights.rs",
-    ],
-    &["crates/lab/src/pointer.rs", "crates/lab/src/state.rs"],
-    &["crates/linux/src/netns/mod.rs", "crates/linux/src/netns/names.rs"],
-    &[
-        "crates/rings/src/xdp/mod.rs",
-        "crates/rings/src/xdp/plan.rs",
-        "crates/rings/src/xdp/program.rs",
-        "crates/rings/src/xdp/tx.rs",
-    ],
-    &[
         "crates/router/src/icmp_error.rs",
         "crates/router/src/ip4/options.rs",
         "crates/router/src/ip6/advertise.rs",

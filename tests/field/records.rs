@@ -290,7 +290,7 @@ fn symbolic_links(_: &Lab) {
     assert!(Command::new("ip").args(["netns", "del", "t1"]).status().unwrap().success());
     symlink("/run/others/one", "/run/netns/t1").unwrap();
     end_badly(lab);
-    assert!(succeed("clean").contains("left network namespace t1: nsrouter did not make it"));
+    assert!(succeed("clean").contains("left network namespace t1: nsrouter did not create it"));
     assert_eq!(entries("/run/netns"), ["t1"]);
     assert_eq!(entries("/run/nsrouter"), Vec::<String>::new());
 }
@@ -320,7 +320,7 @@ fn nonsense(_: &Lab) {
     };
     plant("{");
     let said = fail(1, ":", "--mode kernel -- true");
-    assert!(said.contains("cannot make sense of") && said.contains("--replace"), "{said}");
+    assert!(said.contains("is not a valid record") && said.contains("--replace"), "{said}");
     let said = succeed("clean");
     assert!(said.contains("clean --name default"), "{said}");
     assert!(record.exists(), "only who means it removes it");
@@ -353,7 +353,7 @@ fn nonsense(_: &Lab) {
     ] {
         assert!(dead.contains(from), "{from}");
         plant(&dead.replace(from, to));
-        assert!(succeed("clean").contains("cannot make sense of"), "{to}");
+        assert!(succeed("clean").contains("is not a valid record"), "{to}");
         assert!(Path::new("/run/victim").exists(), "{to}");
         assert!(succeed("clean --name default").contains("removed its record"), "{to}");
     }
@@ -387,7 +387,7 @@ fn of_two_users(_: &Lab) {
     for dead in [false, true] {
         let output = nobody("clean --all --name roots").output().unwrap();
         assert_eq!(output.status.code(), Some(1), "dead: {dead}: {}", describe(&output));
-        assert!(describe(&output).contains("another user's"), "dead: {dead}: {}", describe(&output));
+        assert!(describe(&output).contains("belongs to another user"), "dead: {dead}: {}", describe(&output));
         if !dead {
             kill(Pid::from_raw(i32::try_from(roots.id()).unwrap()), Signal::SIGKILL).unwrap();
             wait_for("the lab is dead", || {

@@ -22,8 +22,9 @@ use nsrouter_bench::run::{self, Event, Outcome, Refusal};
 use nsrouter_bench::testbed::Testbed;
 use nsrouter_bench::testbed::script::ScriptError;
 use nsrouter_bench::traffic::{Generator, GeneratorError, Iperf3Error, IperfError, ProgramError};
+use nsrouter_lab::Error;
 use nsrouter_lab::enter::{self, Entered};
-use nsrouter_lab::{Error, Which};
+use nsrouter_lab::records::LabSelector;
 use nsrouter_linux::affinity::{self, CpuList};
 use nsrouter_rings::{BACKENDS, backend as rings};
 use tokio::signal::unix::{SignalKind, signal};
@@ -351,7 +352,7 @@ fn seed_of_now() -> u64 {
 
 /// Inside a lab that `bench` has started: measures one scenario and prints its samples as a line of JSON.
 pub(crate) fn run_agent(args: AgentArgs) -> anyhow::Result<ExitCode> {
-    let state = match enter::join(Which::named(args.name.as_deref()))? {
+    let state = match enter::join(LabSelector::named(args.name.as_deref()))? {
         (Entered::Done(code), _) => return Ok(ExitCode::from(code)),
         (Entered::Here, state) => state.ok_or(Error::NoLabs)?,
     };

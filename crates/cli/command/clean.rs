@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use nsrouter_lab::clean::{What, clean};
-use nsrouter_lab::labs;
+use nsrouter_lab::clean::{CleanSelection, clean};
+use nsrouter_lab::records::labs;
 
 use crate::output::{outln, removed};
 
@@ -21,7 +21,7 @@ pub(crate) struct Args {
 
 /// Cleans, and says what was removed.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let gone = clean(&What { name: args.name.clone(), pid: None, all: args.all })?;
+    let gone = clean(&CleanSelection { name: args.name.clone(), pid: None, all: args.all })?;
     if gone.is_empty() {
         match args.name {
             None => outln!("nothing to clean")?,

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use nsrouter_lab::clean::{What, clean};
-use nsrouter_lab::{Error, LabInfo, Removed, enter, labs};
+use nsrouter_lab::clean::{CleanSelection, Removed, clean};
+use nsrouter_lab::records::{LabInfo, labs};
+use nsrouter_lab::{Error, enter};
 
 use crate::output::removed;
 
@@ -28,7 +29,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut well = true;
     for lab in meant(args, labs()?)? {
-        let what = What { name: Some(lab.name.clone()), pid: Some(lab.pid), all: true };
+        let what = CleanSelection { name: Some(lab.name.clone()), pid: Some(lab.pid), all: true };
         let gone = clean(&what)?;
         removed::tell(&gone)?;
         well &= gone.iter().all(|lab| lab.problems.is_empty());

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use nsrouter_lab::Which;
 use nsrouter_lab::enter::{self, Entered};
+use nsrouter_lab::records::LabSelector;
 
 use crate::options::which;
 
@@ -27,7 +27,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Goes into a node and becomes what `program` says: the words, and additions to the environment.
 pub(crate) fn become_inside(
-    lab: Which<'_>,
+    lab: LabSelector<'_>,
     node: &str,
     program: impl FnOnce(&str) -> (Vec<OsString>, Vec<(&'static str, String)>),
 ) -> anyhow::Result<ExitCode> {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nsrouter_lab::{LabInfo, labs};
+use nsrouter_lab::records::{LabInfo, labs};
 use serde::Serialize;
 
 use crate::output::{self, outln};

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use nsrouter_engine::control::serve;
 use nsrouter_engine::status::{NeighbourStatus, RouteList, RouteStatus, Status};
+use nsrouter_lab::Error;
 use nsrouter_lab::enter::{self, Entered};
-use nsrouter_lab::state::State;
-use nsrouter_lab::{Error, Role};
+use nsrouter_lab::records::State;
+use nsrouter_lab::topology::Role;
 
 use crate::dataplane::socket;
 use crate::options::which;

@@ -1,6 +1,6 @@
 //! Whether a topology fits a backend, and what it takes fits this machine: asked before anything is built or mapped.
 
-use nsrouter_lab::Topology;
+use nsrouter_lab::topology::Topology;
 use nsrouter_rings::BACKENDS;
 use nsrouter_rings::backend::{Backend, Demand, MemoryDemand};
 use nsrouter_rings::limits::{self, Available};

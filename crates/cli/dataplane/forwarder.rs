@@ -7,7 +7,9 @@ use nsrouter_engine::kernel::Kernel;
 use nsrouter_engine::status::{RouteList, Status};
 use nsrouter_engine::userspace::{OpenHost, Spin, Userspace, UserspaceConfig};
 use nsrouter_engine::{Engine, NeighConfig, Route, RouteKind, RouteNextHop, Settings};
-use nsrouter_lab::{HOST_PORT, Lab, Node, PortInfo, Stop};
+use nsrouter_lab::records::PortInfo;
+use nsrouter_lab::topology::HOST_PORT;
+use nsrouter_lab::{Lab, LabNode, Stop};
 use nsrouter_rings::tun;
 
 use crate::dataplane::choice::Choice;
@@ -119,7 +121,7 @@ pub(crate) fn start(
     Ok(Engines(engines))
 }
 
-fn start_kernel(router: &Node) -> anyhow::Result<Engine> {
+fn start_kernel(router: &LabNode) -> anyhow::Result<Engine> {
     let ports = router.ports.iter().map(ports::port).collect();
     let kernel = router.ns.run(|| Kernel::new(ports)).context("cannot enter the router's namespace")??;
     Ok(Engine::Kernel(kernel))

@@ -5,8 +5,10 @@ use std::io;
 
 use anyhow::anyhow;
 use nsrouter_engine::userspace::{FarLink, OpenPort};
-use nsrouter_engine::{MacAddr, Port, PortId};
-use nsrouter_lab::{PortInfo, TapEnd, Topology};
+use nsrouter_engine::{Port, PortId};
+use nsrouter_lab::TapEnd;
+use nsrouter_lab::records::PortInfo;
+use nsrouter_lab::topology::Topology;
 use nsrouter_rings::backend::{Backend, OpenDevice, Queues};
 use nsrouter_rings::guard::{self, Guard};
 use nsrouter_rings::port::Interface;
@@ -105,7 +107,7 @@ pub(crate) fn port(info: &PortInfo) -> Port {
     Port {
         name: info.ifname.clone(),
         ifindex: info.ifindex,
-        mac: MacAddr(info.mac.0),
+        mac: info.mac,
         mtu: info.mtu,
         addresses: info.addresses.clone(),
         up: true,

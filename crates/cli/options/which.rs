@@ -1,6 +1,6 @@
 //! Which of several running labs a command is about.
 
-use nsrouter_lab::Which;
+use nsrouter_lab::records::LabSelector;
 
 /// The environment variable that names the lab to a command that runs beside it.
 pub(crate) const LAB_VARIABLE: &str = "NSROUTER_LAB";
@@ -19,9 +19,9 @@ pub(crate) struct Args {
 
 impl Args {
     /// The lab that is meant.
-    pub(crate) fn lab(&self) -> Which<'_> {
+    pub(crate) fn lab(&self) -> LabSelector<'_> {
         // A process says it all, also where the environment names the lab that this command runs beside.
         let name = self.name.as_deref().filter(|_| self.pid.is_none());
-        Which { name, pid: self.pid }
+        LabSelector { name, pid: self.pid }
     }
 }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use nsrouter_bench::export::terminal::Look;
 use nsrouter_engine::status::Status;
-use nsrouter_lab::state::State;
-use nsrouter_lab::{Role, Topology};
+use nsrouter_lab::records::State;
+use nsrouter_lab::topology::{Role, Topology};
 
 use crate::output::report;
 

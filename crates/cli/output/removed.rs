@@ -1,6 +1,6 @@
 //! What was removed of a lab, in words.
 
-use nsrouter_lab::Removed;
+use nsrouter_lab::clean::Removed;
 
 use crate::output::{errln, outln};
 

@@ -4,9 +4,8 @@ use comfy_table::presets::{ASCII_BORDERS_ONLY_CONDENSED, UTF8_BORDERS_ONLY};
 use comfy_table::{CellAlignment, Table};
 use nsrouter_bench::export::terminal::{Look, fit};
 use nsrouter_engine::status::{PortStatus, Status, drop_sentence};
-use nsrouter_lab::state::State;
-use nsrouter_lab::topology::Endpoint;
-use nsrouter_lab::{Role, Topology};
+use nsrouter_lab::records::State;
+use nsrouter_lab::topology::{Endpoint, Role, Topology};
 use serde::Serialize;
 
 /// A running lab and its engine, as `status --json` and `--json` print it.

@@ -1,23 +1,23 @@
-//! What can go wrong with a lab: one variant a step, each a sentence, with a hint where there is a way out.
+//! The errors of labs: one variant a step, each a sentence, with a hint where there is a way out.
 
 use std::io;
 use std::path::PathBuf;
 
 use nsrouter_linux::sysctl::SysctlError;
 
-use crate::topology::Invalid;
+use crate::topology::InvalidTopology;
 
 /// Why a lab could not be built, entered, found or removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The topology makes no sense.
+    /// The topology is not valid.
     #[error("the topology is not valid: {0}")]
-    Topology(#[from] Invalid),
-    /// A lab's name that could not be a file's.
-    #[error("`{0}` is no name for a lab: use 1 to 32 letters, digits, `.`, `_` or `-`")]
+    Topology(#[from] InvalidTopology),
+    /// A name that a lab cannot have.
+    #[error("`{0}` is not a valid lab name: use 1 to 32 letters, digits, `.`, `_` or `-`")]
     Name(String),
-    /// Two things asked for that exclude each other.
+    /// Options that exclude each other.
     #[error("{0}")]
     Usage(String),
     /// A lab of that name is up.
@@ -25,18 +25,18 @@ pub enum Error {
     Running {
         /// The lab.
         name: String,
-        /// The nsrouter process that keeps it.
+        /// The PID of the nsrouter process that keeps it.
         pid: i32,
     },
-    /// A namespace of that name exists and no lab made it.
-    #[error("a network namespace called `{0}` exists already, and nsrouter did not make it")]
+    /// A namespace of that name exists, and no lab created it.
+    #[error("a network namespace called `{0}` exists already, and nsrouter did not create it")]
     NamespaceClash(String),
-    /// A symbolic link of that name, dangling or not, that no lab made.
-    #[error("{} is a symbolic link to {}, and nsrouter did not make it", path.display(), target.display())]
+    /// A symbolic link of that name, dangling or not, that no lab created.
+    #[error("{} is a symbolic link to {}, and nsrouter did not create it", path.display(), target.display())]
     NamespaceLink {
         /// The link.
         path: PathBuf,
-        /// Where it leads.
+        /// Its target.
         target: PathBuf,
     },
     /// A namespace of that name belongs to another lab.
@@ -44,98 +44,98 @@ pub enum Error {
     NamespaceOfLab {
         /// The namespace.
         namespace: String,
-        /// The lab that made it.
+        /// The lab that created it.
         lab: String,
     },
-    /// A link of that name exists where the router is to be.
-    #[error("a link called `{0}` exists already in this network namespace, and nsrouter did not make it")]
+    /// A link of that name exists in the namespace of the router.
+    #[error("a link called `{0}` exists already in this network namespace, and nsrouter did not create it")]
     LinkClash(String),
     /// No lab of that name.
     #[error("no lab called `{0}` is running")]
     NoLab(String),
-    /// No lab at all.
+    /// No lab runs at all.
     #[error("no lab is running")]
     NoLabs,
-    /// No lab that this process keeps.
-    #[error("process {0} keeps no lab that you can see")]
+    /// That process does not keep a lab.
+    #[error("process {0} does not keep a lab that you can see")]
     NoLabOf(i32),
-    /// No lab runs, but one that was killed left something behind. Empty: any of that sort.
+    /// No lab of that name runs, but one that was killed left something behind. Empty: no lab of any name.
     #[error("no lab{} is running; one that was killed left its namespaces behind", called(.0))]
     DeadLab(String),
-    /// Several labs, and it was not said which.
-    #[error("more than one lab fits: {0}")]
+    /// Several labs are selected.
+    #[error("more than one lab matches: {0}")]
     WhichLab(String),
     /// No such node.
     #[error("lab `{lab}` has no node `{node}`; it has {nodes}")]
     NoNode {
         /// The lab.
         lab: String,
-        /// What was asked for.
+        /// The node asked for.
         node: String,
-        /// What there is.
+        /// The nodes of the lab.
         nodes: String,
     },
-    /// This machine or user cannot.
+    /// Not supported on this machine, or not permitted to this user.
     #[error("{what}")]
     Cannot {
         /// The sentence.
         what: String,
-        /// What is missing, and how to get it.
+        /// What is missing, and how to provide it.
         hint: String,
     },
-    /// A running lab that was to be replaced is still there.
+    /// A running lab could not be replaced.
     #[error("lab `{name}` could not be replaced: {problem}")]
     Replace {
         /// The lab.
         name: String,
-        /// The first thing that went wrong.
+        /// The first problem.
         problem: String,
     },
-    /// A system call of ours failed.
+    /// A system call failed.
     #[error("cannot {step}: {source}")]
     Step {
-        /// What was being done, as in "create namespace t1".
+        /// The step that failed, as in "create network namespace t1".
         step: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// A file of ours could not be read or written.
+    /// A file could not be read or written.
     #[error("cannot {step} {}: {source}", path.display())]
     File {
         /// "read", "write", ...
         step: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// A lab's record that makes no sense: half written, or another version's.
-    #[error("cannot make sense of {}: {why}", path.display())]
+    /// The record of a lab is not valid: incomplete, or of another version.
+    #[error("{} is not a valid record: {why}", path.display())]
     Record {
-        /// The lab, as its folder is called.
+        /// The lab, by the name of its folder.
         name: String,
         /// The record.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
     },
-    /// Someone asked for the end before it was there.
+    /// Building was stopped early.
     #[error("stopped before the lab was ready")]
     Stopped,
     /// A command in a node could not be started.
     #[error("{sentence}")]
     Command {
-        /// What could not be run, and why.
+        /// The command, and why it could not be run.
         sentence: String,
-        /// The exit code of a shell for that: 126 where it cannot be run, 127 where there is none.
+        /// The exit code that a shell has for that: 126 where it cannot be run, 127 where it does not exist.
         code: u8,
     },
-    /// Something did not become so in time.
+    /// A condition did not become true in time.
     #[error("{what} did not happen within {milliseconds} ms")]
     Late {
-        /// What was waited for.
+        /// The condition.
         what: String,
-        /// For how long.
+        /// How long it was waited for.
         milliseconds: u128,
     },
 }
@@ -143,12 +143,12 @@ pub enum Error {
 impl From<SysctlError> for Error {
     fn from(error: SysctlError) -> Self {
         match error {
-            // A /proc/sys that is mounted read-only, as in many containers: nothing that the user did wrong.
+            // /proc/sys is mounted read-only, as in many containers: not supported rather than a failure.
             SysctlError::Write { path, source } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 Self::Cannot {
                     what: format!("cannot write {}: {source}", path.display()),
-                    hint: "in a container, start that with a writable /proc/sys; or use --private: such a lab has a \
-                           /proc of its own"
+                    hint: "in a container, start it with a writable /proc/sys; or use --private: a private lab has \
+                           a /proc of its own"
                         .to_owned(),
                 }
             }
@@ -163,32 +163,31 @@ fn called(name: &str) -> String {
 }
 
 impl Error {
-    /// What to do about it, where something can be done.
+    /// What to do about it, where there is a way out.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Running { name, .. } => Some(format!(
-                "give this one another name with --name, take over with --replace, or end that one with \
-                 `nsrouter down {name}`"
+                "choose another name with --name, replace that lab with --replace, or end it with `nsrouter down {name}`"
             )),
             Self::NamespaceClash(name) => Some(format!(
-                "remove it (`ip netns del {name}`), let nsrouter do that with --replace, choose other names \
-                 with --name LAB, or use --private"
+                "remove it (`ip netns del {name}`), let nsrouter do that with --replace, choose other names with \
+                 --name LAB, or use --private"
             )),
             Self::NamespaceLink { path, .. } => Some(format!(
-                "remove it (`rm {}`), let nsrouter do that with --replace, choose other names with --name LAB, or use \
-                 --private",
+                "remove it (`rm {}`), let nsrouter do that with --replace, choose other names with --name LAB, or \
+                 use --private",
                 path.display()
             )),
             Self::Record { name, .. } => Some(format!(
                 "`nsrouter clean --name {name}` removes it, and so does starting with --replace"
             )),
             Self::Replace { .. } => Some(
-                "it stays on record: once what is in the way is mended, `nsrouter clean` finishes, or choose another --name"
+                "it stays on record: remove the problem and run `nsrouter clean`, or choose another --name"
                     .to_owned(),
             ),
             Self::NamespaceOfLab { lab, .. } => Some(format!("use another --name, or `nsrouter down {lab}`")),
             Self::LinkClash(name) => Some(format!(
-                "remove it (`ip link del {name}`), let nsrouter do that with --replace, or leave out \
+                "remove it (`ip link del {name}`), let nsrouter do that with --replace, or omit \
                  `--router-ns host`"
             )),
             Self::NoLab(_) | Self::NoLabs => {
@@ -198,16 +197,16 @@ impl Error {
             Self::DeadLab(_) => {
                 Some("`nsrouter clean` removes what it left; then start a new one".to_owned())
             }
-            Self::WhichLab(_) => Some("say which with --name or --pid".to_owned()),
+            Self::WhichLab(_) => Some("select one with --name or --pid".to_owned()),
             Self::Cannot { hint, .. } => Some(hint.clone()),
-            // The kernel's word for a limit on namespaces that is reached (namespaces(7)).
+            // A limit on the number of namespaces is reached (namespaces(7)).
             Self::Step { source, .. } if source.raw_os_error() == Some(nix::libc::ENOSPC) => {
-                Some("raise the limits user.max_*_namespaces with sysctl, or end other namespaces".to_owned())
+                Some("raise the sysctls user.max_*_namespaces, or remove other namespaces".to_owned())
             }
             Self::Step { source, .. } | Self::File { source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
-                Some("run it as root, or add --private to do without".to_owned())
+                Some("run it as root, or use --private, which does not need root".to_owned())
             }
             Self::Topology(_)
             | Self::Name(_)
@@ -221,23 +220,23 @@ impl Error {
         }
     }
 
-    /// Whether it is the machine or the user that cannot (exit code 3) rather than a failure (1).
+    /// Whether it is not supported or not permitted here (exit code 3) rather than a failure (1).
     pub fn is_cannot(&self) -> bool {
         matches!(self, Self::Cannot { .. })
     }
 
-    /// Whether what was asked for was wrong (exit code 2).
+    /// Whether it is a usage error (exit code 2).
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Topology(_) | Self::Name(_) | Self::Usage(_) | Self::NoNode { .. })
     }
 
-    /// An I/O error with the step at which it came; for `map_err`.
+    /// An I/O error together with the step that failed; for `map_err`.
     pub(crate) fn step<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> Self {
         let step = step.into();
         move |source| Self::Step { step, source: source.into() }
     }
 
-    /// An I/O error on a file; for `map_err`.
+    /// An I/O error together with its file; for `map_err`.
     pub(crate) fn file<E: Into<io::Error>>(
         step: &'static str,
         path: impl Into<PathBuf>,

@@ -1,34 +1,57 @@
-//! Network namespaces, links and addresses: a declared [`Topology`], built and taken down.
+//! Network labs out of namespaces: a declared [`Topology`], built and taken down.
 //!
-//! [`Lab::build`] makes what a topology says, through netlink and a few system calls, and puts all of it
-//! on record before it exists; [`Lab::down`], dropping the [`Lab`], or after a `kill -9`
-//! [`clean::clean`] removes that and nothing else. [`enter`] is what a process does first: become a
-//! private lab, or join one that runs. Nothing here knows what forwards the packets.
+//! [`Lab::build`] creates what a topology declares, over netlink and with a few system calls, and records everything
+//! before it exists. [`Lab::down`], dropping the [`Lab`], or after a `kill -9` [`clean::clean`] removes exactly that.
+//! [`enter`] is what a process does first: it becomes a private lab, or joins a running one. Nothing here knows what
+//! forwards the packets.
+//!
+//! ```
+//! use nsrouter_lab::topology::Topology;
+//!
+//! let topology = Topology::from_toml(
+//!     r#"
+//!     [[node]]
+//!     name = "a"
+//!     role = "host"
+//!     routes = [{ to = "default", via = "10.1.0.1" }]
+//!
+//!     [[node]]
+//!     name = "r"
+//!     role = "router"
+//!
+//!     [[link]]
+//!     a = { node = "a", ifname = "eth0", addresses = ["10.1.0.2/24"] }
+//!     b = { node = "r", ifname = "eth-a", addresses = ["10.1.0.1/24"] }
+//!     "#,
+//! )?;
+//! for link in &topology.links {
+//!     println!("{}/{} -- {}/{}", link.a.node, link.a.ifname, link.b.node, link.b.ifname);
+//! }
+//! assert_eq!(topology.links.len(), 1);
+//! assert_eq!(topology.routers().map(|router| router.name.as_str()).collect::<Vec<_>>(), ["r"]);
+//! # Ok::<(), nsrouter_lab::topology::InvalidTopology>(())
+//! ```
+//!
+//! [`Topology`]: topology::Topology
 
 #![forbid(unsafe_code)]
 
 mod build;
 mod error;
 mod lab;
-mod labs;
 mod netlink;
-mod offloads;
-mod pointer;
-mod process;
+mod options;
 mod settings;
 mod stop;
 
 pub mod clean;
 pub mod enter;
-pub mod state;
+pub mod process;
+pub mod records;
 pub mod topology;
 pub mod wait;
 
-pub use clean::Removed;
 pub use error::Error;
-pub use lab::{Forwarder, Lab, MakeTap, Node, Options, RouterNs, TapEnd};
-pub use labs::{LabInfo, Which, labs};
-pub use process::{Ended, ProcessId};
-pub use state::PortInfo;
+pub use lab::{Lab, LabNode};
+pub use options::{Forwarder, LabOptions, MakeTap, RouterNs, TapEnd};
 pub use stop::Stop;
-pub use topology::{HOST_PORT, Mac, Role, Topology};

@@ -1,34 +1,34 @@
-//! Waiting for a condition: looked at again and again until it holds or the time is up.
+//! Waiting for a condition: polled until it holds or the time is up.
 
 use std::time::{Duration, Instant};
 
-use crate::Error;
+use crate::error::Error;
 
-/// The pause before the second look; each further one is half as long again, up to [`LONGEST_PAUSE`].
+/// The pause before the second poll; each further pause is half as long again, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_micros(200);
-/// No pause is longer than this, so an answer comes at most this late.
+/// No pause is longer than this, so the result is at most this late.
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
-/// Looks with `ready` until it answers `Some`, at most for `timeout`. The first look is at once.
+/// Polls `ready` until it returns `Some`, for `timeout` at most. The first poll is immediate.
 ///
-/// `what` completes the sentence "... did not happen within n ms".
+/// `condition` completes the sentence "... did not happen within n ms".
 ///
 /// # Errors
-/// [`Error::Late`] when the time is up, and whatever `ready` fails with.
+/// [`Error::Late`] when the time is up, and any error of `ready`.
 pub fn until<T>(
-    what: &str,
+    condition: &str,
     timeout: Duration,
     mut ready: impl FnMut() -> Result<Option<T>, Error>,
 ) -> Result<T, Error> {
     let deadline = Instant::now() + timeout;
     let mut pause = FIRST_PAUSE;
     loop {
-        if let Some(answer) = ready()? {
-            return Ok(answer);
+        if let Some(value) = ready()? {
+            return Ok(value);
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Error::Late { what: what.to_owned(), milliseconds: timeout.as_millis() });
+            return Err(Error::Late { what: condition.to_owned(), milliseconds: timeout.as_millis() });
         }
         std::thread::sleep(pause.min(left));
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
@@ -41,11 +41,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looks_again_until_it_holds() {
-        let mut looks = 0;
-        let seen = until("third look", Duration::from_secs(5), || {
-            looks += 1;
-            Ok((looks == 3).then_some(looks))
+    fn polls_until_it_holds() {
+        let mut polls = 0;
+        let seen = until("third poll", Duration::from_secs(5), || {
+            polls += 1;
+            Ok((polls == 3).then_some(polls))
         });
         assert_eq!(seen.unwrap(), 3);
     }

@@ -10,10 +10,11 @@ use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use nsrouter_lab::clean::{What, clean};
+use nsrouter_lab::clean::{CleanSelection, Removed, clean};
 use nsrouter_lab::enter::{self, Entered};
-use nsrouter_lab::state::STATE_DIR;
-use nsrouter_lab::{Error, Forwarder, Lab, Options, RouterNs, Stop, Topology};
+use nsrouter_lab::records::STATE_DIR;
+use nsrouter_lab::topology::Topology;
+use nsrouter_lab::{Error, Forwarder, Lab, LabOptions, RouterNs, Stop};
 use nsrouter_linux::netns::Netns;
 use nsrouter_linux::netns::names::NETNS_DIR;
 
@@ -76,8 +77,8 @@ fn refused(error: &Error, required: bool) -> Vec<Trial> {
     CASES.iter().map(|(name, _)| trial(name)).collect()
 }
 
-fn options(name: &str, forwarder: Forwarder) -> Options {
-    Options {
+fn options(name: &str, forwarder: Forwarder) -> LabOptions {
+    LabOptions {
         name: name.to_owned(),
         router_ns: RouterNs::Node,
         replace: false,
@@ -200,7 +201,7 @@ fn foreign_namespace() {
     assert_eq!(traces(), before);
     assert_eq!(Netns::named("t2").unwrap().inode(), foreign.inode());
 
-    let taken = Options { replace: true, ..options("default", Forwarder::Kernel) };
+    let taken = LabOptions { replace: true, ..options("default", Forwarder::Kernel) };
     let lab = Lab::build(&Topology::default_lab(), &taken).unwrap();
     assert_eq!(lab.replaced()[0].namespaces, ["t2"]);
 }
@@ -215,8 +216,8 @@ fn die(lab: Lab) {
     std::mem::forget(lab);
 }
 
-fn clean_one(name: &str) -> nsrouter_lab::Removed {
-    let mut removed = clean(&What { name: Some(name.to_owned()), pid: None, all: false }).unwrap();
+fn clean_one(name: &str) -> Removed {
+    let mut removed = clean(&CleanSelection { name: Some(name.to_owned()), pid: None, all: false }).unwrap();
     assert_eq!(removed.len(), 1);
     removed.remove(0)
 }
@@ -227,7 +228,7 @@ fn recurring_name() {
     let foreign = make_foreign("gone-t2");
     let removed = clean_one("gone");
     assert_eq!(removed.namespaces, ["gone-t1", "gone-router"]);
-    assert_eq!(removed.left, ["left network namespace gone-t2: nsrouter did not make it"]);
+    assert_eq!(removed.left, ["left network namespace gone-t2: nsrouter did not create it"]);
     assert_eq!(Netns::named("gone-t2").unwrap().inode(), foreign.inode());
     remove_name("gone-t2");
 }
@@ -274,7 +275,7 @@ fn host_router() {
             .map(|key| fs::read_to_string(format!("/proc/sys/{key}")).unwrap())
     };
     let (before, settings_before) = (traces(), settings());
-    let host = Options { router_ns: RouterNs::Host, ..options("default", Forwarder::Kernel) };
+    let host = LabOptions { router_ns: RouterNs::Host, ..options("default", Forwarder::Kernel) };
     let mut lab = Lab::build(&Topology::default_lab(), &host).unwrap();
     lab.set_forwarding().unwrap();
     assert!(passes(&lab, "t1", "t2", T2_V4));
@@ -294,7 +295,7 @@ fn two_labs() {
     assert!(matches!(&again, Error::Running { name, .. } if name == "default"), "{again}");
     let other = build("other", Forwarder::Kernel);
     let clash =
-        Options { router_ns: RouterNs::Named("router".to_owned()), ..options("third", Forwarder::Kernel) };
+        LabOptions { router_ns: RouterNs::Named("router".to_owned()), ..options("third", Forwarder::Kernel) };
     let error = Lab::build(&Topology::default_lab(), &clash).unwrap_err();
     assert_eq!(error.to_string(), "the network namespace `router` belongs to lab `default`");
     assert_eq!(other.down().namespaces, ["other-t1", "other-t2", "other-router"]);

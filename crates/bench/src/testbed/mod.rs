@@ -9,8 +9,8 @@ pub mod setting;
 use std::io;
 use std::net::IpAddr;
 
-use nsrouter_lab::state::{NodeState, State};
-use nsrouter_lab::{PortInfo, Role};
+use nsrouter_lab::records::{NodeState, PortInfo, State};
+use nsrouter_lab::topology::Role;
 use nsrouter_linux::netns::Netns;
 use nsrouter_linux::netns::names;
 
@@ -152,11 +152,11 @@ impl Testbed {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use nsrouter_lab::Mac;
+    use nsrouter_wire::eth::MacAddr;
 
     fn port(addresses: &[&str]) -> PortInfo {
         let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
-        PortInfo { ifname: String::new(), ifindex: 0, mac: Mac([0; 6]), mtu: 1500, addresses }
+        PortInfo { ifname: String::new(), ifindex: 0, mac: MacAddr::ZERO, mtu: 1500, addresses }
     }
 
     fn host(name: &str, ports: &[&[&str]]) -> Host {

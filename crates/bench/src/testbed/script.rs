@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use nsrouter_lab::PortInfo;
+use nsrouter_lab::records::PortInfo;
 use nsrouter_linux::sysctl::{self, SysctlError};
 
 use super::{Testbed, TestbedError, address};

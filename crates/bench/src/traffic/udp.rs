@@ -4,8 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use nsrouter_wire::eth::MacAddr;
-
 use super::error::TrafficError;
 use super::ndr::{self, Trial};
 use super::raw::{self, Path, Receiver, Sender};
@@ -29,8 +27,8 @@ impl Flow<'_> {
     /// The frames to that port, in the order in which they are sent, over and over.
     fn build(&self, port: u16) -> Result<Vec<Vec<u8>>, TrafficError> {
         let path = Path {
-            from_mac: MacAddr(self.testbed.client.port()?.mac.0),
-            to_mac: MacAddr(self.testbed.port_towards(&self.testbed.client)?.mac.0),
+            from_mac: self.testbed.client.port()?.mac,
+            to_mac: self.testbed.port_towards(&self.testbed.client)?.mac,
             from: self.testbed.client.address(self.family)?,
         };
         let sizes = self.frames.sizes(self.family);

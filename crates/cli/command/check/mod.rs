@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use nsrouter_bench::traffic::{Answer, EchoOptions, TraceOptions, echo, trace, verified};
 use nsrouter_engine::control::serve;
+use nsrouter_lab::Error;
 use nsrouter_lab::enter::{self, Entered};
-use nsrouter_lab::state::{NodeState, State};
-use nsrouter_lab::{Error, HOST_PORT, Role};
+use nsrouter_lab::records::{NodeState, State};
+use nsrouter_lab::topology::{HOST_PORT, Role};
 use nsrouter_linux::netns::Netns;
 use serde::Serialize;
 

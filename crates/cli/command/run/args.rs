@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nsrouter_engine::userspace::Spin;
-use nsrouter_lab::{Error, Forwarder, Options, RouterNs, Stop};
+use nsrouter_lab::{Error, Forwarder, LabOptions, RouterNs, Stop};
 use nsrouter_linux::affinity::CpuList;
 
 use crate::dataplane::choice;
@@ -127,7 +127,7 @@ impl Args {
     }
 
     /// The lab's options, for this dataplane.
-    pub(super) fn lab_options(&self, dataplane: Option<&Dataplane>) -> anyhow::Result<Options> {
+    pub(super) fn lab_options(&self, dataplane: Option<&Dataplane>) -> anyhow::Result<LabOptions> {
         let backend = dataplane.map(|dataplane| dataplane.choice.backend);
         let link_queues = match dataplane {
             Some(Dataplane { choice, threads, .. }) if choice.backend.interface_queues => {
@@ -135,7 +135,7 @@ impl Args {
             }
             _ => 1,
         };
-        Ok(Options {
+        Ok(LabOptions {
             name: self.name.clone(),
             router_ns: match self.router_ns.as_deref() {
                 None => RouterNs::Node,

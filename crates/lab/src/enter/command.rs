@@ -1,5 +1,5 @@
-//! A command beside the lab: tied to the process that keeps the lab before it becomes what the user asked for, so that not even
-//! a `kill -9` of that one leaves it running.
+//! A command beside the lab: tied to the process that keeps the lab before it becomes the user's program, so that not even
+//! a `kill -9` of that process leaves it running.
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,28 +11,28 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 
-use super::Part;
+use super::part::Part;
 
-/// The exit code of a shell whose command is there but cannot be run.
+/// The exit code of a shell whose command exists but cannot be run.
 pub(super) const NOT_RUNNABLE: u8 = 126;
-/// The exit code of a shell that knows no such command.
+/// The exit code of a shell whose command does not exist.
 pub(super) const NOT_FOUND: u8 = 127;
 
-/// That program, to be started by the process that keeps the lab, on the thread that lives as long as that.
+/// A command for that program. The process that keeps the lab starts it, on a thread that lives as long as the process.
 pub(super) fn tied(program: &OsStr) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0(Part::Command(std::process::id()).argument()).arg(program);
     command
 }
 
-/// The child's part, returning only where it fails: the exit code is a shell's.
+/// The part of the child, which returns only where it fails, with the exit code of a shell.
 pub(super) fn become_command(parent: u32) -> u8 {
     let mut words = std::env::args_os().skip(1);
     let Some(program) = words.next() else { return NOT_FOUND };
     if let Err(errno) = set_pdeathsig(Signal::SIGKILL) {
         tracing::warn!("cannot tie {} to nsrouter: {errno}", program.display());
     }
-    // It may have died before that was set, and then nothing tells.
+    // The parent may have ended before that was set, and then no signal comes.
     if u32::try_from(getppid().as_raw()) != Ok(parent) {
         return u8::MAX;
     }
@@ -41,7 +41,7 @@ pub(super) fn become_command(parent: u32) -> u8 {
     code(&error)
 }
 
-/// What could not be run, and why.
+/// The program, and why it could not be run.
 pub(super) fn sentence(program: &OsStr, error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::NotFound && !Path::new(program).exists() {
         return format!("there is no program called `{}`", program.display());
@@ -49,7 +49,7 @@ pub(super) fn sentence(program: &OsStr, error: &io::Error) -> String {
     format!("cannot run {}: {error}", program.display())
 }
 
-/// The exit code that a shell has for it.
+/// The exit code that a shell has for that error.
 pub(super) fn code(error: &io::Error) -> u8 {
     if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUNNABLE }
 }

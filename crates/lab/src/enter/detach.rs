@@ -1,7 +1,7 @@
-//! A lab without a terminal: a copy of this process, in a session of its own, that says when the lab is ready.
+//! A lab without a terminal: a copy of this process, in a session of its own, that reports when the lab is ready.
 //!
-//! The copy's standard input is a socket whose other end the first process holds. All processes of a private lab inherit it, so
-//! the one that builds the lab says so on it, and its end tells that none of them is left.
+//! The standard input of the copy is a socket whose other end the first process holds. All processes of a private lab
+//! inherit it: the one that builds the lab reports on it, and its end-of-file means that none of them is left.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -15,52 +15,52 @@ use nix::sys::signal::kill;
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::{chdir, dup2_stdin, setsid};
 
-use super::Part;
-use super::relay::{Happened, Signals, pid_of, reap};
-use crate::{Error, pointer, state};
+use super::part::Part;
+use super::relay::{Event, Signals, pid_of, reap};
+use crate::error::Error;
+use crate::records::{check_name, pointer_dir};
 
-/// What the copy says when the lab is ready.
+/// The report of the copy that the lab is ready.
 const READY: &[u8] = b"\n";
 
-/// What came of starting a copy of this process without a terminal.
+/// The result of starting a copy of this process without a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Detached {
-    /// This is the copy: go on.
+    /// This is the copy: continue.
     Here,
-    /// The lab is ready, and stays when this process ends.
+    /// The lab is ready, and stays up when this process ends.
     Ready {
-        /// The process that a signal ends it by.
+        /// The PID of the process that ends the lab when it is signalled.
         pid: i32,
-        /// What it says goes here.
+        /// The file with its output.
         log: PathBuf,
     },
     /// There is no lab.
     Failed {
         /// The exit code of the copy.
         code: u8,
-        /// What it said.
+        /// Its output.
         said: String,
     },
 }
 
-/// Where a lab that has no terminal says what it has to say; it stays until a lab of that name ends well, or the next one
-/// starts.
+/// The log of a lab without a terminal. It is kept until a lab of that name ends successfully or the next one starts.
 ///
 /// # Errors
-/// Where the user has no folder for it.
+/// Where there is no folder for it.
 pub fn log_of(name: &str) -> Result<PathBuf, Error> {
-    Ok(pointer::dir()?.join(format!("{name}.log")))
+    Ok(pointer_dir()?.join(format!("{name}.log")))
 }
 
-/// Starts the copy, and waits until it says that the lab is ready. Signals go to the copy meanwhile.
+/// Starts the copy, and waits until it reports that the lab is ready. Signals are relayed to the copy meanwhile.
 pub(super) fn detach(name: &str) -> Result<Detached, Error> {
     if Part::current().is_some() {
         return Ok(Detached::Here);
     }
-    state::check_name(name)?;
+    check_name(name)?;
     let signals = Signals::take()?;
     let log = log_of(name)?;
-    // Another lab of that name, perhaps one that runs, has the log until this one is ready.
+    // The log may belong to another lab of that name, perhaps one that runs, until this one is ready.
     let beside = log.with_extension(format!("{}.log", std::process::id()));
     let file = fs::OpenOptions::new()
         .create(true)
@@ -71,11 +71,11 @@ pub(super) fn detach(name: &str) -> Result<Detached, Error> {
         .map_err(Error::file("write", &beside))?;
     let outcome = start(&signals, file).and_then(|(child, socket)| await_ready(&signals, child, socket));
     match outcome {
-        Ok(Waited::Ready(pid)) => {
+        Ok(WaitResult::Ready(pid)) => {
             fs::rename(&beside, &log).map_err(Error::file("write", &log))?;
             Ok(Detached::Ready { pid, log })
         }
-        Ok(Waited::Ended(code)) => {
+        Ok(WaitResult::Ended(code)) => {
             let said = fs::read_to_string(&beside).unwrap_or_default();
             let _ = fs::remove_file(&beside);
             Ok(Detached::Failed { code, said })
@@ -95,12 +95,12 @@ fn start(signals: &Signals, log: File) -> Result<(std::process::Child, UnixStrea
         .stdin(OwnedFd::from(theirs))
         .stdout(Stdio::from(log.try_clone().map_err(step())?))
         .stderr(Stdio::from(log));
-    // The copy's end of the socket is closed here with `command`.
+    // The end of the socket that the copy has is closed here with `command`.
     Ok((signals.spawn(&mut command)?, ours))
 }
 
-/// How the waiting ended.
-enum Waited {
+/// The result of waiting.
+enum WaitResult {
     Ready(i32),
     Ended(u8),
 }
@@ -109,53 +109,53 @@ fn await_ready(
     signals: &Signals,
     child: std::process::Child,
     mut socket: UnixStream,
-) -> Result<Waited, Error> {
+) -> Result<WaitResult, Error> {
     let child = pid_of(&child);
     let mut said = [0; READY.len()];
     loop {
         match signals.next(Some(&socket))? {
-            // A terminal's too: the copy is in another session, which they do not reach.
-            Happened::Signal(signal) | Happened::Terminal(signal) => {
+            // Those of a terminal too: the copy is in another session, which they do not reach.
+            Event::Signal(signal) | Event::Terminal(signal) => {
                 let _ = kill(child, signal);
             }
-            Happened::Child => {
+            Event::Child => {
                 if let Some(code) = reap(child)? {
-                    return Ok(Waited::Ended(code));
+                    return Ok(WaitResult::Ended(code));
                 }
             }
-            Happened::Other => match socket.read(&mut said) {
-                Ok(0) => return wait(signals, child).map(Waited::Ended),
-                Ok(_) => return Ok(Waited::Ready(child.as_raw())),
+            Event::Other => match socket.read(&mut said) {
+                Ok(0) => return wait(signals, child).map(WaitResult::Ended),
+                Ok(_) => return Ok(WaitResult::Ready(child.as_raw())),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // ECONNRESET: it is gone.
-                Err(_) => return wait(signals, child).map(Waited::Ended),
+                // ECONNRESET: the copy has ended.
+                Err(_) => return wait(signals, child).map(WaitResult::Ended),
             },
         }
     }
 }
 
-/// The exit code of a child whose end is near.
+/// Waits for the exit code of a child that is about to end.
 fn wait(signals: &Signals, child: nix::unistd::Pid) -> Result<u8, Error> {
     loop {
         if let Some(code) = reap(child)? {
             return Ok(code);
         }
-        if let Happened::Signal(signal) | Happened::Terminal(signal) = signals.next(None::<&OwnedFd>)? {
+        if let Event::Signal(signal) | Event::Terminal(signal) = signals.next(None::<&OwnedFd>)? {
             let _ = kill(child, signal);
         }
     }
 }
 
-/// The copy's first act: away from the terminal, whose hang-up is none of its business.
+/// Leaves the terminal, so that its hang-up does not reach the copy.
 pub(super) fn leave_terminal() -> Result<(), Error> {
     setsid().map(drop).map_err(Error::step("leave the terminal"))
 }
 
-/// Says that the lab is ready, and lets go of what the copy was started with: its socket and its folder.
+/// Reports that the lab is ready, and releases the socket and working directory that the copy was started with.
 pub(super) fn tell_ready() -> Result<(), Error> {
-    let step = || Error::step("tell whoever started this lab that it is ready");
+    let step = || Error::step("report that the lab is ready to the process that started it");
     let stdin = io::stdin();
-    // Without a signal where nobody listens any more: then nobody knows of the lab, and it has to go.
+    // An error rather than SIGPIPE where nobody listens: then nobody knows of the lab, and it has to end.
     send(std::os::fd::AsRawFd::as_raw_fd(&stdin), READY, MsgFlags::MSG_NOSIGNAL).map_err(step())?;
     let null = File::open("/dev/null").map_err(Error::file("open", "/dev/null"))?;
     dup2_stdin(&null).map_err(step())?;

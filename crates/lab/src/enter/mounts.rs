@@ -1,4 +1,4 @@
-//! The mounts of a private lab: nothing that is mounted in it is seen outside.
+//! The mounts of a private lab: nothing that is mounted in it is visible outside.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::Error;
-use crate::pointer;
-use crate::state::STATE_DIR;
+use crate::error::Error;
+use crate::records::{STATE_DIR, inside_mark};
 
-/// What is the machine's own and begins empty in a private lab.
+/// Folders in /run that belong to the machine and start empty in a private lab.
 const HIDDEN: [&str; 2] = ["netns", "nsrouter"];
 
 fn mount_fs(kind: &str, place: &str, flags: MsFlags, data: Option<&str>) -> nix::Result<()> {
@@ -24,7 +23,7 @@ fn bind(source: &Path, place: &Path) -> nix::Result<()> {
     mount(Some(source), place, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
 }
 
-/// Holds a place open, to reach it once something is mounted over it.
+/// Opens a folder, so that it can be reached once something is mounted over it.
 fn hold(path: &str) -> io::Result<File> {
     fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(path)
 }
@@ -34,7 +33,7 @@ fn held_path(file: &File) -> PathBuf {
 }
 
 /// In a new mount namespace, in a new PID namespace: /proc, /sys and /run of the lab's own.
-/// `supervisor`: the number outside of the process that keeps the lab.
+/// `supervisor`: the PID outside of the process that keeps the lab.
 pub(super) fn make_private(supervisor: u32) -> Result<(), Error> {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .map_err(Error::step("make the mounts private"))?;
@@ -43,22 +42,22 @@ pub(super) fn make_private(supervisor: u32) -> Result<(), Error> {
     // (mount_too_revealing() in fs/namespace.c).
     mount_fs("proc", "/proc", plain, None).map_err(|errno| Error::Cannot {
         what: format!("a private lab needs a /proc of its own, and mounting one is refused ({errno})"),
-        hint: "in a container, start that with an uncovered /proc (docker: --security-opt \
+        hint: "in a container, start it with an uncovered /proc (docker: --security-opt \
                systempaths=unconfined), or run nsrouter as root and without --private"
             .to_owned(),
     })?;
-    // Without it /sys/class/net shows the links outside: a blemish, not a reason to fail.
+    // Without it /sys/class/net shows the links outside, which is no reason to fail.
     if let Err(error) = mount_sys(false) {
         tracing::debug!("no /sys of the lab's own: {error}");
     }
     private_run().map_err(Error::step("give the lab a /run of its own"))?;
-    let mark = pointer::inside_mark();
+    let mark = inside_mark();
     DirBuilder::new().mode(0o755).create(STATE_DIR).map_err(Error::file("make", STATE_DIR))?;
     fs::write(&mark, supervisor.to_string()).map_err(Error::file("write", &mark))
 }
 
-/// A /sys that shows the links of the caller's network namespace. `replace` takes the old one away, as
-/// `ip netns exec` does; what is mounted below it stays reachable.
+/// Mounts a /sys that shows the links of the caller's network namespace. `replace` removes the old one, as `ip netns exec`
+/// does; what is mounted below it stays reachable.
 pub(super) fn mount_sys(replace: bool) -> io::Result<()> {
     let below = ["fs/cgroup", "fs/bpf"];
     let old = hold("/sys")?;
@@ -70,7 +69,7 @@ pub(super) fn mount_sys(replace: bool) -> io::Result<()> {
     mount_fs("sysfs", "/sys", plain, None)?;
     for name in below {
         let source = held_path(&old).join(name);
-        // Best effort: only programs that look at control groups miss it.
+        // Best effort: only programs that use control groups need it.
         if source.exists() {
             let _ = bind(&source, &Path::new("/sys").join(name));
         }
@@ -78,7 +77,7 @@ pub(super) fn mount_sys(replace: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// A tmpfs on /run with all that was there, but for the names and records of namespaces.
+/// Mounts a tmpfs on /run with everything that was there, except the names and records of namespaces.
 fn private_run() -> io::Result<()> {
     let old = hold("/run")?;
     let entries: Vec<fs::DirEntry> = fs::read_dir(held_path(&old))?.filter_map(Result::ok).collect();
@@ -89,7 +88,7 @@ fn private_run() -> io::Result<()> {
         if HIDDEN.iter().any(|hidden| name == *hidden) {
             continue;
         }
-        // One that vanished or may not be bound is one that nobody can use: the others still come over.
+        // One that vanished or may not be bound is one that nobody could use; the others are still carried over.
         if let Err(error) = carry_over(&held_path(&old).join(&name), &Path::new("/run").join(&name)) {
             tracing::debug!("/run/{}: {error}", name.display());
         }

@@ -1,4 +1,4 @@
-//! The names of the lab's nodes, as programs inside a node know them.
+//! Name resolution inside a node: the names of all nodes in /etc/hosts, and the node's host name.
 
 use std::fs;
 use std::io;
@@ -9,13 +9,13 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::sethostname;
 
-use crate::state::{NodeState, State};
+use crate::records::{NodeState, State};
 use crate::topology::Topology;
 
 const HOSTS: &str = "/etc/hosts";
 
-/// The lines of hosts(5) for every node, seen from `own`: of a node's addresses those come first that are on a link with `own`,
-/// since many programs take the first.
+/// The lines of hosts(5) for every node, as seen from `own`: the addresses on a link with `own` come first, because many
+/// programs use the first.
 fn lines(topology: &Topology, own: &str) -> String {
     let mut lines = String::new();
     for node in &topology.nodes {
@@ -34,12 +34,13 @@ fn lines(topology: &Topology, own: &str) -> String {
     lines
 }
 
-/// Puts the nodes' names in front of what /etc/hosts says, for this mount namespace alone: in the lab its own names count.
+/// Puts the names of the nodes in front of the contents of /etc/hosts, for this mount namespace alone: in the lab its own
+/// names take precedence.
 pub(super) fn bind_hosts(state: &State, own: &NodeState) -> io::Result<()> {
     let machine = fs::read_to_string(HOSTS)?;
     let dir = state.dir();
-    // A file has to be on a mount of this namespace to be bound: a small file system lends it, and goes as soon as only the
-    // file is in use.
+    // Only a file on a mount of this namespace can be bound. A small file system provides it, and is unmounted as soon as
+    // only the file is in use.
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("nsrouter"), &dir, Some("tmpfs"), flags, Some("mode=0755,size=1m"))?;
     let bound = bind_text(&dir.join("hosts"), &(lines(&state.topology, &own.name) + &machine));
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_router_is_first_what_the_host_can_reach_directly() {
+    fn addresses_on_the_own_link_come_first() {
         let lines = |own| lines(&Topology::default_lab(), own);
         let of_router = |own| {
             let lines = lines(own);

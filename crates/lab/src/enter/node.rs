@@ -12,8 +12,8 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nsrouter_linux::netns::Netns;
 
 use super::{command, mounts, names};
-use crate::Error;
-use crate::state::{NodeState, State};
+use crate::error::Error;
+use crate::records::{NodeState, State};
 
 /// Replaces the process; returns only on failure.
 pub(super) fn exec(state: &State, node: &str, words: &[OsString], environment: &[(&str, String)]) -> Error {
@@ -31,11 +31,11 @@ pub(super) fn exec(state: &State, node: &str, words: &[OsString], environment: &
     Error::Command { sentence: command::sentence(program, &failed), code: command::code(&failed) }
 }
 
-/// Moves the calling thread, which is the process's only one, into the node.
+/// Moves the calling thread, which is the only one of the process, into the node.
 fn enter(state: &State, node: &NodeState) -> Result<(), Error> {
     let step = || Error::step(format!("enter {}", node.name));
     let Some(name) = &node.namespace else {
-        // The router is where nsrouter was started; the process that keeps the lab is still there.
+        // The router is in the namespace where nsrouter was started, and so is the process that keeps the lab.
         let ns = Netns::open(Path::new(&format!("/proc/{}/ns/net", state.owner.pid))).map_err(step())?;
         setns(&ns, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).map_err(step())?;
         unshare_mounts().map_err(step())?;
@@ -45,41 +45,41 @@ fn enter(state: &State, node: &NodeState) -> Result<(), Error> {
     let ns = Netns::named(name).map_err(step())?;
     setns(&ns, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).map_err(step())?;
     unshare_mounts().map_err(step())?;
-    // In a user namespace it may be refused; the old /sys shows other links, the rest works.
+    // In a user namespace it may be refused; then /sys shows other links, and everything else works.
     if let Err(error) = mounts::mount_sys(true) {
         tracing::debug!("no /sys of {}: {error}", node.name);
     }
     bind_etc(name);
     give_names(state, node);
-    // The machine's own name stays that of a router that is the machine.
+    // A router that is the machine itself keeps the host name of the machine.
     if let Err(error) = names::set_host_name(&node.name) {
         tracing::debug!("no host name of {}: {error}", node.name);
     }
     Ok(())
 }
 
-/// What is mounted from here on stays here; what is mounted outside is still seen.
+/// From here on mounts in the process are invisible outside; mounts outside are still visible here.
 fn unshare_mounts() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
     Ok(())
 }
 
-/// Without the nodes' names all works by addresses.
+/// Best effort: without the names of the nodes everything works by address.
 fn give_names(state: &State, node: &NodeState) {
     if let Err(error) = names::bind_hosts(state, node) {
         tracing::debug!("the nodes' names are not known in {}: {error}", node.name);
     }
 }
 
-/// Puts the files of /etc/netns/NAME in the place of those in /etc (ip-netns(8)).
+/// Mounts the files of /etc/netns/NAME over those in /etc (ip-netns(8)).
 fn bind_etc(name: &str) {
     let Ok(entries) = fs::read_dir(Path::new("/etc/netns").join(name)) else { return };
     for entry in entries.filter_map(Result::ok) {
         let place = Path::new("/etc").join(entry.file_name());
         let source = entry.path();
         if let Err(error) = mount(Some(&source), &place, None::<&str>, MsFlags::MS_BIND, None::<&str>) {
-            tracing::warn!("cannot put {} in the place of {}: {error}", source.display(), place.display());
+            tracing::warn!("cannot mount {} over {}: {error}", source.display(), place.display());
         }
     }
 }

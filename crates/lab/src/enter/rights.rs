@@ -1,4 +1,4 @@
-//! What the caller may do here: tried, not guessed. Effective uid 0 may be that of a user namespace.
+//! What the caller may do here: tried rather than guessed, because UID 0 may be that of a user namespace.
 
 use std::fs;
 use std::io;
@@ -15,18 +15,20 @@ use nsrouter_linux::procfs::fields;
 use nsrouter_linux::sysctl;
 use rustix::thread::{CapabilitySet, capabilities};
 
-use super::Part;
-use crate::{Error, wait};
+use super::part::Part;
+use crate::error::Error;
+use crate::records::STATE_DIR;
+use crate::wait;
 
-/// What it takes to make and configure network namespaces.
+/// The capabilities that creating and configuring network namespaces needs.
 const ADMIN_CAPABILITIES: CapabilitySet = CapabilitySet::NET_ADMIN.union(CapabilitySet::SYS_ADMIN);
 
-/// Whether the caller can build a lab where it is: make network namespaces, and name them.
+/// Whether the caller can build a lab where it is: create network namespaces, and name them.
 ///
 /// The process has one thread again when this returns, if it had one before.
 ///
 /// # Errors
-/// Where `/proc` cannot be read.
+/// Where the capabilities of the process or its threads cannot be read.
 pub fn can_build_here() -> Result<bool, Error> {
     if !has_admin_capabilities()? || !can_mount() || !can_write() {
         return Ok(false);
@@ -41,32 +43,32 @@ pub(super) fn has_admin_capabilities() -> Result<bool, Error> {
     Ok(own.effective.contains(ADMIN_CAPABILITIES))
 }
 
-/// Whether this mount namespace may be changed. The rights are looked at before the place, and nothing is
-/// mounted on the place (can_umount() in fs/namespace.c): EPERM says no, EINVAL says yes.
+/// Whether this mount namespace may be changed. The kernel checks the rights before the path, and nothing is mounted on
+/// the path (can_umount() in fs/namespace.c): EPERM means no, EINVAL means yes.
 fn can_mount() -> bool {
     umount2("/proc/self/ns", MntFlags::UMOUNT_NOFOLLOW) == Err(Errno::EINVAL)
 }
 
 /// Whether names and records can be written.
 fn can_write() -> bool {
-    let first_there = |path: &'static str| if fs::exists(path).unwrap_or(false) { path } else { "/run" };
-    [NETNS_DIR, crate::state::STATE_DIR]
+    let existing = |path: &'static str| if fs::exists(path).unwrap_or(false) { path } else { "/run" };
+    [NETNS_DIR, STATE_DIR]
         .into_iter()
-        .all(|dir| access(first_there(dir), AccessFlags::W_OK | AccessFlags::X_OK).is_ok())
+        .all(|dir| access(existing(dir), AccessFlags::W_OK | AccessFlags::X_OK).is_ok())
 }
 
-/// A joined thread may still be on its way out, and unshare(CLONE_NEWUSER) would fail with EINVAL.
+/// A thread that was joined may not have ended completely, and unshare(CLONE_NEWUSER) would fail with EINVAL.
 fn await_single_thread() -> Result<(), Error> {
     wait::until("the end of a helper thread", Duration::from_secs(2), || {
         let path = "/proc/self/task";
         let threads = fs::read_dir(path).map_err(Error::file("read", path))?.count();
-        // Where the program has others of its own there is nothing to wait for.
+        // A program may have other threads of its own, which do not end.
         Ok((threads == 1).then_some(()))
     })
     .or_else(|error| if matches!(error, Error::Late { .. }) { Ok(()) } else { Err(error) })
 }
 
-/// Whether a private lab can be had without root: tried in a child process.
+/// Checks that a private lab is possible without root, by trying it in a child process.
 ///
 /// # Errors
 /// [`Error::Cannot`] with what is missing.
@@ -81,7 +83,7 @@ pub fn try_user_namespace() -> Result<(), Error> {
     }
 }
 
-/// The child's part: the error number is the exit code.
+/// The part of the child: its exit code is the error number.
 pub(super) fn probe() -> u8 {
     let flags = CloneFlags::CLONE_NEWUSER
         | CloneFlags::CLONE_NEWNS
@@ -93,10 +95,10 @@ pub(super) fn probe() -> u8 {
     }
 }
 
-/// Why user namespaces are refused: the settings that are known to forbid them, looked at one by one.
-/// `uid`: the caller's, before it may have changed.
+/// Why user namespaces are refused: checks the settings that are known to forbid them, one by one. `uid`: the caller's,
+/// before it may have changed.
 pub(super) fn forbidden(source: io::Error, uid: Uid) -> Error {
-    let what = format!("this machine does not let this user have a private lab ({source})");
+    let what = format!("this machine does not permit this user a private lab ({source})");
     let is = |key: &str, value: &str| sysctl::read(key).is_ok_and(|found| found == value);
     let setting = if is("user/max_user_namespaces", "0") {
         Some("user.max_user_namespaces is 0: set it to some thousands with sysctl")
@@ -111,22 +113,23 @@ pub(super) fn forbidden(source: io::Error, uid: Uid) -> Error {
     } else if fs::read_to_string("/proc/self/status")
         .is_ok_and(|status| fields::value(&status, "Seccomp") == Some("2"))
     {
-        Some("a system-call filter (seccomp) is on, as in a container: start that with more rights")
+        Some("a system-call filter (seccomp) is active, as in a container: start it with more rights")
     } else {
         None
     };
     let hint = match (setting, uid.is_root()) {
         (Some(setting), _) => format!("{setting}; or run nsrouter as root"),
-        // Mapping root into a user namespace takes CAP_SETFCAP (verify_root_map() in
-        // kernel/user_namespace.c).
+        // Mapping root into a user namespace needs CAP_SETFCAP (verify_root_map() in kernel/user_namespace.c).
         (None, true) => {
             "this is root without its capabilities: it needs CAP_SYS_ADMIN and CAP_NET_ADMIN, or \
                          CAP_SETFCAP for a user namespace"
                 .to_owned()
         }
-        (None, false) => "user namespaces are refused, and no setting known to nsrouter says why (a chroot \
-                          does it too); run nsrouter as root"
-            .to_owned(),
+        (None, false) => {
+            "user namespaces are refused, and no setting known to nsrouter explains it (a chroot \
+                          refuses them too); run nsrouter as root"
+                .to_owned()
+        }
     };
     Error::Cannot { what, hint }
 }

@@ -15,10 +15,7 @@ use std::process::{Child, Command};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::statfs::{FsType, statfs};
-
-/// `NSFS_MAGIC` of include/uapi/linux/magic.h: the file system of namespaces.
-const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
+use nix::sys::statfs::statfs;
 
 /// A network namespace held open: it lives at least as long as this.
 #[derive(Debug)]
@@ -42,7 +39,7 @@ impl Netns {
     /// # Errors
     /// That of opening it; `InvalidInput` where the file is not a namespace.
     pub fn open(path: &Path) -> io::Result<Self> {
-        if statfs(path)?.filesystem_type() != NSFS_MAGIC {
+        if statfs(path)?.filesystem_type() != names::NSFS_MAGIC {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is not a namespace"));
         }
         Self::of_file(File::open(path)?, Some(path.to_owned()))

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::statfs::statfs;
-
-use super::NSFS_MAGIC;
+use nix::sys::statfs::{FsType, statfs};
 
 /// Where iproute2 keeps the names of network namespaces.
 pub const NETNS_DIR: &str = "/run/netns";
+
+/// `NSFS_MAGIC` of include/uapi/linux/magic.h: the file system of namespaces.
+pub(super) const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
 
 /// The file of a name.
 pub fn path_of(name: &str) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use nsrouter_linux::ethtool;
 
-use crate::Error;
+use crate::error::Error;
 
 /// What makes a sender leave work to the link: pending checksums, with them frames larger than the MTU, and VLAN tags
 /// that are kept outside the frame.
