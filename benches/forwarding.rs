@@ -5,7 +5,8 @@
 use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
-    // Cargo says --bench when it means to measure; `cargo test --benches` does not, and only wants to see it start.
+    // Cargo says --bench when it means to measure; `cargo test --benches` does not, and only wants to see it
+    // start.
     if !std::env::args().any(|argument| argument == "--bench") {
         println!("forwarding: measured by `cargo bench --bench forwarding`");
         return ExitCode::SUCCESS;

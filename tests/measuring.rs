@@ -1,4 +1,5 @@
-//! The commands that judge: `check` must see what is wrong, `doctor` must answer, `bench` must measure, and stop when told.
+//! The commands that judge: `check` must see what is wrong, `doctor` must answer, `bench` must measure, and
+//! stop when told.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -79,7 +80,8 @@ fn check_fails(lab: &Lab) {
 }
 
 fn check_duplicates(lab: &Lab) {
-    // What a kernel that answers beside the engine would look like: every echo reply of t2 leaves it several times.
+    // What a kernel that answers beside the engine would look like: every echo reply of t2 leaves it several
+    // times.
     let rule = "add table netdev twice; \
                 add chain netdev twice out { type filter hook egress device t2-eth0 priority 0; }; \
                 add rule netdev twice out icmp type echo-reply dup to t2-eth0";
@@ -298,8 +300,8 @@ fn no_loss() {
     assert!(value("udp-imix", "delivered") > 1_000.0);
 }
 
-/// The built-in generator's TCP is within 15% of iperf3's: a ratio of medians of rounds that take turns, and more rounds where
-/// the first ones do not show it.
+/// The built-in generator's TCP is within 15% of iperf3's: a ratio of medians of rounds that take turns, and
+/// more rounds where the first ones do not show it.
 fn builtin_tcp() {
     let throughput = |traffic: &str| {
         let (output, report) = measured(&["--scenarios", "tcp-1", "--modes", "kernel", "--traffic", traffic]);
@@ -416,7 +418,7 @@ fn wrong_bench() {
     let nothing = said(&["bench", "--baseline", "/nonexistent/results.json"], 1);
     assert!(nothing.contains("cannot read the baseline /nonexistent/results.json"), "{nothing}");
     let no_script = said(&["bench", "--modes", "cmd:/nonexistent/peer.sh"], 1);
-    assert!(no_script.contains("/nonexistent/peer.sh is no program that can be run"), "{no_script}");
+    assert!(no_script.contains("/nonexistent/peer.sh is not an executable file"), "{no_script}");
     let alone = said(&["bench", "--scenarios", "udp-64-at-kernel70"], 2);
     assert!(alone.contains("is a share of what `ndr-64` gives"), "{alone}");
     assert!(said(&["bench", "--cpus", "0-x"], 2).contains("`x` is no processor"));

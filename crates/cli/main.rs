@@ -75,7 +75,7 @@ enum Command {
     Bench(bench::Args),
     /// Run one benchmark scenario inside a lab; what `bench` starts.
     #[command(hide = true)]
-    BenchAgent(bench::AgentArgs),
+    BenchAgent(bench::agent::Args),
     /// Remove what dead labs left behind, and nothing else.
     Clean(clean::Args),
     /// Say what this kernel and user can do, and what is missing.
@@ -154,7 +154,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Shell(args)) => shell::run(args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Bench(args)) => bench::run(args),
-        Some(Command::BenchAgent(args)) => bench::run_agent(args),
+        Some(Command::BenchAgent(args)) => bench::agent::run(args),
         Some(Command::Clean(args)) => clean::run(args),
         Some(Command::Doctor(args)) => doctor::run(args),
         Some(Command::Man(args)) => {

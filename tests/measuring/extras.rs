@@ -1,5 +1,5 @@
-//! What `bench` does with programs that continuous integration does not install: a browser, other forwarders. Where they are
-//! missing these tests are ignored, even where nothing else may be.
+//! What `bench` does with programs that continuous integration does not install: a browser, other forwarders.
+//! Where they are missing these tests are ignored, even where nothing else may be.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -67,8 +67,8 @@ fn left_out() {
     }
 }
 
-/// Opens the page, light and dark: every plot is there, nothing is complained about, and the two differ. The pictures stay in
-/// the target folder's tmp, to be looked at.
+/// Opens the page, light and dark: every plot is there, nothing is complained about, and the two differ. The
+/// pictures stay in the target folder's tmp, to be looked at.
 fn browser() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
@@ -95,7 +95,8 @@ fn browser() {
         output
     };
     let dom = String::from_utf8(open(&["--dump-dom"]).stdout).unwrap();
-    // Throughput, forwarded, delivered, two of round trips, two of processor time, two against size, one distribution.
+    // Throughput, forwarded, delivered, two of round trips, two of processor time, two against size, one
+    // distribution.
     assert_eq!(dom.matches("<svg").count(), 10, "{dom}");
     let pictures = [("light", "1"), ("dark", "0")].map(|(name, scheme)| {
         let picture = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{name}.png"));

@@ -1,4 +1,5 @@
-//! Every metric of a benchmark, in one table: variant, name, unit, which way is better, where it is shown, title.
+//! Every metric of a benchmark, in one table: variant, name, unit, which way is better, where it is shown,
+//! title.
 
 use std::fmt;
 use std::str::FromStr;
@@ -62,7 +63,8 @@ pub enum Shown {
     NotTcp,
     /// UDP at a rate or as fast as it goes.
     Udp,
-    /// UDP, the search for the no-loss rate, and connections. Beside a few echoes the whole machine's time says nothing.
+    /// UDP, the search for the no-loss rate, and connections. Beside a few echoes the whole machine's time
+    /// says nothing.
     Packets,
     /// None: results.json has it.
     Never,
@@ -169,8 +171,8 @@ impl Metric {
         PARTS.iter().find(|(whole, _)| *whole == self).map(|(_, part)| *part)
     }
 
-    /// Whether the ratio of two modes' values says something. A share of a share does not: `loss` stands beside `delivered`.
-    /// Nor does how often an echo was sent.
+    /// Whether the ratio of two modes' values says something. A share of a share does not: `loss` stands
+    /// beside `delivered`. Nor does how often an echo was sent.
     pub fn has_ratio(self) -> bool {
         !matches!(self.unit(), Unit::Share | Unit::RoundTrip)
     }

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read};
 
-/// An error and its causes: `cannot read it: no such file`. A cause that the error quotes itself is not repeated.
+/// An error and its causes: `cannot read it: no such file`. A cause that the error quotes itself is not
+/// repeated.
 pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -18,7 +19,8 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-/// The last lines of an output, read to its end: as many as fit into `most` bytes, and at least the last one's end.
+/// The last lines of an output, read to its end: as many as fit into `most` bytes, and at least the last
+/// one's end.
 pub(crate) fn last_words(from: impl Read, most: usize) -> String {
     const BETWEEN: &str = "; ";
     let (mut kept, mut bytes) = (VecDeque::new(), 0);

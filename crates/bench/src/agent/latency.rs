@@ -1,4 +1,4 @@
-//! Round trips one at a time: percentiles for the table, the whole distribution for the plot.
+//! Latency: round trips one at a time, as percentiles for the tables and a distribution for the plot.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::stats::quantile;
 use crate::traffic::programs::ping::{self, Pinged};
 use crate::traffic::{EchoOptions, echo};
 
-/// From one echo request to the next: long enough that the path is idle in between.
+/// From one echo request to the next: long enough for the path to become idle.
 const ECHO_INTERVAL: Duration = Duration::from_millis(1);
 /// Round trips not counted, per second of warm-up.
 const WARM_UP_ECHOES_A_SECOND: u32 = 100;
@@ -35,7 +35,7 @@ pub(crate) fn measure(target: IpAddr, seconds: u32, warm_up_seconds: u32) -> Res
         interval: ECHO_INTERVAL,
         patience: Duration::from_secs(1),
         linger: Duration::ZERO,
-        // Slow paths make fewer round trips in three times the time, rather than a run without an end.
+        // A slow path makes fewer round trips in three times the time, instead of never ending.
         deadline: Instant::now() + Duration::from_secs(u64::from(seconds) * 3 + 2),
     };
     let report = echo(target, &options).map_err(AgentError::Echo)?;
@@ -44,7 +44,7 @@ pub(crate) fn measure(target: IpAddr, seconds: u32, warm_up_seconds: u32) -> Res
     evaluate(round_trips, report.sent, report.answered, "built-in echo".into())
 }
 
-/// Has the ping program measure round trips from the calling thread's namespace.
+/// Measures round trips by the ping program, from the calling thread's namespace.
 pub(crate) fn ping(target: IpAddr, seconds: u32, warm_up_seconds: u32) -> Result<AgentReport, AgentError> {
     let Pinged { program, sent, round_trips } = ping::ping(target, seconds, warm_up_seconds)?;
     let answered = u32::try_from(round_trips.len()).unwrap_or(sent);
@@ -62,7 +62,7 @@ fn evaluate(
     if round_trips.is_empty() || answered < sent / 2 {
         return Err(AgentError::Lossy { sent, answered });
     }
-    // Of fifteen round trips there is no 99th percentile.
+    // Fifteen round trips have no 99th percentile.
     let is_told = |q: f64| q == 1.0 || (1.0 - q) * round_trips.len() as f64 >= 1.0;
     let of = |(metric, q): &(Metric, f64)| Some(Sample::new(*metric, quantile(&round_trips, *q)?));
     let mut samples: Vec<Sample> = QUANTILES.iter().filter(|(_, q)| is_told(*q)).filter_map(of).collect();

@@ -19,10 +19,11 @@ use crate::traffic::{Generator, TrafficError, tcp};
 const IPERF3_PORT: u16 = 5201;
 /// The longest that a server takes until it listens.
 const LISTENS_WITHIN: Duration = Duration::from_secs(5);
-/// The time that a client's process takes until it sends. The meter begins after it, and ends as long before the client.
+/// The time that a client's process takes until it sends. The meter begins after it, and ends as long before
+/// the client.
 const CLIENT_START: Duration = Duration::from_millis(100);
-/// Frames that the sending host may have sent by itself meanwhile: neighbour discovery, group reports. They go no further
-/// than the router.
+/// Frames that the sending host may have sent by itself meanwhile: neighbour discovery, group reports. They
+/// go no further than the router.
 const HOST_FRAMES: u64 = 8;
 /// Longer than any scenario: the meter runs until the load ends.
 const UNTIL_THE_END: Duration = Duration::from_secs(3600);

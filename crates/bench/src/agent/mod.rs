@@ -22,8 +22,8 @@ pub use protocol::{AgentOptions, AgentReport};
 /// The longest that the path takes to work, where neither a script nor a million routes must be waited for.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 
-/// Measures one scenario between two hosts of the running lab: starts another forwarder where the mode is one, loads the
-/// routes, waits until the path works, measures.
+/// Measures one scenario between two hosts of the running lab: starts another forwarder where the mode is
+/// one, loads the routes, waits until the path works, measures.
 ///
 /// # Errors
 /// See [`AgentError`].
@@ -62,7 +62,8 @@ pub fn measure(testbed: &Testbed, options: &AgentOptions) -> Result<AgentReport,
     Ok(AgentReport { setting: Some(setting), ..report? })
 }
 
-/// Waits until the path to `target` works, and with many routes the path to the last of them, which was loaded last.
+/// Waits until the path to `target` works, and with many routes the path to the last of them, which was
+/// loaded last.
 fn await_paths(
     testbed: &Testbed,
     scenario: Scenario,

@@ -7,7 +7,8 @@ use crate::plan::{Mode, Placement, Scenario, TrafficChoice};
 use crate::stats::histogram::Histogram;
 use crate::testbed::setting::Setting;
 
-/// One cell to measure. The lab stands, in this mode; only a [`crate::plan::Forwarder::Script`] is the agent's to start.
+/// One cell to measure. The lab stands, in this mode; only a [`crate::plan::Forwarder::Script`] is the
+/// agent's to start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentOptions {
     /// The row.

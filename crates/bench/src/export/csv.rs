@@ -18,7 +18,7 @@ pub(crate) fn table(report: &Report) -> String {
     text
 }
 
-/// Quoted where a comma or quote of its own would be taken for the file's.
+/// A field, quoted where it contains a separator or a quote.
 fn field(word: &str) -> String {
     if word.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", word.replace('"', "\"\""))

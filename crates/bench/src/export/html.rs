@@ -1,4 +1,5 @@
-//! The report as one page that needs nothing else: text, tables and SVG plots, light or dark as the reader's system is.
+//! The report as one page that needs nothing else: text, tables and SVG plots, light or dark as the reader's
+//! system is.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,7 +15,7 @@ use crate::report::rows::ResultRow;
 use crate::report::{Report, environment::Environment};
 use crate::stats::Estimate;
 
-/// Each scheme has its own eight colours; modes beyond the eighth repeat them.
+/// Light and dark scheme, with eight colours each; modes beyond the eighth repeat them.
 const STYLE: &str = "
 :root { color-scheme: light dark; --page: #fcfcfb; --ink: #0b0b0b; --soft: #52514e; --rule: #e1e0d9; --note: #f3f1e7;
   --c0: #2a78d6; --c1: #d95926; --c2: #1a8f66; --c3: #4a3aa7; --c4: #b0419f; --c5: #8a6a00;
@@ -41,7 +42,7 @@ pub(crate) fn page(report: &Report) -> String {
     page += "<meta name=\"viewport\" content=\"width=device-width\"><title>nsrouter bench</title>";
     page = format!("{page}<style>{STYLE}</style></head><body><h1>nsrouter bench</h1>\n");
     page += &format!(
-        "<p>{}, {} CPUs, Linux {}; begun {}.</p>\n<ul class=\"notes\">",
+        "<p>{}, {} CPUs, Linux {}; started {}.</p>\n<ul class=\"notes\">",
         escape(&environment.cpu),
         environment.cpus,
         escape(environment.kernel.split(' ').next().unwrap_or_default()),
@@ -180,7 +181,7 @@ fn distribution_charts(report: &Report) -> String {
     html
 }
 
-/// Which colour is which mode.
+/// The key of colours to modes.
 fn key(report: &Report) -> String {
     let mut html = String::from("<p class=\"key\">");
     for (index, mode) in report.modes.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The results as Markdown: what made them, the aims where those were measured, and a table.
+//! The results as Markdown: the environment, the aims where those were measured, and a table.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
-//! Results as files: JSON, CSV, Markdown and a page with plots. Each is written whole: no reader sees half of one, even of an
-//! interrupted run.
+//! Results as files: JSON, CSV, Markdown and a page with plots. Each is written whole: no reader sees half of
+//! one, even of an interrupted run.
 
 mod csv;
 mod html;
@@ -22,25 +22,26 @@ const MODE: u32 = 0o666;
 /// A file that could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    /// The folder for the files is not there and cannot be made.
+    /// The folder for the files cannot be created.
     #[error("cannot make the folder {}", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// No room, no right, no such folder.
+    /// The file cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Writes `results.json`, `results.csv`, `results.md` and `report.html` into the folder, which is made where it is missing.
+/// Writes `results.json`, `results.csv`, `results.md` and `report.html` into the folder, which is created
+/// where it is missing.
 ///
 /// # Errors
 /// See [`OutputError`].

@@ -11,23 +11,25 @@ use crate::units::{Scale, scale, with_interval};
 
 /// Colours in the page's style.
 const COLOURS: usize = 8;
-/// Width of every plot, in pixels of its own.
+/// Width of every plot, in units of its view box.
 const WIDTH: f64 = 860.0;
-/// Left of the bars: the names of modes.
+/// Room on the left of bars, for the names of modes.
 const NAMES: f64 = 230.0;
-/// Left of the lines: the numbers of the axis.
+/// Room on the left of lines, for the numbers of the axis.
 const AXIS: f64 = 80.0;
-/// Right of the bars: their values.
+/// Room on the right of bars, for their values.
 const VALUES: f64 = 190.0;
-/// A mode's name longer than this loses its beginning.
+/// The most letters of a mode's name; a longer one loses its beginning.
 const NAME_LETTERS: usize = 32;
+/// Height of a bar.
 const BAR: f64 = 14.0;
+/// From one bar to the next.
 const STEP: f64 = 20.0;
-/// Above a group of bars: the name of its scenario.
+/// Room above a group of bars, for the name of its scenario.
 const HEADING: f64 = 24.0;
 /// Height of a line plot without its margins.
 const HEIGHT: f64 = 260.0;
-/// Marks of a distribution's upward axis: shares of the round trips.
+/// Marks of a distribution's vertical axis: shares of the round trips.
 const SHARES: [(f64, &str); 7] = [
     (0.0, "0"),
     (0.5, "50%"),
@@ -38,15 +40,15 @@ const SHARES: [(f64, &str); 7] = [
     (0.9999, "99.99%"),
 ];
 
-/// The colour of the mode in that place, as CSS says it.
+/// The colour of a mode by its index, in CSS.
 pub(crate) fn colour(index: usize) -> String {
     format!("var(--c{})", index % COLOURS)
 }
 
-/// How the values of a plot are spaced.
+/// The spacing of an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Spacing {
-    /// From zero.
+    /// Linear, from zero.
     Linear,
     /// By decades.
     Logarithmic,
@@ -55,21 +57,21 @@ enum Spacing {
 /// One mode's line.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// The mode's place.
+    /// The mode's index.
     pub(crate) colour: usize,
-    /// Position on the axis below, and value.
+    /// Position on the horizontal axis, and value.
     pub(crate) points: Vec<(f64, Estimate)>,
 }
 
-/// One bar: a value with its interval, and where it has one the part of it that is told apart.
+/// One bar: a value with its interval, and the part of it that is drawn solid.
 #[derive(Debug)]
 pub(crate) struct Bar<'a> {
     pub(crate) row: &'a ResultRow,
     pub(crate) part: Option<&'a ResultRow>,
 }
 
-/// Horizontal bars of one metric, grouped by scenario, in the order of the rows. Every group has a scale of its own, which
-/// begins at zero.
+/// Horizontal bars of one metric, grouped by scenario, in the order of the rows. Every group has its own
+/// scale, from zero.
 pub(crate) fn bars(modes: &[Mode], bars: &[Bar<'_>]) -> String {
     let (mut y, mut body) = (0.0, String::new());
     let mut rest = bars;
@@ -134,7 +136,7 @@ fn highest(estimate: &Estimate) -> f64 {
     estimate.ci95[1].max(estimate.median)
 }
 
-/// A mode's name for where there is little room: a script without its folders, and the end of what is still too long.
+/// A mode's name shortened: a script without its folders, and only the end of what is still too long.
 pub(crate) fn shortened(mode: &Mode) -> String {
     let name = mode.to_string();
     let name = match &mode.forwarder {
@@ -149,7 +151,8 @@ pub(crate) fn shortened(mode: &Mode) -> String {
     format!("\u{2026}{end}")
 }
 
-/// A plot's frame: a line of the grid for each mark of the upward axis, with its text, and the texts below.
+/// A plot's frame: a grid line with its text for each mark of the vertical axis, and the texts of the
+/// horizontal axis.
 fn frame(body: &mut String, levels: &[(f64, String)], below: &[(f64, String)], vertical: bool) {
     for (y, text) in levels {
         let _ = writeln!(body, "<path class=\"grid\" d=\"M{AXIS} {y:.1}H{WIDTH}\"/>");
@@ -164,7 +167,7 @@ fn frame(body: &mut String, levels: &[(f64, String)], below: &[(f64, String)], v
         if vertical {
             let _ = writeln!(body, "<path class=\"grid\" d=\"M{x:.1} 10V{:.1}\"/>", HEIGHT + 10.0);
         }
-        // 64 and 128 stand so close that not every number fits.
+        // 64 and 128 are so close that not every number fits.
         if *x < free_from {
             continue;
         }
@@ -182,7 +185,8 @@ fn svg(body: &str) -> String {
     format!("<svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\">\n{body}</svg>\n", HEIGHT + 40.0)
 }
 
-/// Lines with the median as dots and the interval as whiskers. `ticks` name positions on the axis below, in ascending order.
+/// Lines with the median as dots and the interval as whiskers. `ticks` name positions on the horizontal axis,
+/// in ascending order.
 pub(crate) fn lines(ticks: &[(f64, String)], lines: &[Line], unit: Unit) -> String {
     let top = lines.iter().flat_map(|line| &line.points).map(|(_, e)| highest(e)).fold(0.0, f64::max);
     let (Some((left, _)), Some((right, _)), true) = (ticks.first(), ticks.last(), top > 0.0) else {
@@ -221,7 +225,8 @@ pub(crate) fn lines(ticks: &[(f64, String)], lines: &[Line], unit: Unit) -> Stri
     svg(&body)
 }
 
-/// How large a share of the round trips took no longer than that: time to the right, by decades; shares upward, by nines.
+/// Cumulative distributions of round trips: time on the horizontal axis, by decades, and shares on the
+/// vertical, by nines.
 pub(crate) fn distributions(modes: &[Mode], rows: &[&DistributionRow]) -> String {
     let ends = || rows.iter().flat_map(|row| &row.classes).map(|(end, _)| *end);
     let (low, high) = (ends().fold(f64::INFINITY, f64::min), ends().fold(0.0, f64::max));
@@ -244,7 +249,7 @@ pub(crate) fn distributions(modes: &[Mode], rows: &[&DistributionRow]) -> String
         let mut until = 0;
         let mut path = Vec::new();
         for (end, count) in &row.classes {
-            // As a step: the class begins where the share before it is reached.
+            // A step: each class begins at the share of those before it.
             path.push(format!("{:.1},{:.1}", x(*end), y(until as f64 / all as f64)));
             until += count;
             path.push(format!("{:.1},{:.1}", x(*end), y(until as f64 / all as f64)));
@@ -265,7 +270,7 @@ fn axis_text(mark: f64, unit: Unit) -> String {
     if mark > 0.0 { format!("{} {symbol}", trimmed(mark * factor)) } else { "0".into() }
 }
 
-/// Round values for the axis that enclose all.
+/// Round values for the marks of an axis that enclose all values.
 fn marks(low: f64, high: f64, spacing: Spacing) -> Vec<f64> {
     match spacing {
         Spacing::Linear => {
@@ -282,7 +287,7 @@ fn marks(low: f64, high: f64, spacing: Spacing) -> Vec<f64> {
             marks
         }
         Spacing::Logarithmic => {
-            // Nothing takes less than a nanosecond, and zero has no logarithm.
+            // No time is below a nanosecond, and zero has no logarithm.
             let mut decade = 10f64.powf(low.clamp(1e-9, high.max(1e-9)).log10().floor());
             let mut marks: Vec<f64> = Vec::new();
             while marks.last().is_none_or(|&last| last < high) && marks.len() < 40 {
@@ -296,7 +301,7 @@ fn marks(low: f64, high: f64, spacing: Spacing) -> Vec<f64> {
     }
 }
 
-/// Three digits at most, no zeros behind the point.
+/// Two decimals, without trailing zeros.
 fn trimmed(value: f64) -> String {
     let text = format!("{value:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

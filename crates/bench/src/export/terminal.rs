@@ -5,7 +5,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use crate::report::grid::Grid;
 use crate::report::{Report, aims, comparison};
 
-/// Modes that stand side by side; more of them stand below each other.
+/// The most modes in columns; more of them are in rows.
 const SIDE_BY_SIDE: usize = 2;
 
 /// How a table is drawn.

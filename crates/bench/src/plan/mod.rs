@@ -84,8 +84,8 @@ pub struct Cell {
 }
 
 impl Plan {
-    /// CPU placement in this scenario. On an otherwise idle path there is nothing to keep apart, and pinning would measure how
-    /// long an idle CPU takes to wake for each echo.
+    /// CPU placement in this scenario. On an otherwise idle path there is nothing to keep apart, and pinning
+    /// would measure how long an idle CPU takes to wake for each echo.
     pub fn placement_of(&self, scenario: &Scenario) -> Placement {
         match scenario.load {
             Load::Ping | Load::LatencyIdle => Placement::Scheduler,
@@ -141,9 +141,9 @@ impl Plan {
         }
     }
 
-    /// All cells in the order in which they run: round by round, the scenarios of a round shuffled, and of each scenario
-    /// the modes right after each other, shuffled too. Whatever else the machine does then affects all modes alike.
-    /// Scenarios that depend on another's result come last in their round.
+    /// All cells in the order in which they run: round by round, the scenarios of a round shuffled, and of
+    /// each scenario the modes right after each other, shuffled too. Whatever else the machine does then
+    /// affects all modes alike. Scenarios that depend on another's result come last in their round.
     pub fn schedule(&self) -> Vec<Cell> {
         let mut rng = StdRng::seed_from_u64(self.seed);
         let mut cells = Vec::new();

@@ -87,8 +87,8 @@ impl Mode {
         Mode { forwarder: Forwarder::Kernel, options: vec![(NO_OFFLOAD.into(), None)] }
     }
 
-    /// Reads a mode as a command line has it: `userspace:xdp:spin=50us`. The first of the backends is the default; one that
-    /// is not among them is left for the binary to refuse.
+    /// Reads a mode as a command line has it: `userspace:xdp:spin=50us`. The first of the backends is the
+    /// default; one that is not among them is left for the binary to refuse.
     ///
     /// # Errors
     /// [`ModeError`] names the modes that there are.
@@ -114,16 +114,16 @@ impl Mode {
         self.options.iter().any(|(name, value)| name == "spin" && always(value))
     }
 
-    /// The modes that this one is compared with: the kernel at its best, and for hosts without offloads also the kernel with
-    /// such hosts.
+    /// The modes that this one is compared with: the kernel at its best, and for hosts without offloads also
+    /// the kernel with such hosts.
     pub fn references(&self) -> Vec<Mode> {
         let kernels = [Mode::kernel(), Mode::kernel_without_offloads()];
         let kernels = kernels.into_iter().filter(|kernel| kernel != self);
         kernels.filter(|kernel| kernel.host_offloads() || !self.host_offloads()).collect()
     }
 
-    /// The binary's arguments that start this mode's lab. The single worker of a userspace router is pinned to `router`;
-    /// several workers are left to the scheduler.
+    /// The binary's arguments that start this mode's lab. The single worker of a userspace router is pinned
+    /// to `router`; several workers are left to the scheduler.
     pub fn arguments(&self, router: Pin) -> Vec<String> {
         let mut arguments: Vec<String> = match &self.forwarder {
             // A script gets the kernel's lab; the agent switches the kernel's forwarding off in it.

@@ -1,8 +1,8 @@
-//! CPU placement: the sending host, the receiving host and the router each pinned to a CPU of its own, as far as there are
-//! enough, and the same in every mode.
+//! CPU placement: the sending host, the receiving host and the router each pinned to a CPU of its own, as far
+//! as there are enough, and the same in every mode.
 //!
-//! A scheduler that keeps moving them makes results that differ by half from one sample to the next. On two CPUs the router
-//! shares one with the receiving host: kernel forwarding runs in the sender.
+//! A scheduler that keeps moving them makes results that differ by half from one sample to the next. On two
+//! CPUs the router shares one with the receiving host: kernel forwarding runs in the sender.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,8 +18,8 @@ impl Pin {
     /// Pins the calling thread, and what it starts.
     pub(crate) fn pin_thread(self) {
         let Some(cpu) = self.0 else { return };
-        // A CPU that went offline since the plan was made leaves the thread where it is; the results say which CPUs the lab
-        // was allowed.
+        // A CPU that went offline since the plan was made leaves the thread where it is; the results say
+        // which CPUs the lab was allowed.
         let _ = affinity::pin(&[cpu]);
     }
 }

@@ -180,8 +180,8 @@ impl fmt::Display for Frames {
 }
 
 impl Scenario {
-    /// Bytes of UDP payload that make a frame of `frame_bytes` (FCS included): a 64-byte frame has an IPv4 length of 46
-    /// and 18 bytes of payload. `None` where the headers and a sequence number do not fit.
+    /// Bytes of UDP payload that make a frame of `frame_bytes` (FCS included): a 64-byte frame has an IPv4
+    /// length of 46 and 18 bytes of payload. `None` where the headers and a sequence number do not fit.
     pub fn udp_payload(frame_bytes: u16, family: Family) -> Option<u16> {
         let ip_header = match family {
             Family::V4 => 20,

@@ -85,7 +85,8 @@ const AIMS: [Aim; 11] = [
 pub(crate) const LEGEND: &str =
     "+ minimum met, ++ target met, - missed; in parentheses: to the kernel under the same host offloads";
 
-/// A row for each aim, a column for each userspace mode; `None` where the run has not measured all that the aims are about.
+/// A row for each aim, a column for each userspace mode; `None` where the run has not measured all that the
+/// aims are about.
 pub(crate) fn grid(report: &Report) -> Option<Grid> {
     let modes: Vec<&Mode> = report.modes.iter().filter(|mode| mode.is_userspace()).collect();
     let has = |aim: &Aim| report.results.iter().any(|row| row.scenario.to_string() == aim.scenario);

@@ -1,7 +1,8 @@
-//! A run held against an earlier one: what got better, what got worse.
+//! A run compared with an earlier one: what got better, what got worse.
 //!
-//! The two runs share no rounds, so their samples are resampled apart. What changed on the machine between them is part of
-//! the ratio and not of its interval: a verdict is about the same machine, and [`Baseline::differences`] says where it was not.
+//! The two runs share no rounds, so their samples are resampled independently. A change of the machine
+//! between them is part of the ratio and not of its interval: a verdict assumes the same machine, and
+//! [`Baseline::differences`] lists what differs.
 
 use std::fs;
 use std::io;
@@ -16,34 +17,34 @@ use crate::metric::{Better, Metric};
 use crate::plan::{Mode, Plan, Scenario};
 use crate::stats::{self, ROUNDS_FOR_A_VERDICT, Ratio};
 
-/// Why an earlier run cannot be compared with.
+/// An earlier run that cannot be compared with.
 #[derive(Debug, thiserror::Error)]
 pub enum BaselineError {
-    /// No such file, or no right to it.
+    /// The file cannot be read.
     #[error("cannot read the baseline {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// Not JSON, or not this JSON.
+    /// The file is not JSON, or not a results.json.
     #[error("the baseline {} is not a results.json of `bench --out`", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where it is not.
+        /// Where and why parsing failed.
         source: serde_json::Error,
     },
-    /// Written by another version.
+    /// The file was written by a version with another schema.
     #[error("the baseline {} has schema {schema}, this program reads schema {SCHEMA}", path.display())]
     Schema {
         /// The file.
         path: PathBuf,
-        /// The version in it.
+        /// The file's schema.
         schema: u32,
     },
-    /// It has nothing of what is to be measured.
+    /// The file has no result of the plan.
     #[error("the baseline {} has none of these scenarios in these modes: there is nothing to compare", path.display())]
     Foreign {
         /// The file.
@@ -51,7 +52,7 @@ pub enum BaselineError {
     },
 }
 
-/// What an earlier results.json says, as far as it is compared.
+/// The parts of an earlier results.json that are compared.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Baseline {
     environment: Machine,
@@ -71,7 +72,8 @@ struct Machine {
     traffic: String,
 }
 
-/// In words, because another version may know other scenarios, modes and metrics; what this one does not know is passed over.
+/// In strings, because another version may have other scenarios, modes and metrics; those that this one lacks
+/// are ignored.
 #[derive(Debug, Clone, Deserialize)]
 struct Row {
     scenario: String,
@@ -91,15 +93,15 @@ impl Row {
 /// How a metric changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The whole interval is on the good side of 1.
+    /// The whole interval is on the better side of 1.
     Better,
-    /// The whole interval is on the bad side of 1.
+    /// The whole interval is on the worse side of 1.
     Worse,
-    /// Not told apart, or too few rounds to tell.
+    /// The difference is not significant, or there are too few rounds.
     Same,
 }
 
-/// One metric, now against then.
+/// One metric in both runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// The scenario.
@@ -108,16 +110,16 @@ pub struct Change {
     pub mode: Mode,
     /// The metric.
     pub metric: Metric,
-    /// Samples of the run that has fewer of them.
+    /// The number of samples in the run that has fewer.
     pub rounds: usize,
-    /// Now over then.
+    /// This run's median over the earlier one's.
     pub ratio: Ratio,
-    /// What that means for this metric.
+    /// The verdict for this metric.
     pub verdict: Verdict,
 }
 
 impl Baseline {
-    /// Reads the file and looks whether the plan has anything to do with it.
+    /// Reads the file and checks that it has a result of the plan.
     ///
     /// # Errors
     /// See [`BaselineError`].
@@ -140,7 +142,7 @@ impl Baseline {
         }
     }
 
-    /// What is not as it was then, and may be why the figures are not.
+    /// The differences between the two environments, which may explain those of the figures.
     pub fn differences(&self, now: &Environment) -> Vec<String> {
         let then = &self.environment;
         [
@@ -155,7 +157,7 @@ impl Baseline {
         .collect()
     }
 
-    /// Every metric with a good and a bad side that both runs have, in the order of the report.
+    /// Every metric that has a better side and is in both runs, in the order of the report.
     pub fn compare(&self, report: &Report) -> Vec<Change> {
         let of_row = |row: &ResultRow| {
             let more_is_better = match row.metric.better() {
@@ -184,7 +186,7 @@ impl Baseline {
     }
 }
 
-/// The comparison in lines for a terminal: what changed, then how much did not.
+/// The comparison in lines for a terminal: what changed, then how many figures did not.
 pub fn lines(changes: &[Change]) -> Vec<String> {
     let mut lines = Vec::new();
     for (verdict, word) in [(Verdict::Worse, "worse"), (Verdict::Better, "better")] {

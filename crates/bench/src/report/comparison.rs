@@ -1,4 +1,5 @@
-//! The comparison line by line: a metric of a scenario, and what each mode gave. Every table is made of these lines.
+//! The comparison line by line: a metric of a scenario, and what each mode gave. Every table is made of these
+//! lines.
 
 use super::Report;
 use super::grid::Grid;
@@ -110,8 +111,8 @@ pub(crate) fn wide(report: &Report) -> Grid {
     Grid { head, words: 2, rows: shown_lines(report).iter().map(row).collect() }
 }
 
-/// A row for each line and mode, and a column for each kernel that modes are compared with. What the row above says too is
-/// left out.
+/// A row for each line and mode, and a column for each kernel that modes are compared with. What the row
+/// above says too is left out.
 pub(crate) fn long(report: &Report) -> Grid {
     let references = references(report);
     let mut head = ["scenario", "metric", "mode", "median"].map(str::to_owned).to_vec();

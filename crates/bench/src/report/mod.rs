@@ -1,4 +1,5 @@
-//! The report of a run: medians, intervals, ratios and warnings, as results.json has them and as tables show them.
+//! The report of a run: medians, intervals, ratios and warnings, as results.json has them and as tables show
+//! them.
 
 pub mod aims;
 pub mod baseline;
@@ -9,6 +10,7 @@ pub(crate) mod example;
 pub(crate) mod grid;
 pub mod notes;
 pub mod rows;
+mod utc;
 mod warnings;
 
 use std::collections::BTreeMap;
@@ -23,7 +25,8 @@ use crate::stats::histogram::Histogram;
 use environment::Environment;
 use rows::{DistributionRow, FailureRow, RatioRow, ResultRow, SkippedRow};
 
-/// Version of the JSON that [`Report`] serializes to. Raised by every change that a reader could stumble over.
+/// Version of the JSON that [`Report`] serializes to. Raised by every change that a reader could stumble
+/// over.
 pub const SCHEMA: u32 = 1;
 
 /// Everything that a run found out.
@@ -252,11 +255,7 @@ mod tests {
         let environment = report().environment;
         assert_eq!(environment.labs.len(), 2);
         assert_eq!(environment.offloads, "hosts have checksum, TSO, GRO in kernel, userspace:packet");
-        assert!(
-            environment.cpu_placement.starts_with("processors 0-1 for "),
-            "{}",
-            environment.cpu_placement
-        );
+        assert!(environment.cpu_placement.starts_with("CPUs 0-1 for "), "{}", environment.cpu_placement);
         assert_eq!(environment.generators["tcp-1"], "test");
     }
 

@@ -9,7 +9,7 @@ use crate::stats::ROUNDS_FOR_A_VERDICT;
 
 /// An interval wider than this share of its median makes a warning.
 const WIDE: f64 = 0.3;
-/// As many of those are named.
+/// The most of those that are named.
 const NAMED: usize = 4;
 
 pub(crate) fn warnings(
@@ -20,7 +20,7 @@ pub(crate) fn warnings(
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     if outcome.interrupted {
-        warnings.push("the run was stopped early: what is here is what had been measured".into());
+        warnings.push("the run was stopped early: the results are what had been measured until then".into());
     }
     for lost in outcome.lost_cells() {
         let Cell { scenario, mode, round } = &lost.cell;
@@ -31,28 +31,28 @@ pub(crate) fn warnings(
     }
     if environment.cpus < 4 {
         warnings.push(format!(
-            "{} CPU{} for a sender, a receiver and a router: they take time from each other, which favours the mode that \
-             needs least; compare ratios, on a machine with 4 or more where it matters",
+            "{} CPU{} for a sender, a receiver and a router: they compete for CPU time, which favours the mode that \
+             needs least; compare ratios only, or measure on 4 CPUs or more",
             environment.cpus,
             if environment.cpus == 1 { "" } else { "s" }
         ));
     }
     if environment.load_average.is_some_and(|load| load > environment.cpus as f64 / 2.0) {
         warnings.push(
-            "the machine was busy before the run began: stop what else runs, or expect wide intervals".into(),
+            "the machine was busy before the run began: stop other programs, or expect wide intervals".into(),
         );
     }
     if environment.congestion_control() == Some("bbr")
         && results.iter().any(|row| row.metric == Metric::Throughput)
     {
         warnings.push(
-            "the hosts' TCP is bbr, which paces by timers that cost as much as forwarding: compare with --congestion cubic"
+            "the hosts' TCP is bbr, whose pacing timers cost as much as forwarding: compare with --congestion cubic"
                 .into(),
         );
     }
     if (plan.rounds as usize) < ROUNDS_FOR_A_VERDICT {
         warnings.push(format!(
-            "fewer than {ROUNDS_FOR_A_VERDICT} rounds: intervals are too narrow to tell modes apart; use --rounds {ROUNDS_FOR_A_VERDICT} or more"
+            "fewer than {ROUNDS_FOR_A_VERDICT} rounds: intervals are too narrow for a verdict; use --rounds {ROUNDS_FOR_A_VERDICT} or more"
         ));
     }
     let wide: Vec<String> = results

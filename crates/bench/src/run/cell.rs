@@ -1,4 +1,5 @@
-//! One cell: the real binary as a child process, with a private lab that nothing outlives, and the agent inside it.
+//! One cell: the binary under test as a child process, with a private lab that ends with it, and the agent
+//! inside.
 
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -19,24 +20,24 @@ use crate::testbed::routes;
 use crate::text::last_words;
 use crate::traffic::ndr;
 
-/// Building and taking down a lab, the traffic's own waits included.
+/// The longest that building and taking down a lab takes, with the traffic's waits.
 const OVERHEAD: Duration = Duration::from_secs(30);
-/// How long a lab may take to go after SIGTERM, before it is killed.
+/// The longest that a lab takes to end after SIGTERM; then it is killed.
 const TAKE_DOWN_WITHIN: Duration = Duration::from_secs(3);
-/// How much of what the child says is kept for the error message, in bytes.
+/// The most of the child's standard error that is kept for an error message, in bytes.
 const KEPT_OUTPUT: usize = 600;
 
-/// Stops a run from another thread: the child of the moment is ended, and no other is started.
+/// Stops a run from another thread: the current child is ended, and no other is started.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// Asks for the end. Takes effect within about 50 ms plus the lab's take-down.
+    /// Stops the run, within about 50 ms plus the lab's take-down.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the end was asked for.
+    /// Whether the run was stopped.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -59,52 +60,53 @@ pub enum CellError {
     Start {
         /// The binary.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// It ended without samples.
     #[error("{}{}", .status, if .said.is_empty() { String::new() } else { format!(": {}", .said) })]
     Failed {
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
-        /// The last that it said.
+        /// Its last words.
         said: String,
     },
-    /// It does not know the mode, or this machine or user cannot run it: exit codes 2 and 3. Trying again is in vain.
+    /// It does not know the mode (exit code 2), or this machine or user cannot run it (3). A second attempt
+    /// is useless.
     #[error("{said}")]
     Refused {
         /// The exit code.
         code: i32,
-        /// What it said.
+        /// Its last words.
         said: String,
     },
-    /// It did not end in time, and was ended.
+    /// It did not end in time, and was stopped.
     #[error("no result within {} s{}", .after.as_secs(), if .said.is_empty() { String::new() } else { format!(": {}", .said) })]
     Stalled {
         /// The time it had.
         after: Duration,
-        /// The last that it said.
+        /// Its last words.
         said: String,
     },
-    /// Its rate is a share of a result that there is not.
+    /// Its rate is a share of a result that is missing.
     #[error("no result of {scenario} in {mode}, of which this is a share")]
     NoRate {
-        /// Whose result.
+        /// The scenario whose result is missing.
         scenario: String,
-        /// In which mode.
+        /// The mode.
         mode: Mode,
     },
-    /// Someone pressed Ctrl-C.
+    /// [`Cancel`] stopped it.
     #[error("interrupted")]
     Cancelled,
 }
 
-/// How long a cell may take.
+/// The longest that a cell takes.
 fn patience(plan: &Plan, cell: &Cell) -> Duration {
     let mut patience =
         Duration::from_secs(u64::from(plan.seconds) * 3 + u64::from(plan.warm_up_seconds)) + OVERHEAD;
     if let Load::Ndr { .. } = cell.scenario.load {
-        // As long again for what is between the trials.
+        // As long again for the waits between the trials.
         patience += ndr::trial_length(plan.seconds) * ndr::trials_at_most() * 2;
     }
     if cell.scenario.routes > 0 {
@@ -113,7 +115,7 @@ fn patience(plan: &Plan, cell: &Cell) -> Duration {
     patience
 }
 
-/// Measures one cell, at `rate` frames a second where the scenario's is a share of another's result.
+/// Measures one cell, at `rate` frames per second where the scenario's is a share of another's result.
 ///
 /// # Errors
 /// See [`CellError`]. The child has ended in every case.
@@ -138,7 +140,7 @@ pub fn measure(
     let mut command = Command::new(&binary.path);
     command
         .args(cell.mode.arguments(router))
-        // A name of its own, so that other labs of this user do not matter.
+        // A unique name, so that other labs of this user do not matter.
         .args(["--name", &format!("bench-{}", std::process::id()), "--private", "--"])
         .arg(&binary.path)
         .arg(&binary.agent_subcommand)
@@ -146,14 +148,15 @@ pub fn measure(
     report_of(command, &binary.path, patience(plan, cell), cancel)
 }
 
-/// Runs the command to its end and picks the agent's line from what it prints.
+/// Runs the command to its end and finds the agent's report in its output.
 fn report_of(
     mut command: Command,
     path: &Path,
     patience: Duration,
     cancel: &Cancel,
 ) -> Result<AgentReport, CellError> {
-    // A process group of its own: Ctrl-C on the terminal reaches only us, and we end the child.
+    // A process group of its own: Ctrl-C on the terminal reaches only this process, which then ends the
+    // child.
     let mut child = command
         .process_group(0)
         .stdin(Stdio::null())
@@ -165,7 +168,7 @@ fn report_of(
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let out = thread::spawn(move || {
         let lines_of = stdout.into_iter().flat_map(|stdout| BufReader::new(stdout).lines());
-        // Only whoever gave up waiting no longer listens.
+        // The receiver is gone where the run was stopped.
         lines_of.map_while(Result::ok).for_each(|line| drop(lines.send(line)));
     });
     let said =
@@ -220,10 +223,10 @@ fn end_of(child: &mut Child, deadline: Instant, cancel: &Cancel) -> io::Result<E
     }
 }
 
-/// Asks the child to take its lab down, and kills it where it does not: a private lab goes either way.
+/// Asks the child to take its lab down, and kills it where it does not: a private lab ends either way.
 fn stop(child: &mut Child) -> io::Result<ExitStatus> {
     if let Ok(pid) = i32::try_from(child.id()) {
-        // Fails only where it has ended already, which `try_wait` then tells.
+        // Fails only where it has ended already, which `try_wait` reports.
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     }
     let deadline = Instant::now() + TAKE_DOWN_WITHIN;

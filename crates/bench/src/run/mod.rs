@@ -1,4 +1,4 @@
-//! Runs a plan cell by cell. A cell that fails is said to have failed and tried once more.
+//! Runs a plan cell by cell. A cell that fails is reported and tried once more.
 
 pub mod cell;
 
@@ -10,53 +10,53 @@ use crate::testbed::script;
 use crate::text::with_causes;
 use cell::{Binary, Cancel, CellError};
 
-/// Attempts at a cell.
+/// The most attempts at a cell.
 const ATTEMPTS: u32 = 2;
 
 /// Samples of one cell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measurement {
-    /// What was measured.
+    /// The cell.
     pub cell: Cell,
-    /// What the agent reported.
+    /// The agent's report.
     pub report: AgentReport,
 }
 
 /// One attempt that gave no samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What was to be measured.
+    /// The cell.
     pub cell: Cell,
     /// Counted from 1.
     pub attempt: u32,
-    /// Why.
+    /// The error and its causes.
     pub message: String,
 }
 
-/// All that a run gave.
+/// The outcome of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outcome {
     /// In the order in which they were measured.
     pub measurements: Vec<Measurement>,
-    /// Every failed attempt, those that a second one made up for included.
+    /// Every failed attempt, also where the second one succeeded.
     pub failures: Vec<Failure>,
-    /// It was stopped before its end.
+    /// Whether it was stopped before its end.
     pub interrupted: bool,
-    /// The binary will not run a mode here: what it said. Ends the run, because a comparison without one of its modes is not
-    /// the one that was asked for.
+    /// The mode that the binary refused. That ended the run: a comparison without one of its modes is not the
+    /// one that was asked for.
     pub refused: Option<Refusal>,
-    /// Modes of somebody else's forwarders that say that they cannot work here.
+    /// Modes of other forwarders that cannot work here.
     pub skipped: Vec<Refusal>,
 }
 
-/// A mode that the binary will not run.
+/// A mode that cannot be run here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The mode.
     pub mode: Mode,
     /// The binary's exit code: 2 where it does not know the mode, 3 where the machine or user cannot.
     pub code: i32,
-    /// What it said.
+    /// Its last words.
     pub said: String,
 }
 
@@ -67,28 +67,28 @@ impl Outcome {
     }
 }
 
-/// What is happening, for a progress bar and for whoever keeps the results of a run cut short.
+/// The progress of a run.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A cell begins.
     Begin {
-        /// Which.
+        /// The cell.
         cell: &'a Cell,
     },
-    /// A cell is done with, measured or lost.
+    /// A cell ends, measured or lost.
     Done,
     /// An attempt failed.
     Failed(&'a Failure),
     /// A mode cannot be measured here, and is left out.
     Skipped(&'a Refusal),
-    /// A round is complete.
+    /// A round ends.
     Round {
-        /// Everything until now.
+        /// The outcome until now.
         so_far: &'a Outcome,
     },
 }
 
-/// Measures every cell of the plan. Failures do not end it, [`Cancel`] does.
+/// Measures every cell of the plan. Failures do not end the run, [`Cancel`] does.
 pub fn run(binary: &Binary, plan: &Plan, cancel: &Cancel, observe: impl FnMut(Event<'_>)) -> Outcome {
     run_with(plan, cancel, observe, |cell, rate| cell::measure(binary, plan, cell, rate, cancel))
 }
@@ -125,7 +125,7 @@ fn run_with(
                 }
                 Err(CellError::Refused { code, said }) => {
                     let refusal = Refusal { mode: cell.mode.clone(), code, said };
-                    // Somebody else's forwarder that is not installed is no reason not to compare the others.
+                    // The others are compared without a forwarder that is not installed.
                     if code == script::CANNOT && matches!(cell.mode.forwarder, Forwarder::Script { .. }) {
                         observe(Event::Skipped(&refusal));
                         outcome.skipped.push(refusal);
@@ -149,7 +149,8 @@ fn run_with(
     outcome
 }
 
-/// The rate of a cell whose scenario's is a share of another's result: of the median of what that gave until now.
+/// The rate of a cell where the scenario's is a share of another's result: of the median of its samples so
+/// far.
 fn rate(cell: &Cell, outcome: &Outcome) -> Result<Option<f64>, CellError> {
     let (mode, percent) = match cell.scenario.load {
         Load::Udp { rate: Rate::OfKernel(percent), .. } => (Mode::kernel(), percent),

@@ -1,15 +1,15 @@
-//! Round trips as counts in classes of equal ratio: small enough to keep whole, fine enough to draw.
+//! A histogram of times in classes of equal ratio: small enough to store whole, fine enough to draw.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Classes for a factor of two: each is 9% wide.
+/// Classes per factor of two: each is 9% wide.
 const CLASSES_AN_OCTAVE: f64 = 8.0;
-/// Where the classes begin, in seconds: nothing is faster.
+/// The lower end of the first class, in seconds.
 const LEAST: f64 = 1e-9;
 
-/// How often values of each class occurred.
+/// The count of values in each class.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
     /// By class: class `n` ends at `1 ns * 2^(n / 8)`.
@@ -33,7 +33,7 @@ impl Histogram {
         }
     }
 
-    /// The end of each class that has any, in seconds, and how many values it has.
+    /// The upper end of each class that is not empty, in seconds, and its count.
     pub fn classes(&self) -> impl Iterator<Item = (f64, u64)> {
         let end = |class: u16| LEAST * 2f64.powf(f64::from(class) / CLASSES_AN_OCTAVE);
         self.counts.iter().map(move |(class, count)| (end(*class), *count))

@@ -1,8 +1,8 @@
 //! Medians, bootstrap intervals and ratios of few, noisy samples.
 //!
-//! Rounds of a benchmark are few (3 to 30), skewed by whatever else the machine does, and drift together: the modes
-//! of one round ran within seconds of each other. So everything here is about medians, never means, and ratios are
-//! resampled by round, which keeps what the modes of a round had in common.
+//! Rounds of a benchmark are few (3 to 30), skewed by whatever else the machine does, and drift together: the
+//! modes of one round ran within seconds of each other. So there are medians, never means, and ratios are
+//! resampled by round, which preserves what the modes of a round have in common.
 
 pub(crate) mod histogram;
 
@@ -10,12 +10,12 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
-/// How often a sample is resampled. The ends of a 95% interval are then the 250th value from either side. The tests make
-/// hundreds of intervals, unoptimised, and judge them by shares that a tenth of the draws decides as well.
+/// The number of resamples: the ends of a 95% interval are the 250th value from either side. The tests make
+/// hundreds of intervals, for which a tenth of the draws is enough.
 const RESAMPLES: usize = if cfg!(test) { 1_000 } else { 10_000 };
 
-/// With fewer rounds than this no verdict is given. Of two modes that do not differ, one wins every one of `n` rounds
-/// with probability `2^(1-n)`: 1 in 4 for three rounds, 1 in 16 for five, and a resampled interval cannot be wider
+/// The fewest rounds for a verdict. Of two modes that do not differ, one wins every one of `n` rounds with
+/// probability `2^(1-n)`: 1 in 4 for three rounds, 1 in 16 for five, and a resampled interval cannot be wider
 /// than what it resamples.
 pub const ROUNDS_FOR_A_VERDICT: usize = 5;
 
@@ -28,18 +28,18 @@ pub struct Estimate {
     pub ci95: [f64; 2],
 }
 
-/// A ratio of two medians and whether it is told apart from 1.
+/// A ratio of two medians, and whether it differs from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Ratio {
     /// The ratio and its interval; no unit.
     #[serde(flatten)]
     pub estimate: Estimate,
-    /// Whether the interval leaves out 1 and there were at least [`ROUNDS_FOR_A_VERDICT`] rounds.
+    /// Whether the interval excludes 1 and there were at least [`ROUNDS_FOR_A_VERDICT`] rounds.
     pub differs: bool,
 }
 
-/// The quantile `q` (0 to 1) of values in ascending order, interpolated linearly between neighbours (the "type 7"
-/// definition, R's default). `None` of an empty slice.
+/// The quantile `q` (0 to 1) of values in ascending order, interpolated linearly between neighbours (the
+/// "type 7" definition, R's default). `None` of an empty slice.
 pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let position = q.clamp(0.0, 1.0) * last as f64;
@@ -58,8 +58,8 @@ pub fn median(values: &[f64]) -> Option<f64> {
     quantile(&sorted, 0.5)
 }
 
-/// The median with its percentile-bootstrap interval (Efron and Tibshirani, An Introduction to the Bootstrap, 13.3).
-/// The same seed gives the same interval. `None` of an empty slice.
+/// The median with its percentile-bootstrap interval (Efron and Tibshirani, An Introduction to the Bootstrap,
+/// 13.3). The same seed gives the same interval. `None` of an empty slice.
 pub fn bootstrap_median(samples: &[f64], seed: u64) -> Option<Estimate> {
     let median_of_all = median(samples)?;
     let ci95 = resampled_interval(seed, |rng| {
@@ -70,8 +70,8 @@ pub fn bootstrap_median(samples: &[f64], seed: u64) -> Option<Estimate> {
     Some(Estimate { median: median_of_all, ci95 })
 }
 
-/// The ratio of the median of `of` to the median of `to`. Both are given as (round, value); where both have the same
-/// rounds these are resampled together, otherwise (a round of one of them failed) each on its own.
+/// The ratio of the median of `of` to the median of `to`. Both are given as (round, value); where both have
+/// the same rounds, these are resampled together, otherwise (a round of one of them failed) each on its own.
 ///
 /// `None` where one is empty or the median of `to` is not positive.
 pub fn bootstrap_ratio(of: &[(u32, f64)], to: &[(u32, f64)], seed: u64) -> Option<Ratio> {
@@ -80,7 +80,7 @@ pub fn bootstrap_ratio(of: &[(u32, f64)], to: &[(u32, f64)], seed: u64) -> Optio
     resampled_ratio(&values(of), &values(to), paired, seed)
 }
 
-/// The same of two runs, whose rounds have nothing in common.
+/// The ratio of two runs' medians. Their rounds have nothing in common, so each is resampled on its own.
 pub fn bootstrap_ratio_of_runs(of: &[f64], to: &[f64], seed: u64) -> Option<Ratio> {
     resampled_ratio(of, to, false, seed)
 }
@@ -159,8 +159,8 @@ mod tests {
         assert_eq!(bootstrap_median(&samples, 9), bootstrap_median(&samples, 9));
     }
 
-    /// Of many samples from a distribution whose median is known, about 95% of the intervals must hold it. Also for a
-    /// skewed one (log-normal), which a mean with its standard error would get wrong.
+    /// Of many samples from a distribution whose median is known, about 95% of the intervals must hold it.
+    /// Also for a skewed one (log-normal), which a mean with its standard error would get wrong.
     #[test]
     fn intervals_cover_the_true_median() {
         for (name, skewed) in [("normal", false), ("log-normal", true)] {

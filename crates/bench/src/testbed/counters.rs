@@ -1,7 +1,7 @@
 //! The kernel's counters inside a host: frames of its interfaces, packets and segments of its protocols.
 //!
-//! Between the interfaces of the two hosts there is the router alone. Later losses are the receiver's: its program did not
-//! read fast enough; on a machine with few CPUs that is most of the loss.
+//! Between the interfaces of the two hosts there is the router alone. Later losses are the receiver's: its
+//! program did not read fast enough; on a machine with few CPUs that is most of the loss.
 
 use std::io;
 
@@ -28,8 +28,8 @@ pub enum CounterError {
     Testbed(#[from] TestbedError),
 }
 
-/// The sums over all interfaces of a namespace but `lo`. A GSO packet counts as one frame; bytes are those of frames
-/// without FCS.
+/// The sums over all interfaces of a namespace but `lo`. A GSO packet counts as one frame; bytes are those of
+/// frames without FCS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) rx_frames: u64,
@@ -51,7 +51,8 @@ impl Totals {
         })
     }
 
-    /// Frames that the senders of this namespace put on its interfaces, those that were then dropped included.
+    /// Frames that the senders of this namespace put on its interfaces, those that were then dropped
+    /// included.
     pub(crate) fn offered(&self) -> u64 {
         self.tx_frames + self.tx_dropped
     }

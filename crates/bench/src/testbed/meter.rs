@@ -1,8 +1,9 @@
 //! The cost of forwarding: CPU time and frames over the same stretch of time.
 //!
-//! The machine's CPU time is what /proc/stat counts as busy, in the kernel's ticks: the hosts' share is in it, and that of
-//! everything else on the machine. The router's own time is what its threads ran, in nanoseconds. Kernel forwarding has no
-//! threads of its own: it runs in whatever sends, so there only the machine's figure says something.
+//! The machine's CPU time is what /proc/stat counts as busy, in the kernel's ticks: the hosts' share is in
+//! it, and that of everything else on the machine. The router's own time is what its threads ran, in
+//! nanoseconds. Kernel forwarding has no threads of its own: it runs in whatever sends, so there only the
+//! machine's figure says something.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -92,7 +92,8 @@ impl Host {
         found.map(|(address, _)| address).ok_or_else(|| self.lacks(what))
     }
 
-    /// Runs `work` on a thread inside the host's namespace, on the host's CPU. A panic of `work` is passed on.
+    /// Runs `work` on a thread inside the host's namespace, on the host's CPU. A panic of `work` is passed
+    /// on.
     pub(crate) fn run<T: Send, E: From<TestbedError> + Send>(
         &self,
         work: impl FnOnce() -> Result<T, E> + Send,
@@ -126,7 +127,8 @@ pub struct Testbed {
 }
 
 impl Testbed {
-    /// The first two hosts of a lab and its first router. `keeper` is the PID of the process that keeps the lab.
+    /// The first two hosts of a lab and its first router. `keeper` is the PID of the process that keeps the
+    /// lab.
     ///
     /// # Errors
     /// [`TestbedError`] names what the lab lacks.

@@ -1,7 +1,8 @@
-//! Many routes in the router, traffic whose destinations are among them, and what the hosts' routes say of TCP.
+//! Routes: many in the router, with destinations among them, and the congestion control of the hosts' default
+//! routes.
 //!
-//! They are loaded as a user would load them, by `ip -batch` in the router's namespace, in every mode. All lead to the server's
-//! host, which takes every address of theirs for its own.
+//! The router's are loaded as a user would load them, by `ip -batch` in its namespace, in every mode. All
+//! lead to the server's host, which accepts every address in them as its own.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -28,9 +29,10 @@ pub enum RoutesError {
     Testbed(#[from] TestbedError),
 }
 
-/// How long a million routes may take to be in effect.
+/// The longest that a million routes take to be in effect.
 pub(crate) const IN_EFFECT_WITHIN: Duration = Duration::from_secs(120);
-/// Destinations that the generators send to, at most: enough that no table of a few megabytes stays in a cache by chance.
+/// The most destinations of the generators: enough that no table of a few megabytes stays in a cache by
+/// chance.
 const DESTINATIONS: u32 = 65_536;
 /// 16.0.0.0/4 has room for 2^20 networks of 24 bits. Nothing of it leaves the testbed.
 const V4_BASE: u32 = 16 << 24;
@@ -39,7 +41,7 @@ const V4_BLOCK: &str = "16.0.0.0/4";
 const V6_BASE: u128 = 0x2001_0db8 << 96;
 const V6_BLOCK: &str = "2001:db8::/32";
 
-/// A host's address in the network `n` of as many as there are routes.
+/// A host's address in the `n`th of the networks.
 pub(crate) fn destination(family: Family, n: u32) -> IpAddr {
     match family {
         Family::V4 => Ipv4Addr::from(V4_BASE + (n << 8) + 1).into(),
@@ -47,15 +49,17 @@ pub(crate) fn destination(family: Family, n: u32) -> IpAddr {
     }
 }
 
-/// Addresses in networks that lie far apart, in an order without a pattern that a cache would know.
+/// Addresses in networks that are far apart, in an order without a pattern that a cache could use.
 pub(crate) fn destinations(family: Family, routes: u32) -> Vec<IpAddr> {
-    // A multiplier without a factor in common with the number of routes visits each before any comes again.
+    // A step that has no factor in common with the number of routes visits each before it returns to the
+    // first.
     let step = (618_033_989 % u64::from(routes)) | 1;
     let nth = |n: u32| u64::from(n) * step % u64::from(routes);
     (0..routes.min(DESTINATIONS)).map(|n| destination(family, u32::try_from(nth(n)).unwrap_or(0))).collect()
 }
 
-/// Loads them, and has the server's host take them for its own. Whether they are in effect is for an echo to show.
+/// Loads the routes, and makes the server's host accept their addresses. An echo shows when they are in
+/// effect.
 pub(crate) fn load(testbed: &Testbed, family: Family, routes: u32) -> Result<(), RoutesError> {
     let gateway = testbed.server.address(family)?;
     let (ip, block, length) = match family {
@@ -75,8 +79,9 @@ pub(crate) fn load(testbed: &Testbed, family: Family, routes: u32) -> Result<(),
     testbed.router.run(|| run_ip(&[ip, "-batch", "-"], &batch))
 }
 
-/// Has all TCP of both hosts use that congestion control: as an attribute of their default routes, for a namespace's sysctl takes
-/// only those that the machine allows to everybody (tcp_allowed_congestion_control).
+/// Sets the congestion control of all TCP on both hosts, as an attribute of their default routes: a
+/// namespace's sysctl accepts only those that the machine allows to every user
+/// (tcp_allowed_congestion_control).
 pub(crate) fn use_congestion_control(testbed: &Testbed, name: &str) -> Result<(), RoutesError> {
     for host in [&testbed.client, &testbed.server] {
         let port = testbed.port_towards(host)?;
@@ -100,7 +105,7 @@ fn run_ip(arguments: &[&str], input: &str) -> Result<(), RoutesError> {
         .spawn()
         .map_err(|error| failed(error.to_string()))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // Where it ends early its own words tell why.
+        // Where it ends early, its standard error says why.
         let _ = stdin.write_all(input.as_bytes());
     }
     let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;

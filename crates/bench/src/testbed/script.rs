@@ -1,4 +1,5 @@
-//! Any other forwarder: a program started in the router's namespace, in a kernel lab whose kernel does not forward.
+//! Any other forwarder: a program started in the router's namespace, in a kernel lab whose kernel does not
+//! forward.
 
 use std::fs;
 use std::io;
@@ -25,7 +26,7 @@ pub enum ScriptError {
     Start {
         /// The program.
         path: PathBuf,
-        /// What the system call failed with.
+        /// The system call's error.
         source: io::Error,
     },
     /// The kernel's forwarding could not be switched off.
@@ -54,16 +55,17 @@ pub enum ScriptError {
     Testbed(#[from] TestbedError),
 }
 
-/// How long a forwarder may take until it forwards: DPDK's take seconds.
+/// The longest that a forwarder takes until it forwards; DPDK's take seconds.
 pub(crate) const READY_WITHIN: Duration = Duration::from_secs(20);
-/// How long it may take to end after SIGTERM.
+/// The longest that it takes to end after SIGTERM.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
-/// Its exit code where it cannot work on this machine: the mode is skipped, and its last words say why.
+/// Its exit code where it cannot work on this machine: the mode is skipped, with its last words as the
+/// reason.
 pub(crate) const CANNOT: i32 = 3;
-/// How much of what it says is kept, in bytes.
+/// The most that is kept of its standard error, in bytes.
 const KEPT_OUTPUT: usize = 400;
 
-/// A running forwarder; ended with all of its process group when this is dropped.
+/// A running forwarder. Dropping this ends it and its process group.
 pub(crate) struct Script {
     path: PathBuf,
     child: Child,
@@ -79,7 +81,7 @@ impl Script {
             let off = |key| Ok::<_, ScriptError>(sysctl::write(key, "0")?);
             ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"].into_iter().try_for_each(off)
         })?;
-        // `exec` goes into the namespace with the /sys that belongs to it, and becomes the program.
+        // `exec` enters the namespace, with the /sys that belongs to it, and becomes the program.
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         command
             .args(["exec", testbed.router.name(), "--"])
@@ -89,23 +91,23 @@ impl Script {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        // What a thread starts runs where the thread does.
+        // A child runs in the namespace of the thread that starts it.
         let mut child = testbed.router.run(|| command.spawn().map_err(failed))?;
         let said = child.stderr.take().map(|stderr| thread::spawn(move || last_words(stderr, KEPT_OUTPUT)));
         Ok(Script { path: path.into(), child, said })
     }
 
     pub(crate) fn pid(&self) -> i32 {
-        // Process ids are below 2^22.
+        // PIDs are below 2^22.
         i32::try_from(self.child.id()).unwrap_or(i32::MAX)
     }
 
-    /// An error where it has ended.
+    /// An error where it has ended by itself.
     pub(crate) fn check(&mut self) -> Result<(), ScriptError> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => {
-                // What it started may hold the pipe open still.
+                // Its children may still hold the pipe open.
                 let _ = killpg(Pid::from_raw(self.pid()), Signal::SIGKILL);
                 let said = self.said.take().and_then(|said| said.join().ok()).unwrap_or_default();
                 let path = self.path.clone();
@@ -122,7 +124,7 @@ impl Script {
 impl Drop for Script {
     fn drop(&mut self) {
         let group = Pid::from_raw(self.pid());
-        // Errors mean that nobody is left in it.
+        // An error means that the group is empty.
         let _ = killpg(group, Signal::SIGTERM);
         let deadline = Instant::now() + STOP_WITHIN;
         while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
@@ -133,7 +135,7 @@ impl Drop for Script {
     }
 }
 
-/// What a script is told; tools/peers/README.md is the reference.
+/// The environment of a script; tools/peers/README.md is the reference.
 fn environment(testbed: &Testbed, host_offloads: bool) -> Result<Vec<(String, String)>, ScriptError> {
     let mut variables = vec![
         ("NSROUTER_ROUTER_NETNS".to_owned(), testbed.router.namespace.clone()),

@@ -20,7 +20,7 @@ const OFFLOADS: [&str; 8] = [
     "rx-gro",
     "rx-lro",
 ];
-/// Sysctls of a network namespace that move results.
+/// Sysctls of a network namespace that influence results.
 const SYSCTLS: [&str; 6] = [
     "net/ipv4/ip_forward",
     "net/ipv6/conf/all/forwarding",
@@ -33,9 +33,10 @@ const SYSCTLS: [&str; 6] = [
 /// The settings of one lab.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
-    /// By node and interface, `t1 t1-eth0`: the offloads that are on, of those that decide what crosses a link.
+    /// By node and interface, `t1 t1-eth0`: the offloads that are on, of those that decide what crosses a
+    /// link.
     pub offloads: BTreeMap<String, Vec<String>>,
-    /// By node: the namespace's own sysctls.
+    /// By node: the sysctls of its namespace.
     pub sysctls: BTreeMap<String, BTreeMap<String, String>>,
     /// The CPUs that hosts and generators may use, as a kernel's CPU list.
     pub cpus: String,
@@ -65,8 +66,8 @@ fn cpus_allowed(status: &str) -> Option<String> {
     fields::value(&fs::read_to_string(status).ok()?, "Cpus_allowed_list").map(str::to_owned)
 }
 
-/// Sysctls of the calling thread's namespace, by the names that sysctl(8) has for them. One that this kernel lacks is left
-/// out.
+/// Sysctls of the calling thread's namespace, by the names that sysctl(8) has for them. One that this kernel
+/// lacks is left out.
 pub(crate) fn sysctls(keys: &[&str]) -> BTreeMap<String, String> {
     let value = |key: &str| {
         let text = sysctl::read(key).ok()?;
@@ -75,8 +76,8 @@ pub(crate) fn sysctls(keys: &[&str]) -> BTreeMap<String, String> {
     keys.iter().filter_map(|key| value(key)).collect()
 }
 
-/// The offloads of a node's interfaces, read in the calling thread's namespace. A port that is not an interface there, the
-/// router's end of a TAP link, has none.
+/// The offloads of a node's interfaces, read in the calling thread's namespace. A port that is not an
+/// interface there, the router's end of a TAP link, has none.
 fn offloads_of(node: &Host) -> Vec<(String, Vec<String>)> {
     let on = |ifname: &str| {
         let mut on = ethtool::active_features(ifname).ok()?;

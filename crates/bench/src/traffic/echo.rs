@@ -1,4 +1,4 @@
-//! ICMP echo: does each request come back exactly once, whole, and how long does it take.
+//! ICMP echo: whether each request is answered exactly once and unharmed, and how long that takes.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -11,12 +11,13 @@ use nsrouter_wire::icmp::HEADER_BYTES;
 
 use super::icmp::{IcmpSocket, Kind};
 
-/// How to ask.
+/// The requests to send.
 #[derive(Debug, Clone, Copy)]
 pub struct EchoOptions {
-    /// Requests, one after the other's reply. At most 65,536: each has its own sequence number.
+    /// Requests, each sent after the reply to the one before. At most 65,536: each has its own sequence
+    /// number.
     pub count: u32,
-    /// Bytes after the ICMP header. More than the path's MTU leaves are sent in fragments.
+    /// Bytes after the ICMP header. A request longer than the path's MTU is sent in fragments.
     pub payload_bytes: usize,
     /// The least time from one request to the next.
     pub interval: Duration,
@@ -24,24 +25,24 @@ pub struct EchoOptions {
     pub patience: Duration,
     /// How long to listen for duplicates after the last reply.
     pub linger: Duration,
-    /// Nothing is waited for beyond this.
+    /// The end of every wait.
     pub deadline: Instant,
 }
 
-/// What came back.
+/// The answers to the requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EchoReport {
-    /// Requests that left.
+    /// Requests sent.
     pub sent: u32,
     /// Requests that were answered.
     pub answered: u32,
-    /// Replies to a request that had been answered before, or that another address than the one asked sent.
+    /// Replies to a request that had been answered before, or from an address that was not asked.
     pub surplus: u32,
-    /// Replies whose checksum or payload is not what was sent.
+    /// Replies with a wrong checksum or payload.
     pub corrupt: u32,
-    /// Requests that drew an ICMP error, or that the sending kernel refused.
+    /// Requests answered by an ICMP error, or refused by the sending kernel.
     pub refused: u32,
-    /// Round trip of every answered request, in the order they were sent.
+    /// The round trip of every answered request, in the order of the requests.
     pub round_trips: Vec<Duration>,
 }
 
@@ -52,8 +53,8 @@ impl EchoReport {
     }
 }
 
-/// An identifier that other programs in the namespace will hardly have, and other threads of this one never at the same time:
-/// they must not take our replies for theirs.
+/// An identifier that other programs in the namespace are unlikely to use, and other threads of this one
+/// never use at the same time, so that replies are not confused.
 fn fresh_ident() -> u16 {
     static FIRST: OnceLock<u16> = OnceLock::new();
     static COUNT: AtomicU16 = AtomicU16::new(0);
@@ -67,7 +68,7 @@ fn fresh_ident() -> u16 {
 /// Sends echo requests to `target` from the calling thread's namespace.
 ///
 /// # Errors
-/// When the raw socket cannot be opened or read. A network that loses or refuses is a result, not an error.
+/// The raw socket cannot be opened or read. Loss and refusal by the network are results, not errors.
 pub fn echo(target: IpAddr, options: &EchoOptions) -> io::Result<EchoReport> {
     let ident = fresh_ident();
     let mut exchange = Exchange {
@@ -91,7 +92,7 @@ pub fn echo(target: IpAddr, options: &EchoOptions) -> io::Result<EchoReport> {
     Ok(exchange.into_report())
 }
 
-/// One request's fate.
+/// The state of a request.
 enum Request {
     Waiting { since: Instant },
     Answered { round_trip: Duration },
@@ -109,9 +110,10 @@ struct Exchange {
 }
 
 impl Exchange {
-    /// Sends one request. One that the kernel will not send is refused by the network like one that a router refuses.
+    /// Sends one request. One that the kernel does not send counts as refused, like one that a router
+    /// refuses.
     fn request(&mut self, sequence: u16, now: Instant) {
-        // The payloads of two requests differ, so that a stale buffer somewhere on the way shows.
+        // No two requests have the same payload, so that a stale buffer on the path is noticed.
         for (byte, fresh) in self.payload.iter_mut().zip(sequence.to_be_bytes()) {
             *byte = fresh;
         }
@@ -120,7 +122,7 @@ impl Exchange {
         self.requests.push(if sent.is_ok() { Request::Waiting { since: now } } else { Request::Refused });
     }
 
-    /// Takes in what arrives until then, or until the request `awaited` has met its fate.
+    /// Receives until then, or until the request `awaited` is answered or refused.
     fn listen(&mut self, until: Instant, awaited: Option<u16>) -> io::Result<()> {
         loop {
             let done = |awaited: u16| {

@@ -1,7 +1,7 @@
-//! Raw ICMP sockets and the few message fields that echo and trace look at.
+//! Raw ICMP sockets, and the few message fields that echo and trace read.
 //!
-//! Raw, because a raw socket sees every ICMP message that reaches its namespace: the duplicates too, and the errors about
-//! packets of other sockets. Whoever may enter a lab's namespaces holds `CAP_NET_RAW` in them.
+//! A raw socket receives every ICMP message that reaches its namespace, duplicates and errors about packets
+//! of other sockets included. A process that may enter a lab's namespaces has `CAP_NET_RAW` in them.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -14,10 +14,10 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsocko
 use nsrouter_wire::icmp::{self, HEADER_BYTES, v4, v6};
 use nsrouter_wire::{ipv4, ipv6};
 
-/// How long the socket waits by itself at a time.
+/// The receive timeout of the socket.
 const SOCKET_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What a message is, the two versions of the protocol brought together.
+/// The kind of a message, for ICMP and ICMPv6 alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     EchoRequest,
@@ -26,7 +26,7 @@ pub(super) enum Kind {
     PortUnreachable,
     /// Every other destination unreachable, and Packet Too Big.
     Unreachable,
-    /// Nothing that concerns us, neighbour discovery for one.
+    /// Anything else, such as neighbour discovery.
     Other,
 }
 
@@ -34,14 +34,14 @@ pub(super) enum Kind {
 pub(super) struct Message<'a> {
     pub(super) from: IpAddr,
     pub(super) kind: Kind,
-    /// From the ICMP header on.
+    /// The message from its ICMP header on.
     pub(super) bytes: &'a [u8],
-    /// Of ICMP over IPv4; the kernel has verified that of ICMPv6.
+    /// Whether the checksum is right; the kernel has verified that of ICMPv6.
     pub(super) checksum_good: bool,
 }
 
-/// A raw ICMP socket of the calling thread's namespace. `UdpSocket` serves as its safe face: sending and receiving
-/// with an address is all it needs, and the kernel takes the port 0.
+/// A raw ICMP socket of the calling thread's namespace. `UdpSocket` is its safe interface: sending to and
+/// receiving from an address is all it needs, and the kernel accepts port 0.
 pub(super) struct IcmpSocket {
     socket: UdpSocket,
     v4: bool,
@@ -56,7 +56,7 @@ impl IcmpSocket {
             IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6),
         };
         let fd = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
-        // As much as an ordinary user gets; enough for a few hundred small messages.
+        // Within the usual rmem_max; enough for a few hundred small messages.
         setsockopt(&fd, sockopt::RcvBuf, &(1 << 18))?;
         let socket = UdpSocket::from(fd);
         socket.set_read_timeout(Some(SOCKET_TIMEOUT))?;
@@ -91,14 +91,16 @@ impl IcmpSocket {
         self.socket.send_to(&message, SocketAddr::new(target, 0)).map(drop)
     }
 
-    /// The next message before `deadline`; `None` when that has passed. Messages too short to be one are passed over.
+    /// The next message before `deadline`; `None` when that has passed. Messages that are too short are
+    /// skipped.
     pub(super) fn receive(&mut self, deadline: Instant) -> io::Result<Option<Message<'_>>> {
         let (range, from) = loop {
             let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|d| !d.is_zero()) else {
                 return Ok(None);
             };
-            // The socket's own timeout is counted in jiffies; ppoll(2) is exact but a system call more, which would be
-            // part of every round trip. So the long waits are the socket's, and the last bit ppoll's.
+            // The socket's own timeout is counted in jiffies; ppoll(2) is exact but one more system call,
+            // which would be part of every round trip. So the socket does the long waits, and ppoll the last
+            // part.
             if left < SOCKET_TIMEOUT && !self.readable_within(left)? {
                 return Ok(None);
             }
@@ -109,7 +111,7 @@ impl IcmpSocket {
                 }
                 Err(e) => return Err(e),
             };
-            // A raw IPv4 socket hands over the IP header, a raw IPv6 socket does not.
+            // A raw IPv4 socket delivers the IP header, a raw IPv6 socket does not.
             let start = if self.v4 { ipv4_header_bytes(&self.buffer[..len]) } else { Some(0) };
             if let Some(start) = start.filter(|start| start + HEADER_BYTES <= len) {
                 break (start..len, from.ip());
@@ -131,7 +133,8 @@ impl Message<'_> {
         )
     }
 
-    /// What an error message quotes: destination, protocol, and the eight bytes after the IP header, where those are there.
+    /// The packet that an error message quotes: its destination, its protocol and the eight bytes after its
+    /// IP header.
     pub(super) fn quoted(&self) -> Option<(IpAddr, u8, [u8; 8])> {
         let packet = self.bytes.get(HEADER_BYTES..)?;
         let (to, protocol, start) = if self.from.is_ipv4() {
@@ -167,7 +170,7 @@ fn v6_kind(kind: u8, code: u8) -> Kind {
     }
 }
 
-/// The length of the IPv4 header at the beginning of `packet`, in bytes, if that is one.
+/// The length of the IPv4 header at the beginning of `packet`, in bytes; `None` where there is no valid one.
 fn ipv4_header_bytes(packet: &[u8]) -> Option<usize> {
     let first = *packet.first()?;
     let bytes = usize::from(first & 0x0f) * 4;

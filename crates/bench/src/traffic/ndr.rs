@@ -2,55 +2,56 @@
 
 use std::time::Duration;
 
-/// The search ends when the rates that lose and those that do not are closer than this share of the first trial's rate.
+/// The search ends when the lowest rate with loss and the highest without are closer than this share of the
+/// first trial's rate.
 pub(crate) const RESOLUTION: f64 = 1.0 / (1 << HALVINGS) as f64;
-/// So many halvings lead to it.
+/// Halvings of the interval until then.
 const HALVINGS: u32 = 6;
-/// A rate has this many tries: one trial without loss is enough. A machine that does something else for a moment loses
-/// frames at any rate.
+/// Trials of a rate, of which one without loss is enough: a machine that is busy for a moment loses frames at
+/// any rate.
 pub(crate) const TRIES: u32 = 2;
-/// A trial is this share of the scenario's measured time, and no shorter than [`SHORTEST_TRIAL`]. RFC 2544 section 24 asks
-/// for a minute, which is for hardware.
+/// The length of a trial as a share of the scenario's measured time, but no shorter than [`SHORTEST_TRIAL`].
+/// The minute of RFC 2544 section 24 is for hardware.
 const TRIAL_SHARE: f64 = 0.25;
 /// See [`TRIAL_SHARE`].
 const SHORTEST_TRIAL: Duration = Duration::from_millis(250);
 
-/// The length of a trial where a scenario's measured time is that.
+/// The length of a trial for a scenario's measured time.
 pub(crate) fn trial_length(seconds: u32) -> Duration {
     Duration::from_secs_f64(f64::from(seconds) * TRIAL_SHARE).max(SHORTEST_TRIAL)
 }
 
-/// The most trials that a search makes.
+/// The most trials of one search.
 pub(crate) fn trials_at_most() -> u32 {
     // The first is at full rate.
     (HALVINGS + 1) * TRIES
 }
 
-/// What a trial gave.
+/// The result of a trial.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Trial {
-    /// Frames a second that were sent.
+    /// Frames per second that were sent.
     pub(crate) rate: f64,
     /// Frames sent.
     pub(crate) sent: u64,
-    /// Of them, those that arrived.
+    /// Frames received.
     pub(crate) received: u64,
 }
 
-/// What the search found.
+/// The result of the search.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Found {
-    /// The highest rate at which nothing was lost, frames a second; 0 where there was none.
+    /// The highest rate without loss, in frames per second; 0 where there was none.
     pub(crate) no_loss: f64,
-    /// What the sender sent without a limit.
+    /// The rate of the sender without a limit.
     pub(crate) full: f64,
-    /// No rate between `no_loss` and this much above it was found to be without loss.
+    /// The width of the interval above `no_loss` in which no rate was found to be without loss.
     pub(crate) resolution: f64,
-    /// Trials that it took.
+    /// Trials made.
     pub(crate) trials: u32,
 }
 
-/// Searches with `trial`, which is given a rate, or none for as fast as the sender can.
+/// Searches with `trial`, which is given a rate, or `None` for as fast as the sender can.
 pub(crate) fn search<E>(mut trial: impl FnMut(Option<f64>) -> Result<Trial, E>) -> Result<Found, E> {
     let mut trials = 0;
     let mut without_loss = |rate: Option<f64>| -> Result<(bool, f64), E> {
@@ -72,7 +73,8 @@ pub(crate) fn search<E>(mut trial: impl FnMut(Option<f64>) -> Result<Trial, E>) 
         let middle = f64::midpoint(low, high);
         match without_loss(Some(middle))? {
             (true, rate) => {
-                // What was really sent counts. A sender that cannot keep a rate cannot keep a higher one either.
+                // The rate that was sent counts. A sender that cannot keep a rate cannot keep a higher one
+                // either.
                 high = if rate < middle - resolution { middle } else { high };
                 low = rate.clamp(low, middle);
                 if high <= middle {

@@ -1,8 +1,8 @@
-//! The raw generator: complete Ethernet frames with UDP in them, sent by an AF_PACKET socket past the host's IP stack and
-//! queues, a few frames a call, at a rate or as fast as it goes.
+//! The raw generator: complete Ethernet frames with UDP in them, sent by an AF_PACKET socket past the host's
+//! IP stack and queues, a batch per system call, at a rate or as fast as it goes.
 //!
-//! It counts what it offered to the link. That is what the interface's counters say as well: frames sent, and those that the
-//! link dropped because nobody took them off it.
+//! It counts the frames that it puts on its interface, as the interface's own counters do: frames sent, and
+//! frames dropped because the link was full.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -28,25 +28,25 @@ use nsrouter_wire::{ipv4, ipv6};
 use super::error::TrafficError;
 use crate::plan::Pin;
 
-/// Frames a call at most.
+/// The most frames per system call.
 const BATCH: usize = 32;
-/// Datagrams that the receiver takes a call at most.
+/// The most datagrams that the receiver takes per system call.
 const RECEIVE_BATCH: usize = 64;
-/// Largest datagram at an MTU of 1500, and some.
+/// Room for a datagram at an MTU of 1500.
 const DATAGRAM_BYTES: usize = 1536;
-/// A paced sender sleeps this long at a time, so its bursts are what a rate makes in that time.
+/// A paced sender sleeps this long at a time, so its bursts are the frames due after that time.
 const PACE: Duration = Duration::from_micros(40);
 /// How often an idle receiver checks whether the load has ended.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
-/// Asked for a receiver's buffer; the machine's rmem_max may allow less.
+/// The receive buffer that is requested; the machine's rmem_max may allow less.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
-/// Where the datagrams say that they come from.
+/// The source port of the datagrams.
 const SOURCE_PORT: u16 = 40_000;
 /// TTL and hop limit.
 const TTL: u8 = 64;
 /// Bytes of a UDP header.
 const UDP_HEADER_BYTES: u16 = 8;
-/// What the payload is filled with.
+/// The bytes of the payload.
 const FILLER: u8 = 0x6e;
 
 /// PACKET_QDISC_BYPASS (packet(7)): frames go straight to the driver.
@@ -132,20 +132,20 @@ impl Path {
     }
 }
 
-/// A socket that sends whole frames by one interface.
+/// A socket that sends whole frames on one interface.
 pub(crate) struct Sender {
     socket: OwnedFd,
     pin: Pin,
 }
 
 impl Sender {
-    /// Opens it in the calling thread's namespace, to send from `pin`.
+    /// Opens it in the calling thread's namespace, for a sending thread on `pin`.
     pub(crate) fn open(ifname: &str, pin: Pin) -> nix::Result<Sender> {
         let link = getifaddrs()?
             .filter(|found| found.interface_name == ifname)
             .find_map(|found| found.address?.as_link_addr().copied())
             .ok_or(Errno::ENODEV)?;
-        // Without a protocol: the socket receives nothing, so no frame is copied for it.
+        // Without a protocol the socket receives nothing, so no frame is copied for it.
         let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
         setsockopt(&socket, QdiscBypass, &1)?;
         // The address that getifaddrs gives has the interface in it and the protocol 0.
@@ -153,8 +153,8 @@ impl Sender {
         Ok(Sender { socket, pin })
     }
 
-    /// Sends the frames over and over until it is over, `rate` of them a second or as many as it can, and counts those that
-    /// it offered to the link.
+    /// Sends the frames over and over until `over`, `rate` of them per second or as fast as it can, and
+    /// counts those that it put on the interface.
     pub(crate) fn send(
         &self,
         frames: &[Vec<u8>],
@@ -163,10 +163,10 @@ impl Sender {
         over: &AtomicBool,
     ) -> nix::Result<()> {
         self.pin.pin_thread();
-        // Otherwise a sleep takes 50 us longer than it should.
+        // The default slack makes a sleep 50 us longer.
         set_timerslack(1)?;
         let slices: Vec<[IoSlice<'_>; 1]> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
-        // Batches are cut from twice the sequence, so that one can begin at any frame of it.
+        // A batch may begin at any frame, so the first ones follow again after the last.
         let slices: Vec<_> = slices.iter().cycle().take(slices.len() + BATCH).copied().collect();
         let addresses: [Option<LinkAddr>; BATCH] = [None; BATCH];
         let mut headers = MultiHeaders::preallocate(BATCH, None);
@@ -194,7 +194,7 @@ impl Sender {
                 Err(Errno::EAGAIN | Errno::EINTR) => continue,
                 Err(errno) => return Err(errno),
             };
-            // The link had no room for the next one: it dropped that frame and counts it as dropped, so it was offered.
+            // The link had no room for the next frame: the interface counts it as dropped, so it was offered.
             let offered = (taken + 1).min(due);
             next = (next + offered) % frames.len();
             total += offered as u64;
@@ -204,14 +204,14 @@ impl Sender {
     }
 }
 
-/// A UDP socket that takes what is sent to it, on any of the host's addresses.
+/// A UDP socket on all of the host's addresses.
 pub(crate) struct Receiver {
     socket: UdpSocket,
     pin: Pin,
 }
 
 impl Receiver {
-    /// Opens it in the calling thread's namespace, to receive at `pin`.
+    /// Opens it in the calling thread's namespace, for a receiving thread on `pin`.
     pub(crate) fn open(v4: bool, pin: Pin) -> std::io::Result<Receiver> {
         let any: IpAddr = if v4 { IpAddr::from([0; 4]) } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
@@ -220,8 +220,8 @@ impl Receiver {
         Ok(Receiver { socket, pin })
     }
 
-    /// A socket that nobody will read: what comes is received by the host and dropped there, at little cost, and answered
-    /// by no error message.
+    /// A socket that is never read: the host receives the datagrams and drops them, at little cost and
+    /// without an ICMP error.
     pub(crate) fn sink(v4: bool) -> std::io::Result<Receiver> {
         let sink = Receiver::open(v4, Pin::default())?;
         setsockopt(&sink.socket, sockopt::RcvBuf, &0)?;
@@ -232,7 +232,7 @@ impl Receiver {
         self.socket.local_addr().map(|address| address.port())
     }
 
-    /// Counts datagrams until it is over.
+    /// Counts datagrams until `over`.
     pub(crate) fn count(&self, received: &AtomicU64, over: &AtomicBool) {
         self.pin.pin_thread();
         let mut room = vec![0; RECEIVE_BATCH * DATAGRAM_BYTES];
@@ -241,7 +241,7 @@ impl Receiver {
             let mut slices: Vec<[IoSliceMut<'_>; 1]> =
                 room.chunks_mut(DATAGRAM_BYTES).map(|chunk| [IoSliceMut::new(chunk)]).collect();
             let fd = self.socket.as_raw_fd();
-            // An error is the timeout, after which it only looks again.
+            // An error is the timeout, after which only `over` is checked.
             if let Ok(got) = recvmmsg(fd, &mut headers, &mut slices, MsgFlags::MSG_WAITFORONE, None) {
                 received.fetch_add(got.count() as u64, Ordering::Relaxed);
             }
@@ -249,7 +249,7 @@ impl Receiver {
     }
 }
 
-/// Sends for that long, and says how many frames were offered and how long it was.
+/// Sends for that long: how many frames were offered, and how long it took.
 pub(crate) fn burst(
     sender: &Sender,
     frames: &[Vec<u8>],

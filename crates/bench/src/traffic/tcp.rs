@@ -70,7 +70,8 @@ pub(crate) fn throughput(
     ])
 }
 
-/// Runs `work` beside one TCP stream from the client's host to the server's that takes all the bandwidth it gets.
+/// Runs `work` beside one TCP stream from the client's host to the server's that takes all the bandwidth it
+/// gets.
 pub(crate) fn beside_bulk<T, E: From<TrafficError>>(
     client: &Host,
     server: &Host,
@@ -81,7 +82,8 @@ pub(crate) fn beside_bulk<T, E: From<TrafficError>>(
     bulk(&flows, |_| work())
 }
 
-/// Keeps all flows (writing end, reading end) full while `work` runs. `work` is given the count of bytes that were read.
+/// Keeps all flows (writing end, reading end) full while `work` runs. `work` is given the count of bytes that
+/// were read.
 fn bulk<T>(flows: &[(End, End)], work: impl FnOnce(&AtomicU64) -> T) -> T {
     let (received, over) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
@@ -100,8 +102,8 @@ fn bulk<T>(flows: &[(End, End)], work: impl FnOnce(&AtomicU64) -> T) -> T {
     })
 }
 
-/// New TCP connections from the client's host to the server's, each opened, accepted and closed, by a few connecting
-/// threads.
+/// New TCP connections from the client's host to the server's, each opened, accepted and closed, by a few
+/// connecting threads.
 pub(crate) fn connections(
     client: &Host,
     server: &Host,
@@ -139,9 +141,9 @@ fn connect_until(address: SocketAddr, made: &AtomicU64, over: &AtomicBool) -> Re
     let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
     while !over.load(Ordering::Relaxed) {
         let Ok(mut stream) = TcpStream::connect_timeout(&address, CONNECT_WITHIN) else { continue };
-        // The server closes what it has accepted. Without waiting for that, connectors outrun it, its queue overflows, and
-        // the SYNs that it drops are sent again a second later: that would be the measurement. Connections that are still
-        // in its queue at the end are never closed.
+        // The server closes what it has accepted. Without waiting for that, connectors outrun it, its queue
+        // overflows, and the SYNs that it drops are sent again a second later: that would be the measurement.
+        // Connections that are still in its queue at the end are never closed.
         stream.set_read_timeout(Some(CHECK_INTERVAL)).map_err(TrafficError::Socket)?;
         let accepted = matches!(stream.read(&mut [0; 1]), Ok(0));
         // Closed by a reset: no socket waits in TIME_WAIT until the ports run out.

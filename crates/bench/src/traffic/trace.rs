@@ -1,4 +1,4 @@
-//! Which routers a packet passes: UDP probes with a rising TTL or hop limit (RFC 1393 describes the method).
+//! The routers on a path: UDP probes with a rising TTL or hop limit (RFC 1393 describes the method).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -10,41 +10,42 @@ use nsrouter_wire::ipv4::protocol;
 
 use super::icmp::{IcmpSocket, Kind};
 
-/// First destination port, one more for each probe: nobody listens there, by convention.
+/// The first destination port, one more for each probe. By convention no program listens there.
 const FIRST_PORT: u16 = 33_434;
 
-/// Who answered a probe, and how.
+/// The answer to a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// A router where the TTL ran out.
     Router(IpAddr),
-    /// The destination: nobody listens on the port.
+    /// The destination: no program listens on the port.
     Destination(IpAddr),
-    /// Someone said that the destination cannot be reached.
+    /// A node on the path: the destination is unreachable.
     Unreachable(IpAddr),
-    /// Nobody, in time.
+    /// None in time.
     Nobody,
 }
 
-/// How to trace.
+/// The probes to send.
 #[derive(Debug, Clone, Copy)]
 pub struct TraceOptions {
     /// The highest TTL tried.
     pub max_hops: u8,
-    /// Probes a hop until one is answered. Routers limit their error messages (RFC 1812 section 4.3.2.8).
+    /// Probes per hop until one is answered. Routers limit their error messages (RFC 1812 section 4.3.2.8).
     pub tries: u8,
     /// How long to wait for the answer to one probe.
     pub patience: Duration,
     /// UDP payload of a probe, in bytes. IPv4 probes that fit the first link carry DF.
     pub payload_bytes: usize,
-    /// Nothing is waited for beyond this.
+    /// The end of every wait.
     pub deadline: Instant,
 }
 
-/// The way to `target` from the calling thread's namespace: an answer for TTL 1, 2 and so on up to the destination.
+/// The path to `target` from the calling thread's namespace: an answer for TTL 1, 2 and so on up to the
+/// destination.
 ///
 /// # Errors
-/// When a socket cannot be opened or used.
+/// A socket cannot be opened or used.
 pub fn trace(target: IpAddr, options: &TraceOptions) -> io::Result<Vec<Answer>> {
     let mut icmp = IcmpSocket::open(target)?;
     let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
@@ -61,8 +62,8 @@ pub fn trace(target: IpAddr, options: &TraceOptions) -> io::Result<Vec<Answer>> 
         let mut answer = Answer::Nobody;
         for _ in 0..options.tries {
             port = port.wrapping_add(1).max(FIRST_PORT);
-            // The error that an earlier probe drew may be reported here instead of by this one: then the probe
-            // did not leave, and is tried again.
+            // The error about an earlier probe may be reported here: then this probe was not sent, and is
+            // tried again.
             if probe.send_to(&payload, SocketAddr::new(target, port)).is_err() {
                 continue;
             }

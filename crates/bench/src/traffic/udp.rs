@@ -108,8 +108,8 @@ fn wait_until_still(count: &AtomicU64) {
     }
 }
 
-/// Searches the highest rate without loss. A packet that reached the receiving host's IP counts as received; no program
-/// reads it.
+/// Searches the highest rate without loss. A packet that reached the receiving host's IP counts as received;
+/// no program reads it.
 pub(crate) fn no_loss(flow: &Flow<'_>, meter: &Meter, seconds: u32) -> Result<Vec<Sample>, TrafficError> {
     let v4 = flow.family == Family::V4;
     let sink = flow.testbed.server.run(|| Receiver::sink(v4).map_err(TrafficError::Socket))?;

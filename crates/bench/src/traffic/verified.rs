@@ -1,4 +1,4 @@
-//! A TCP transfer whose every byte is compared with what was meant to be sent.
+//! A TCP transfer of which every byte is verified.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,19 +10,20 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Written and read at a time, in bytes. Not a multiple of any segment size.
 const CHUNK_BYTES: usize = 100_003;
-/// The pattern repeats after so many bytes: a prime, so that no swap or repetition of segments goes unseen.
+/// The period of the pattern, in bytes: a prime, so that swapped or repeated segments are noticed.
 const PERIOD_BYTES: usize = 1_048_583;
-/// A connection is made at once, or the path does not work.
+/// A working path accepts a connection at once.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 
-/// A stream of bytes that both ends can make from its seed.
+/// A stream of bytes that both ends make from the same seed.
 struct Pattern {
     period: Vec<u8>,
     at: usize,
 }
 
 impl Pattern {
-    /// Fills one period by xorshift64* (Vigna, An experimental exploration of Marsaglia's xorshift generators).
+    /// Fills one period by xorshift64* (Vigna, An experimental exploration of Marsaglia's xorshift
+    /// generators).
     fn new(seed: u64) -> Pattern {
         // Zero is the one state that the generator never leaves.
         let mut state = seed | 1 << 63;
@@ -63,19 +64,20 @@ impl Pattern {
 /// One end of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transfer {
-    /// Bytes that went through this end.
+    /// Bytes sent or received.
     pub bytes: u64,
-    /// Receiver: where the first byte is that differs from what was meant.
+    /// At the receiver: the offset of the first wrong byte.
     pub first_difference: Option<u64>,
     /// From the connection's beginning to its end.
     pub elapsed: Duration,
 }
 
-/// Accepts one connection on `listener` and compares what comes with the pattern of `seed`, until the sender closes.
+/// Accepts one connection on `listener` and compares the bytes received with the pattern of `seed`, until the
+/// sender closes.
 ///
 /// # Errors
-/// When nobody connects within 3 s, the stream stalls until `deadline` ([`io::ErrorKind::TimedOut`]), or the connection
-/// breaks.
+/// [`io::ErrorKind::TimedOut`] where no connection comes within 3 s or the stream stalls until `deadline`;
+/// that of the connection.
 pub fn receive(listener: &TcpListener, seed: u64, deadline: Instant) -> io::Result<Transfer> {
     let mut pattern = Pattern::new(seed);
     listener.set_nonblocking(true)?;
@@ -99,7 +101,7 @@ pub fn receive(listener: &TcpListener, seed: u64, deadline: Instant) -> io::Resu
             Err(e) if is_retry(&e) => continue,
             Err(e) => return Err(e),
         };
-        // Once the streams have parted there is nothing to compare any more.
+        // After the first difference there is nothing more to compare.
         if done.first_difference.is_none() {
             done.first_difference = pattern.first_difference(&buffer[..len]).map(|at| done.bytes + at as u64);
         }
@@ -112,7 +114,8 @@ pub fn receive(listener: &TcpListener, seed: u64, deadline: Instant) -> io::Resu
 /// Connects to `to` from the calling thread's namespace and sends `bytes` of the pattern of `seed`.
 ///
 /// # Errors
-/// When the connection cannot be made within 3 s, breaks, or stalls until `deadline`.
+/// [`io::ErrorKind::TimedOut`] where the connection is not made within 3 s or stalls until `deadline`; that
+/// of the connection.
 pub fn send(to: SocketAddr, bytes: u64, seed: u64, deadline: Instant) -> io::Result<Transfer> {
     let mut pattern = Pattern::new(seed);
     let mut stream = TcpStream::connect_timeout(&to, time_left(deadline)?.min(CONNECT_WITHIN))?;
@@ -133,7 +136,7 @@ pub fn send(to: SocketAddr, bytes: u64, seed: u64, deadline: Instant) -> io::Res
         }
     }
     stream.shutdown(std::net::Shutdown::Write)?;
-    // The peer closes when it has everything: an end without its having read all would show as a reset here.
+    // The receiver closes when it has everything; if it ended before, this would be a reset.
     loop {
         stream.set_read_timeout(Some(time_left(deadline)?))?;
         match stream.read(&mut [0; 16]) {
@@ -161,7 +164,7 @@ fn time_left(deadline: Instant) -> io::Result<Duration> {
 }
 
 fn await_readable(fd: impl AsFd, deadline: Instant) -> io::Result<()> {
-    // At least a millisecond, or the last fraction of one would be spun away.
+    // At least a millisecond, or the last fraction of one would be busy-polled.
     let left = time_left(deadline)?.max(Duration::from_millis(1));
     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
     match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout) {
@@ -195,7 +198,7 @@ mod tests {
         let mut pattern = Pattern::new(5);
         assert!(whole.chunks(12_345).all(|piece| pattern.first_difference(piece).is_none()));
         assert_eq!(Pattern::new(6).first_difference(&whole).map(|at| at < 16), Some(true));
-        // A segment moved, or sent again in the place of its neighbour, differs.
+        // A segment that is moved or repeated differs.
         assert!(Pattern::new(5).first_difference(&whole[1448..]).is_some());
     }
 

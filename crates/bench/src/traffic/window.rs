@@ -1,5 +1,5 @@
-//! A measuring window cut out of a running load, by reading counters at its beginning and its end. The warm-up before it and
-//! whatever comes after it do not count.
+//! A measuring window cut out of a running load, by reading counters at its beginning and its end. The
+//! warm-up before it and whatever comes after it do not count.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
-//! iperf 2 as the client and the server, and what its CSV says.
+//! iperf 2 as client and server, and its CSV.
 //!
-//! It knows no time that does not count, so it reports every second, and the seconds of the warm-up are left out. Of UDP it
-//! tells what was offered; what was delivered the kernel of the receiving host tells better.
+//! It has no warm-up, so it reports every second and the first seconds are left out. For UDP it reports what
+//! was offered; what was delivered is read from the receiving kernel's counters.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,34 +10,34 @@ use super::{Program, ProgramError, Server};
 use crate::metric::{Metric, Sample};
 use crate::plan::{Direction, Load};
 
-/// Its own default.
+/// iperf's default port.
 pub(crate) const PORT: u16 = 5001;
-/// More than any link here carries: as fast as it goes.
+/// More than any virtual link carries: as fast as it goes.
 const UDP_RATE: &str = "100g";
 
 const IPERF: Program = Program { name: "iperf", package: "iperf" };
 
-/// What goes wrong with iperf 2.
+/// A run of iperf 2 that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum IperfError {
-    /// It is not there, does not start, does not listen or does not end.
+    /// It is not installed, does not start, does not listen or does not end.
     #[error(transparent)]
     Program(#[from] ProgramError),
-    /// It says nothing of the time after the warm-up.
+    /// It reports nothing for the time after the warm-up.
     #[error("iperf reports nothing of the measured time{}", if .said.is_empty() { String::new() } else { format!(": {}", .said) })]
     Nothing {
-        /// What it says instead.
+        /// The first line of its standard error.
         said: String,
     },
-    /// The load is not iperf's to make.
+    /// iperf does not make this load.
     #[error("iperf cannot make this load")]
     Load,
 }
 
-/// What `iperf --version` says of itself, without the date.
+/// Name and version by `iperf --version`, without the date.
 pub(crate) fn version() -> Result<String, IperfError> {
     let output = IPERF.version("--version")?;
-    // Some releases say it on standard error.
+    // Some releases print it on standard error.
     let text = [output.stdout, output.stderr].concat();
     Ok(version_in(&String::from_utf8_lossy(&text)))
 }
@@ -93,8 +93,8 @@ pub(crate) fn client(
     parse(&said.output, load, warm_up_seconds).ok_or(IperfError::Nothing { said: said.complaint })
 }
 
-/// Reads the lines of a client: time, addresses and ports, id, `from-to` in seconds, bytes, bit/s, and of UDP jitter, lost,
-/// datagrams (Debian's 2.1.8). The last line of a flow sums its whole time up.
+/// Parses the lines of a client: time, addresses and ports, id, `from-to` in seconds, bytes, bit/s, and for
+/// UDP jitter, lost, datagrams (Debian's 2.1.8). The last line of a flow is its sum.
 fn parse(text: &str, load: Load, warm_up_seconds: u32) -> Option<Vec<Sample>> {
     let (mut bytes, mut packets, mut end) = (0.0, 0.0, 0.0f64);
     for line in text.lines() {
@@ -127,7 +127,7 @@ mod tests {
 
     const TCP: Load = Load::Tcp { streams: 2, direction: Direction::Forward };
 
-    // What iperf 2.1.8 printed in the lab with kernel forwarding.
+    // Output of iperf 2.1.8 in the lab with kernel forwarding.
     const TWO_STREAMS: &str = "\
 20261123230938,10.10.251.1,41052,10.10.252.1,5001,1,0.0-1.0,1361838140,10894705120
 20261123230938,10.10.251.1,41054,10.10.252.1,5001,2,0.0-1.0,1304428604,10435428832

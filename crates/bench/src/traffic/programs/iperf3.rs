@@ -1,4 +1,4 @@
-//! iperf3 as the client and the server, and what its JSON says.
+//! iperf3 as client and server, and its JSON.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,34 +11,35 @@ use crate::plan::{Direction, Load};
 
 const IPERF3: Program = Program { name: "iperf3", package: "iperf3" };
 
-/// What goes wrong with iperf3.
+/// A run of iperf3 that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Iperf3Error {
-    /// It is not there, does not start, does not listen or does not end.
+    /// It is not installed, does not start, does not listen or does not end.
     #[error(transparent)]
     Program(#[from] ProgramError),
     /// The client reports an error.
     #[error("iperf3: {0}")]
     Client(String),
-    /// Its output is not what this version of nsrouter knows.
+    /// Its output is not the JSON that is expected.
     #[error("iperf3's report cannot be read")]
     Json(#[from] serde_json::Error),
-    /// The report lacks what the load should have given.
+    /// The report lacks a part that this load has.
     #[error("iperf3's report has no {0}")]
     Lacks(&'static str),
-    /// The load is not iperf3's to make.
+    /// iperf3 does not make this load.
     #[error("iperf3 cannot make this load")]
     Load,
 }
 
-/// First line of `iperf3 --version`: proof that the program is there.
+/// The first line of `iperf3 --version`.
 pub(crate) fn version() -> Result<String, Iperf3Error> {
     let output = IPERF3.version("--version")?;
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(text.split(" (").next().unwrap_or_default().lines().next().unwrap_or_default().trim().to_owned())
 }
 
-/// Starts a server for one client in the calling thread's namespace and waits until it listens on `port`, or for `patience`.
+/// Starts a server for one client in the calling thread's namespace and waits until it listens on `port`, or
+/// for `patience`.
 pub(crate) fn server(port: u16, patience: Duration) -> Result<Server, Iperf3Error> {
     let arguments = ["--server", "--one-off", "--json", "--port", &port.to_string()];
     Ok(Server::start(IPERF3, &arguments, port, false, patience)?)
@@ -47,11 +48,11 @@ pub(crate) fn server(port: u16, patience: Duration) -> Result<Server, Iperf3Erro
 /// One run of the client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClientOptions {
-    /// Where the server is.
+    /// The server's address.
     pub(crate) server: IpAddr,
     /// Its port.
     pub(crate) port: u16,
-    /// What to send.
+    /// The load.
     pub(crate) load: Load,
     /// UDP payload of a datagram, in bytes, where the load is UDP.
     pub(crate) payload_bytes: u16,
@@ -61,7 +62,7 @@ pub(crate) struct ClientOptions {
     pub(crate) warm_up_seconds: u32,
 }
 
-/// Runs the client in the calling thread's namespace to its end.
+/// Runs the client to its end in the calling thread's namespace.
 pub(crate) fn client(options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error> {
     let ClientOptions { server, port, load, payload_bytes, seconds, warm_up_seconds } = *options;
     let mut arguments = vec!["--client".to_owned(), server.to_string(), "--json".into()];
@@ -115,19 +116,20 @@ struct Sum {
     packets: Option<u64>,
 }
 
-/// The report in what a client printed. Some releases print warnings before it (iperf 3.7 and later, on standard output).
+/// The report in the output of a client. Some releases print warnings before it (iperf 3.7 and later, on
+/// standard output).
 fn report_in(text: &str) -> Result<Report, serde_json::Error> {
     let start = if text.starts_with('{') { 0 } else { text.find("\n{").map_or(0, |at| at + 1) };
     Report::deserialize(&mut serde_json::Deserializer::from_str(&text[start..]))
 }
 
-/// Reads a client's report.
+/// Parses a client's report.
 ///
-/// Throughput is what the receiver got. Of UDP, what was delivered is counted in bytes, because 3.12 counts as lost also what
-/// was lost while warming up.
+/// Throughput is the receiver's. UDP packets delivered are computed from bytes, because iperf 3.12 counts
+/// losses of the warm-up too.
 fn parse(text: &str, options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error> {
     let report = report_in(text)?;
-    // It exits with 0 in this case too.
+    // The exit code is 0 in this case too.
     if let Some(error) = report.error {
         return Err(Iperf3Error::Client(error));
     }
@@ -159,7 +161,7 @@ fn parse(text: &str, options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error
             if !(offered > 0.0 && delivered > 0.0 && received.seconds > 0.0 && sent.seconds > 0.0) {
                 return Err(Iperf3Error::Client("not a datagram arrived".into()));
             }
-            // What was on its way when the warm-up ended can make it a little less than nothing.
+            // Packets under way at the end of the warm-up can make it slightly negative.
             let loss = (1.0 - delivered / offered).max(0.0);
             Ok(vec![
                 Sample::new(Metric::Delivered, delivered / received.seconds),
@@ -173,7 +175,7 @@ fn parse(text: &str, options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error
     }
 }
 
-/// Counts beyond 2^53 lose their last bits, which no run of seconds reaches.
+/// A count; beyond 2^53, which no run reaches, it would lose its last bits.
 fn count(n: u64) -> f64 {
     n as f64
 }
@@ -204,7 +206,7 @@ mod tests {
         Load::Tcp { streams, direction }
     }
 
-    // The files are what iperf 3.12 printed in the lab with kernel forwarding.
+    // The files are output of iperf 3.12 in the lab with kernel forwarding.
     #[test]
     fn tcp_one_and_four_streams() {
         let one =

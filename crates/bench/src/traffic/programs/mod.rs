@@ -1,5 +1,5 @@
-//! Real programs as clients and servers: started in the calling thread's namespace, waited for with patience, and ended by their
-//! process id.
+//! Programs as clients and servers: started in the calling thread's namespace, and ended by their PID after a
+//! timeout.
 
 pub(crate) mod iperf;
 pub(crate) mod iperf3;
@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What goes wrong with a program.
+/// A program that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     /// There is no such program in `PATH`.
@@ -20,15 +20,15 @@ pub enum ProgramError {
     Missing {
         /// Its name.
         program: String,
-        /// Debian's package that has it.
+        /// The Debian package that has it.
         package: &'static str,
     },
-    /// It could not be started, or not be listened to.
+    /// It could not be started, or its output not be read.
     #[error("{program} could not be started")]
     Start {
         /// Its name.
         program: String,
-        /// What the system call said.
+        /// The system call's error.
         source: io::Error,
     },
     /// The server exited, or did not listen in time.
@@ -36,7 +36,7 @@ pub enum ProgramError {
     Server {
         /// Its name.
         program: String,
-        /// What was seen.
+        /// What was observed.
         why: String,
     },
     /// It did not end in time, and was ended.
@@ -54,7 +54,7 @@ pub enum ProgramError {
 pub(super) struct Program {
     /// Its name.
     pub(super) name: &'static str,
-    /// Debian's package that has it.
+    /// The Debian package that has it.
     pub(super) package: &'static str,
 }
 
@@ -67,7 +67,7 @@ impl Program {
         }
     }
 
-    /// Starts it without anything to read, with its output going where `output` says.
+    /// Starts it without input; `output` is for standard output and standard error.
     fn spawn(
         self,
         arguments: impl IntoIterator<Item: AsRef<OsStr>>,
@@ -78,7 +78,7 @@ impl Program {
         command.spawn().map_err(|error| self.failed(error))
     }
 
-    /// What it says of itself when called with this: proof that it is there.
+    /// Its output when called with one argument, such as `--version`.
     pub(super) fn version(self, argument: &str) -> Result<Output, ProgramError> {
         let child = self.spawn([argument], Stdio::piped)?;
         child.wait_with_output().map_err(|error| self.failed(error))
@@ -92,28 +92,28 @@ impl Program {
         thread::spawn(move || {
             let mut text = String::new();
             let read = stdout.map_or(Ok(0), |mut stdout| stdout.read_to_string(&mut text));
-            // Nobody listens any more where it took too long.
+            // After the timeout the result is not awaited any more.
             let _ = done.send(read.map(|_| text));
         });
         let text = text.recv_timeout(patience);
-        // It has said everything, or has had its time. The reader ends with it, because the pipe does.
+        // It has closed its output, or has had its time. The reading thread ends with the pipe.
         let _ = child.kill();
         let _ = child.wait();
         let output = text
             .map_err(|_| ProgramError::Stalled { program: self.name.to_owned(), patience })?
             .map_err(|error| self.failed(error))?;
         let mut complaint = String::new();
-        // Told only where there is nothing better to tell.
+        // Used only where there is no better explanation.
         let _ = stderr.map(|mut stderr| stderr.read_to_string(&mut complaint));
         let complaint = complaint.lines().next().unwrap_or_default().trim().to_owned();
         Ok(Said { output, complaint })
     }
 }
 
-/// What a program said.
+/// The output of a program.
 #[derive(Debug)]
 pub(super) struct Said {
-    /// On its standard output.
+    /// Its standard output.
     pub(super) output: String,
     /// The first line of its standard error.
     pub(super) complaint: String,
@@ -137,8 +137,8 @@ impl Server {
         let mut server = Server { child: program.spawn(arguments, Stdio::null)? };
         let failed = |why| ProgramError::Server { program: program.name.to_owned(), why };
         let deadline = Instant::now() + patience;
-        // Connecting to see whether it listens would use up the one test of an iperf3. The kernel's table of sockets of this
-        // thread's namespace tells without touching it.
+        // A connection as a probe would use up the one test of a one-off iperf3. The kernel's table of
+        // sockets in this thread's namespace shows whether it listens.
         while !listens(port, is_udp) {
             if let Ok(Some(status)) = server.child.try_wait() {
                 return Err(failed(format!("it ended with {status}")));
@@ -162,7 +162,8 @@ impl Drop for Server {
 
 /// Whether a TCP socket listens on `port` in the calling thread's namespace, or a UDP socket is bound to it.
 fn listens(port: u16, is_udp: bool) -> bool {
-    // States of include/net/tcp_states.h: TCP_LISTEN, and TCP_CLOSE, which is that of an unconnected UDP socket.
+    // States of include/net/tcp_states.h: TCP_LISTEN, and TCP_CLOSE, which is that of an unconnected UDP
+    // socket.
     let (tables, state) = if is_udp { (["udp6", "udp"], "07") } else { (["tcp6", "tcp"], "0A") };
     let in_table = |table: String| {
         table.lines().skip(1).any(|line| {

@@ -1,24 +1,24 @@
-//! The ping of iputils as the client: its round trip ends when the kernel has taken the answer, not when the program wakes.
+//! The ping of iputils: its round trip ends when the kernel receives the reply, not when the program wakes.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Program, ProgramError, Said};
 
-/// From one echo request to the next: the shortest that ping grants every user.
+/// From one echo request to the next: the shortest interval that ping allows every user.
 const INTERVAL: Duration = Duration::from_millis(200);
 const PING: Program = Program { name: "ping", package: "iputils-ping" };
 
-/// What goes wrong with ping.
+/// A run of ping that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PingError {
-    /// It is not there, does not start or does not end.
+    /// It is not installed, does not start or does not end.
     #[error(transparent)]
     Program(#[from] ProgramError),
-    /// No answer came.
+    /// No reply came.
     #[error("ping had no answer{}", if .said.is_empty() { String::new() } else { format!(": {}", .said) })]
     Nothing {
-        /// What it says instead.
+        /// The first line of its standard error.
         said: String,
     },
 }
@@ -28,7 +28,7 @@ pub enum PingError {
 pub(crate) struct Pinged {
     pub(crate) program: String,
     pub(crate) sent: u32,
-    /// Of the requests that were answered, in their order; those of the warm-up left out.
+    /// Of the requests that were answered, in their order, without those of the warm-up.
     pub(crate) round_trips: Vec<Duration>,
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn ping(target: IpAddr, seconds: u32, warm_up_seconds: u32) -> Result
     let program =
         String::from_utf8_lossy(&version.stdout).trim().replacen(',', "", 1).replacen(" from", "", 1);
     let a_second = u32::try_from(Duration::from_secs(1).as_millis() / INTERVAL.as_millis()).unwrap_or(1);
-    // The first one also finds the neighbours.
+    // The first one also resolves the neighbours.
     let warm_up = (warm_up_seconds * a_second).max(1);
     let sent = seconds * a_second;
     let interval = INTERVAL.as_secs_f64().to_string();
@@ -53,7 +53,8 @@ pub(crate) fn ping(target: IpAddr, seconds: u32, warm_up_seconds: u32) -> Result
     Ok(Pinged { program, sent, round_trips })
 }
 
-/// Reads lines as `64 bytes from 10.10.252.1: icmp_seq=2 ttl=63 time=0.064 ms` (iputils 20221126), those past the warm-up.
+/// Parses lines like `64 bytes from 10.10.252.1: icmp_seq=2 ttl=63 time=0.064 ms` (iputils 20221126), those
+/// past the warm-up.
 fn parse(text: &str, warm_up: u32) -> Vec<Duration> {
     let value = |line: &str, key: &str| -> Option<f64> {
         line.split_whitespace().find_map(|word| word.strip_prefix(key)?.parse().ok())
@@ -68,7 +69,7 @@ fn parse(text: &str, warm_up: u32) -> Vec<Duration> {
 mod tests {
     use super::*;
 
-    // What ping of iputils 20221126 printed in the lab; the fourth answer was lost.
+    // Output of ping of iputils 20221126 in the lab; the fourth reply was lost.
     const TEXT: &str = "\
 PING 10.10.252.1 (10.10.252.1) 56(84) bytes of data.
 64 bytes from 10.10.252.1: icmp_seq=1 ttl=63 time=0.245 ms
