@@ -16,7 +16,6 @@ const ALLOWED: &[&[&str]] = &[
         "crates/router/src/pipeline.rs",
     ],
     &["crates/router/src/neigh/mod.rs", "crates/router/src/neigh/table.rs"],
-    &["tests/measuring.rs", "tests/measuring/extras.rs"],
     &[
         "tests/oracle/ip_route.rs",
         "tests/oracle/ipv4_fragments.rs",

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use libtest_mimic::Trial;
 
 use crate::common::{self, describe, nsrouter, trial};
-use crate::{measured, median};
+use crate::runs::{measured, median};
 
 const BROWSER: &str = "chromium";
 

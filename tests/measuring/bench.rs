@@ -1,119 +1,18 @@
-//! The commands that judge: `check` must see what is wrong, `doctor` must answer, `bench` must measure, and
-//! stop when told.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-#[path = "measuring/extras.rs"]
-mod extras;
-#[path = "common/schema.rs"]
-mod schema;
+//! `bench` must measure, stop when told, and say what is wrong.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{Command, Stdio};
 
-use common::{BOTH, Case, Lab, describe, nsrouter, trial, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// The kernel, and every kind of link that the userspace router takes frames from.
-const WIRES: &[&str] = &["kernel", "userspace", "userspace:tap", "userspace:xdp"];
-
-const CASES: &[Case] = &[
-    Case { name: "bench_counts_what_the_kernel_counts", modes: WIRES, programs: &[], body: generator_counts },
-    Case { name: "check_names_what_fails", modes: &["kernel"], programs: &["sh"], body: check_fails },
-    Case {
-        name: "check_sees_answers_that_come_twice",
-        modes: BOTH,
-        programs: &["nft"],
-        body: check_duplicates,
-    },
-];
-
-fn main() -> ExitCode {
-    let mut trials = extras::trials();
-    trials.extend([
-        trial("doctor_tries_and_tells".into(), &[], doctor),
-        trial("bench_measures_with_the_builtin_generator".into(), &[], || bench("builtin")),
-        trial("bench_measures_with_iperf3".into(), &["iperf3"], || bench("iperf3")),
-        trial("bench_measures_with_iperf".into(), &["iperf"], || bench("iperf")),
-        trial("bench_pings".into(), &["ping"], pings),
-        trial("bench_runs_any_forwarder".into(), &[], any_forwarder),
-        trial("bench_loads_routes".into(), &["ip"], routes),
-        trial("bench_finds_the_highest_rate_without_loss".into(), &[], no_loss),
-        trial("bench_builtin_tcp_is_as_fast_as_iperf3".into(), &["iperf3"], builtin_tcp),
-        trial("bench_ends_at_once_when_interrupted".into(), &[], interrupted),
-        trial("bench_fails_on_a_regression".into(), &[], regression),
-        trial("bench_says_what_is_wrong_in_one_sentence".into(), &[], wrong_bench),
-    ]);
-    common::main_one_by_one(CASES, trials)
-}
-
-fn run(arguments: &[&str]) -> Output {
-    Command::new(nsrouter()).args(arguments).stdin(Stdio::null()).output().unwrap()
-}
-
-fn check_json() -> (Value, Option<i32>) {
-    let output = run(&["check", "--json"]);
-    (serde_json::from_slice(&output.stdout).expect("check prints JSON"), output.status.code())
-}
-
-/// The tests with that outcome, each with its family.
-fn rows_with(report: &Value, outcome: &str) -> Vec<String> {
-    let rows = report["rows"].as_array().unwrap().iter().filter(|row| row["outcome"] == outcome);
-    rows.map(|row| format!("{} {}", row["test"].as_str().unwrap(), row["family"].as_str().unwrap())).collect()
-}
-
-fn check_fails(lab: &Lab) {
-    let (report, code) = check_json();
-    assert_eq!((code, &report["passed"]), (Some(0), &Value::Bool(true)), "{report:#}");
-    lab.succeed("router", &["sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding"]);
-    let (report, code) = check_json();
-    assert_eq!((code, &report["passed"]), (Some(1), &Value::Bool(false)));
-    let failed = rows_with(&report, "fail");
-    for test in ["ping t1 to t2 IPv6", "ping t2 to t1 IPv6", "traceroute t1 to t2 IPv6"] {
-        assert!(failed.iter().any(|row| row == test), "{test} is not in {failed:?}");
-    }
-    assert!(failed.iter().all(|row| row.ends_with("IPv6")), "{failed:?}");
-    assert!(rows_with(&report, "pass").iter().any(|row| row == "ping t1 to router IPv6"));
-}
-
-fn check_duplicates(lab: &Lab) {
-    // What a kernel that answers beside the engine would look like: every echo reply of t2 leaves it several
-    // times.
-    let rule = "add table netdev twice; \
-                add chain netdev twice out { type filter hook egress device t2-eth0 priority 0; }; \
-                add rule netdev twice out icmp type echo-reply dup to t2-eth0";
-    lab.succeed("t2", &["nft", rule]);
-    let (report, code) = check_json();
-    assert_eq!(code, Some(1));
-    let failed = rows_with(&report, "fail");
-    assert!(failed.iter().any(|row| row == "ping t1 to t2 IPv4"), "{failed:?}");
-    assert!(failed.iter().all(|row| row.contains("to t2") && row.ends_with("IPv4")), "{failed:?}");
-}
-
-fn doctor() {
-    let output = run(&["doctor", "--json"]);
-    assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
-    let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
-    for what in ["network namespaces", "user namespaces", "veth links", "AF_PACKET ring", "bpf(2)", "iperf3"]
-    {
-        let row = rows.as_array().unwrap().iter().find(|row| row["what"] == what);
-        let row = row.unwrap_or_else(|| panic!("no row {what}"));
-        let told = row["state"] == "yes" || (row["cost"].is_string() && row["remedy"].is_string());
-        assert!(told, "{row:#}");
-    }
-}
-
-/// The schema that is published, and what it says of a file.
-fn against_the_schema(report: &Value) -> Vec<String> {
-    let schema = include_str!("../crates/bench/results.schema.json");
-    schema::violations(&serde_json::from_str(schema).unwrap(), report, "")
-}
+use crate::common::{self, Lab, describe, nsrouter, wait_for};
+use crate::runs::{against_the_schema, measured, median, row_of, run};
 
 /// The ping program measures; of five round trips there are no percentiles.
-fn pings() {
+pub(crate) fn pings() {
     let modes = "kernel,userspace:packet";
     let (output, report) = measured(&["--scenarios", "ping,ping-v6", "--modes", modes]);
     assert!(output.status.success(), "{}", describe(&output));
@@ -128,7 +27,7 @@ fn pings() {
     assert!(!results.iter().any(|row| row["metric"] == "latency_p99"), "{results:?}");
 }
 
-fn bench(traffic: &str) {
+pub(crate) fn measures(traffic: &str) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("results.json");
     let scenarios = "tcp-1,udp-64,latency-idle,tcp-1-v6";
@@ -213,30 +112,6 @@ fn bench(traffic: &str) {
     assert!(page.ends_with("</html>\n") && page.contains("Round trip, latency-idle"), "{page}");
 }
 
-fn row_of<'a>(report: &'a Value, scenario: &str, metric: &str, mode: &str) -> Option<&'a Value> {
-    let rows = report["results"].as_array().unwrap();
-    rows.iter().find(|row| row["scenario"] == scenario && row["metric"] == metric && row["mode"] == mode)
-}
-
-/// A short run of one round, and its results.json.
-fn measured(arguments: &[&str]) -> (Output, Value) {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("results.json");
-    let fixed =
-        ["bench", "--rounds", "1", "--seconds", "1", "--warm-up", "0", "--json", file.to_str().unwrap()];
-    let output = run(&[&fixed, arguments].concat());
-    let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    assert_eq!(against_the_schema(&report), [""; 0]);
-    (output, report)
-}
-
-fn median(report: &Value, scenario: &str, metric: &str, mode: &str) -> f64 {
-    let row = row_of(report, scenario, metric, mode);
-    row.unwrap_or_else(|| panic!("no {metric} of {scenario} in {mode}: {report:#}"))["median"]
-        .as_f64()
-        .unwrap()
-}
-
 /// A program with that text, and the mode that runs it.
 fn script(folder: &Path, name: &str, text: &str) -> String {
     let path = folder.join(name);
@@ -245,7 +120,7 @@ fn script(folder: &Path, name: &str, text: &str) -> String {
     format!("cmd:{}", path.display())
 }
 
-fn any_forwarder() {
+pub(crate) fn any_forwarder() {
     let folder = tempfile::tempdir().unwrap();
     // Whatever it does not find as promised it says, and nothing is forwarded.
     let promised = "\
@@ -273,7 +148,7 @@ fn any_forwarder() {
     }
 }
 
-fn routes() {
+pub(crate) fn routes() {
     let (output, report) =
         measured(&["--scenarios", "udp-64-at-20000-1k,tcp-1-v6-1k", "--modes", "kernel,userspace:packet"]);
     assert!(output.status.success(), "{}", describe(&output));
@@ -287,7 +162,7 @@ fn routes() {
     }
 }
 
-fn no_loss() {
+pub(crate) fn no_loss() {
     let (output, report) =
         measured(&["--scenarios", "ndr-64,udp-64-at-own10,udp-imix", "--modes", "userspace:packet"]);
     assert!(output.status.success(), "{}", describe(&output));
@@ -302,7 +177,7 @@ fn no_loss() {
 
 /// The built-in generator's TCP is within 15% of iperf3's: a ratio of medians of rounds that take turns, and
 /// more rounds where the first ones do not show it.
-fn builtin_tcp() {
+pub(crate) fn builtin_tcp() {
     let throughput = |traffic: &str| {
         let (output, report) = measured(&["--scenarios", "tcp-1", "--modes", "kernel", "--traffic", traffic]);
         assert!(output.status.success(), "{}", describe(&output));
@@ -327,7 +202,7 @@ fn builtin_tcp() {
 }
 
 /// What the raw generator says that it sent and received is what the kernel's counters say.
-fn generator_counts(lab: &Lab) {
+pub(crate) fn generator_counts(lab: &Lab) {
     let counters = || {
         let sent = ["tx_packets", "tx_dropped"].map(|name| lab.interface_counter("t1", "t1-eth0", name));
         let table = lab.succeed("t2", &["cat", "/proc/net/snmp"]);
@@ -364,7 +239,7 @@ fn processes_of(bench: u32) -> usize {
     std::fs::read_dir("/proc").unwrap().filter_map(Result::ok).filter(is_its).count()
 }
 
-fn interrupted() {
+pub(crate) fn interrupted() {
     let child = Command::new(nsrouter())
         .args(["bench", "--scenarios", "tcp-1", "--seconds", "300", "--traffic", "builtin"])
         .stdin(Stdio::null())
@@ -382,7 +257,7 @@ fn interrupted() {
     assert_eq!(processes_of(pid), 0);
 }
 
-fn regression() {
+pub(crate) fn regression() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("results.json");
     // A machine that answered in a nanosecond.
@@ -403,7 +278,7 @@ fn regression() {
     }
 }
 
-fn wrong_bench() {
+pub(crate) fn wrong_bench() {
     let said = |arguments: &[&str], code: i32| {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", describe(&output));
