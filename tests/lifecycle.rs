@@ -7,7 +7,7 @@ mod common;
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Case, Lab, SANDBOX, describe, ended, hearing_hangups, nsrouter, promptly, wait_for};
+use common::{Case, Lab, SANDBOX, describe, ended, hearing_signals, nsrouter, promptly, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -57,7 +57,7 @@ fn error_of(arguments: &[&str], code: i32) -> String {
 
 /// Starts a lab and waits until it answers.
 fn start(arguments: &[&str]) -> Child {
-    let child = hearing_hangups()
+    let child = hearing_signals()
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

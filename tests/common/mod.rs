@@ -64,10 +64,11 @@ pub fn nsrouter() -> PathBuf {
     std::env::var_os(BINARY_VARIABLE).unwrap_or_else(|| env!("CARGO_BIN_EXE_nsrouter").into()).into()
 }
 
-/// The binary under test, to be given arguments; it hears a hang-up also where these tests were started by nohup(1).
-pub fn hearing_hangups() -> Command {
+/// The binary under test, without arguments. It gets its signals also where these tests were started by nohup(1), or in the
+/// background by a shell without job control.
+pub fn hearing_signals() -> Command {
     let mut command = Command::new("env");
-    command.arg("--default-signal=HUP").arg(nsrouter());
+    command.arg("--default-signal=HUP,INT,QUIT").arg(nsrouter());
     command
 }
 

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getsid};
 
 use crate::common::{
-    Case, Lab, SANDBOX, describe, ended, hearing_hangups, is_program, nsrouter, trial, wait_for,
+    Case, Lab, SANDBOX, describe, ended, hearing_signals, is_program, nsrouter, trial, wait_for,
 };
 
 /// Cases beside the built-in lab, and such as make their own, which have a network and a /run to themselves.
@@ -193,7 +193,7 @@ fn run(arguments: &[&str]) -> Output {
 
 /// nsrouter with these arguments, in the background.
 fn start(arguments: &[&str]) -> Child {
-    let mut command = hearing_hangups();
+    let mut command = hearing_signals();
     command
         .args(arguments)
         .stdin(Stdio::null())

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::Trial;
 
-use crate::common::{Case, Lab, QUIET, Tap, case_output, describe, nsrouter, promptly, trial, wait_for};
+use crate::common::{
+    Case, Lab, QUIET, Tap, case_output, describe, lab_name, nsrouter, promptly, trial, wait_for,
+};
 
 /// Cases beside the built-in lab, and those that trials run in labs of their own.
 pub(crate) const CASES: &[Case] = &[
@@ -88,8 +90,8 @@ fn in_time(mode: &str) {
 fn lab_command(mode: &str, topology: &Path) -> Command {
     let (mode, backend) = mode.split_once(':').unwrap_or((mode, "auto"));
     let mut command = Command::new(nsrouter());
-    command.args(["--mode", mode, "--backend", backend, "--private", "--for", "60s", "--topology"]);
-    command.arg(topology).arg("--").stdin(Stdio::null());
+    command.args(["--mode", mode, "--backend", backend, "--private", "--name", &lab_name(), "--for", "60s"]);
+    command.arg("--topology").arg(topology).arg("--").stdin(Stdio::null());
     command
 }
 

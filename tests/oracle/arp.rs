@@ -1,7 +1,7 @@
 //! ARP: who is answered, who is learned, who is asked (RFC 826, 5227).
 
-use crate::Scene;
 use crate::packet::{A4, ARP, BROADCAST, IPV4, Ip4, Mac, arp, eth};
+use crate::scene::Scene;
 use crate::stage::Stage;
 use crate::stations::Where::{T1, T2};
 use crate::stations::{SILENT, router_mac, router4, station_mac, station4};

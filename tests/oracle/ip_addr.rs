@@ -1,9 +1,9 @@
 //! Addresses that come and go while the router runs: by `ip addr` on the router's port in kernel mode, and on the host
 //! port in userspace mode.
 
-use crate::Scene;
 use crate::common::wait_for;
 use crate::packet::{ARP, BROADCAST, Ip4, Ip6, arp, eth};
+use crate::scene::Scene;
 use crate::stage::Stage;
 use crate::stations::Where::T1;
 use crate::stations::{ADDED, station4, station6};

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::Scene;
 use crate::common::wait_for;
 use crate::packet::{A4, A6, IPV4, IPV6, Ip4, Ip6, eth};
+use crate::scene::Scene;
 use crate::stage::Stage;
 use crate::stations::Where::{T1, T2};
 use crate::stations::{router_mac, station_mac};

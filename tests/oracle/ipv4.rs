@@ -1,7 +1,7 @@
 //! IPv4 forwarding: header checks, link-layer rules, martian addresses, TTL (RFC 1812 sections 4.2, 5.2 and 5.3).
 
-use crate::Scene;
 use crate::packet::{self, ARP, BROADCAST, DF, ICMP, IPV4, Ip4, Mac, eth, pattern};
+use crate::scene::Scene;
 use crate::stage::Stage;
 use crate::stations::Where::{T1, T2};
 use crate::stations::{router_mac, router4, station4};

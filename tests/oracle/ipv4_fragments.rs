@@ -3,8 +3,8 @@
 
 use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
 
-use crate::Scene;
 use crate::packet::{self, DF, IPV4, Ip4, MF, eth, pattern, pseudo4, tcp};
+use crate::scene::Scene;
 use crate::stage::Stage;
 use crate::stations::Where::T1;
 use crate::stations::router_mac;

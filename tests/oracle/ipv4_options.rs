@@ -1,7 +1,7 @@
 //! IPv4 options as Linux treats them (RFC 791 section 3.1, RFC 1812 section 5.2.4 and 5.3.13).
 
-use crate::Scene;
 use crate::packet::{Ip4, pattern};
+use crate::scene::Scene;
 use crate::stage::Stage;
 use crate::stations::Where::{T1, T2};
 use crate::stations::{SILENT, router4, station4};

@@ -2,11 +2,11 @@
 
 use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
 
-use crate::Scene;
 use crate::packet::{
     self, A6, BROADCAST, FRAGMENT, ICMPV6, IPV6, Ip6, Mac, NO_NEXT, UDP, eth, group_mac, pattern, pseudo6,
     tcp,
 };
+use crate::scene::Scene;
 use crate::stage::Stage;
 use crate::stations::Where::{T1, T2};
 use crate::stations::{SILENT, near6, router_mac, router6, station6};

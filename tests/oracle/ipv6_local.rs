@@ -1,10 +1,10 @@
 //! IPv6 packets to the router itself: echo, closed ports, groups and anycast (RFC 8200, 4443, 4291).
 
-use crate::Scene;
 use crate::packet::{
     self, A6, BROADCAST, FRAGMENT, ICMPV6, IPV6, Ip6, Mac, NO_NEXT, UDP, eth, group_mac, pattern, pseudo6,
     tcp,
 };
+use crate::scene::Scene;
 use crate::stage::Stage;
 use crate::stations::Where::{T1, T2};
 use crate::stations::{near6, router6, station6};

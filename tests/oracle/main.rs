@@ -32,6 +32,7 @@ mod observe;
 mod packet;
 mod question;
 mod routes;
+mod scene;
 mod segmentation;
 mod settings;
 mod stage;
@@ -43,18 +44,9 @@ use std::sync::OnceLock;
 
 use common::{Case, Lab};
 use libtest_mimic::Trial;
+use scene::Scene;
 use serde::{Deserialize, Serialize};
 use stage::Stage;
-
-/// One thing that a router does.
-struct Scene {
-    name: &'static str,
-    /// Sends the frames.
-    act: fn(&mut Stage<'_>),
-    /// How the userspace router's counters move: totals, and drop reasons. Markers, and questions to neighbours with
-    /// their answers, are beside this.
-    moved: &'static str,
-}
 
 /// Scenes that share a lab.
 struct Subject {

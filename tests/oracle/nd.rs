@@ -1,9 +1,9 @@
 //! Neighbour discovery: who is answered, who is learned, who is asked (RFC 4861, 4862).
 
-use crate::Scene;
 use crate::arp::elsewhere;
 use crate::packet::{A6, IPV6, Ip6, Mac, eth, group_mac, solicited_node};
 use crate::question::advertisement;
+use crate::scene::Scene;
 use crate::stage::Stage;
 use crate::stations::Where::{T1, T2};
 use crate::stations::{near6, router_mac, router6, station6};

@@ -1,8 +1,8 @@
 //! Routes and addresses, in a lab with several addresses and subnets on a port, a /31, a /32 and routes through gateways
 //! (RFC 1812 section 5.2.4, RFC 3021, RFC 4291): `tests/data/oracle/routes.toml`.
 
-use crate::Scene;
 use crate::packet::{A4, A6, ARP, BROADCAST, IPV4, Ip4, Ip6, arp, eth};
+use crate::scene::Scene;
 use crate::stage::Stage;
 use crate::stations::Where::{T1, T2};
 use crate::stations::{router_mac, station_mac};

@@ -1,8 +1,8 @@
 //! What can be set, `--set` of ours beside the sysctl of the kernel's whose meaning it has.
 
-use crate::Scene;
 use crate::ip_route::{MANY, flow_of_a_port, note_shares, spread};
 use crate::packet::{Ip4, Ip6, UNKNOWN};
+use crate::scene::Scene;
 use crate::stage::Stage;
 use crate::stations::Where::T1;
 
