@@ -1,4 +1,5 @@
-//! The README's table of what proves the router names tests that exist, and every scene of the oracle has its row there.
+//! The documentation is true: the table of what proves the router names tests that exist, every scene of the oracle has a
+//! row there, and every file that is named exists.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
@@ -97,7 +98,7 @@ fn forms(cell: &str) -> Vec<(String, String)> {
 }
 
 fn rows() -> Vec<(String, Vec<(String, String)>)> {
-    let readme = read(&root().join("README.md"));
+    let readme = read(&root().join("tests/README.md"));
     let table = readme.split(HEADING).nth(1).expect("the table");
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     rows.map(|row| {
@@ -139,6 +140,61 @@ fn every_scene_has_a_row() {
         }
     }
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// Folders at the top; what begins with one is the path of a file.
+const FOLDERS: &[&str] = &["crates/", "tests/", "benches/", "tools/", ".ci/"];
+
+/// Every document of the project.
+fn documents() -> Vec<PathBuf> {
+    let mut folders = vec![root().to_owned()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("target") && !path.ends_with(".git") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// The files that a document names: targets of links, which are relative to it, and paths from the top in backticks.
+fn named_files(document: &Path, text: &str) -> Vec<PathBuf> {
+    let folder = document.parent().unwrap();
+    let links = after(text, "](", ')').into_iter().filter(|link| !link.contains("://"));
+    let links = links.filter_map(|link| link.split('#').next()).filter(|link| !link.is_empty());
+    // Fences have three of them, so pairs stay pairs.
+    let quoted = text.split('`').skip(1).step_by(2).map(str::trim_end);
+    let is_path = |text: &&str| {
+        FOLDERS.iter().any(|folder| text.starts_with(folder)) && !text.contains([' ', '*', '\n'])
+    };
+    links.map(|link| folder.join(link)).chain(quoted.filter(is_path).map(|path| root().join(path))).collect()
+}
+
+#[test]
+fn every_file_that_is_named_exists() {
+    let documents = documents();
+    assert!(documents.len() > 5, "{documents:?}");
+    let mut missing = Vec::new();
+    for document in documents {
+        let text = read(&document);
+        let files = named_files(&document, &text);
+        missing.extend(files.into_iter().filter(|file| !file.exists()).map(|file| (document.clone(), file)));
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn files_are_found_in_text() {
+    let text =
+        "See [a](b.md#c), [d](https://e/f), `tests/g.rs`, `crates/h i`.\n```\ncrates/j\n```\n`tools/k`";
+    let at = |path: &str| root().join(path);
+    let found = named_files(&at("tests/README.md"), text);
+    assert_eq!(found, [at("tests/b.md"), at("tests/g.rs"), at("tools/k")]);
 }
 
 #[test]

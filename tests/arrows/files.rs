@@ -16,14 +16,6 @@ const ALLOWED: &[&[&str]] = &[
         "crates/router/src/pipeline.rs",
     ],
     &["crates/router/src/neigh/mod.rs", "crates/router/src/neigh/table.rs"],
-    &[
-        "tests/oracle/ip_route.rs",
-        "tests/oracle/ipv4_fragments.rs",
-        "tests/oracle/ipv6.rs",
-        "tests/oracle/main.rs",
-        "tests/oracle/routes.rs",
-        "tests/oracle/settings.rs",
-    ],
 ];
 
 /// Files that lie on a circle with each other, and a line for each arrow between two of them.
