@@ -6,11 +6,11 @@ mod common;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use common::{ALL, BACKENDS, BOTH, Case, Lab, QUIET, WORKERS, describe, wait_for};
+use common::{ALL, BACKENDS, BOTH, Case, Lab, OTHER_BACKENDS, QUIET, WORKERS, describe, wait_for};
 use etherparse::PacketBuilder;
 
 /// Our own router over every backend, and with fewer rights.
-const OURS: &[&str] = &["userspace", "userspace:tap", "userspace:xdp", "no-bpf", "rootless"];
+const OURS: &[&str] = &["userspace", OTHER_BACKENDS, "no-bpf", "rootless"];
 
 const CASES: &[Case] = &[
     Case { name: "check_passes", modes: ALL, programs: &[], body: check_passes },

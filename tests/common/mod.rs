@@ -32,11 +32,26 @@ const SAMPLE_VARIABLE: &str = "NSROUTER_SAMPLE";
 pub const BOTH: &[&str] = &["kernel", "userspace"];
 /// Both, our own router over every backend, and twice more: in a user namespace of root's, where the host port can be had
 /// but no BPF, so that nothing but sysctls keeps the kernel silent on the router's ports; and as an ordinary user.
-pub const ALL: &[&str] = &["kernel", "userspace", "userspace:tap", "userspace:xdp", "no-bpf", "rootless"];
+pub const ALL: &[&str] = &["kernel", "userspace", OTHER_BACKENDS, "no-bpf", "rootless"];
 /// Both, and our own router over every backend.
-pub const BACKENDS: &[&str] = &["kernel", "userspace", "userspace:tap", "userspace:xdp"];
+pub const BACKENDS: &[&str] = &["kernel", "userspace", OTHER_BACKENDS];
+/// Our own router alone, over every backend.
+pub const USERSPACE: &[&str] = &["userspace", OTHER_BACKENDS];
 /// Our own router with two workers.
-pub const WORKERS: &[&str] = &["userspace:packet:2", "userspace:tap:2", "userspace:xdp:2"];
+pub const WORKERS: &[&str] = &["userspace:EVERY:2"];
+/// Our own router over each backend but the one that it takes by itself.
+pub const OTHER_BACKENDS: &str = "userspace:OTHER";
+
+/// The modes that a list stands for: `OTHER` and `EVERY` are replaced by the names of backends, from the one list of them.
+pub fn expanded(modes: &[&str]) -> Vec<String> {
+    let names = || nsrouter_rings::BACKENDS.iter().map(|backend| backend.name);
+    let expand = |mode: &&str| match (mode.contains("OTHER"), mode.contains("EVERY")) {
+        (true, _) => names().skip(1).map(|name| mode.replace("OTHER", name)).collect(),
+        (_, true) => names().map(|name| mode.replace("EVERY", name)).collect(),
+        (false, false) => vec![(*mode).to_owned()],
+    };
+    modes.iter().flat_map(expand).collect()
+}
 
 /// Cases without a lab: a network, a mount namespace and a /run of their own.
 pub const SANDBOX: &[&str] = &["sandbox"];
@@ -48,7 +63,7 @@ pub const QUIET: &str = "a quiet machine";
 pub struct Case {
     /// Its name; the mode is put in front.
     pub name: &'static str,
-    /// The modes that it is run in.
+    /// The modes that it is run in, as [`expanded`].
     pub modes: &'static [&'static str],
     /// Programs that it needs, and [`QUIET`].
     pub programs: &'static [&'static str],
@@ -219,9 +234,9 @@ fn run_all(lists: &[&'static [Case]], others: Vec<Trial>, threads: Option<usize>
     arguments.test_threads = arguments.test_threads.or(threads);
     let mut trials = others;
     for case in cases() {
-        for mode in case.modes {
+        for mode in expanded(case.modes) {
             let name = format!("{mode}::{}", case.name);
-            trials.push(trial(name.clone(), case.programs, move || run_case(mode, &name)));
+            trials.push(trial(name.clone(), case.programs, move || run_case(&mode, &name)));
         }
     }
     if is_sample() {

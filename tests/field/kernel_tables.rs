@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::getppid;
 
-use crate::common::{BACKENDS, BOTH, Case, Lab, describe, wait_for};
+use crate::common::{BACKENDS, BOTH, Case, Lab, USERSPACE, describe, wait_for};
 
 /// Cases beside the built-in lab.
 pub(crate) const CASES: &[Case] = &[
@@ -36,7 +36,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "nothing_is_wrong_with_a_lab_that_was_just_made",
-        modes: &["userspace", "userspace:tap", "userspace:xdp"],
+        modes: USERSPACE,
         programs: &["ping"],
         body: nothing_wrong,
     },

@@ -11,7 +11,7 @@ use etherparse::PacketBuilder;
 
 use nsrouter_wire::{icmp, mld};
 
-use crate::common::{self, BACKENDS, BOTH, Case, Lab, Tap, describe, wait_for};
+use crate::common::{self, BACKENDS, BOTH, Case, Lab, Tap, USERSPACE, describe, wait_for};
 
 /// Where the router has interfaces of its own, whose MTU can be set.
 const INTERFACES: &[&str] = &["kernel", "userspace", "userspace:xdp"];
@@ -38,12 +38,7 @@ pub(crate) const CASES: &[Case] = &[
         programs: &[],
         body: icmp_errors,
     },
-    Case {
-        name: "the_rows_of_the_ports_add_up",
-        modes: &["userspace", "userspace:tap", "userspace:xdp"],
-        programs: &["ping"],
-        body: rows,
-    },
+    Case { name: "the_rows_of_the_ports_add_up", modes: USERSPACE, programs: &["ping"], body: rows },
     Case {
         name: "listener_queries_are_answered_for_the_groups_joined",
         modes: BACKENDS,

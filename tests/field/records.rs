@@ -10,7 +10,9 @@ use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::common::{BACKENDS, Case, Lab, SANDBOX, Shared, case_output, describe, nsrouter, trial, wait_for};
+use crate::common::{
+    BACKENDS, Case, Lab, SANDBOX, Shared, case_output, describe, expanded, nsrouter, trial, wait_for,
+};
 
 /// Cases beside the built-in lab, and such as make their own, which have a network and a /run to themselves.
 pub(crate) const CASES: &[Case] = &[
@@ -50,20 +52,22 @@ const SMALL_MTU: &str = "ipv4_alone_crosses_links_with_a_small_mtu";
 
 /// Trials that make labs of their own.
 pub(crate) fn trials() -> Vec<Trial> {
-    let small_mtu = |mode: &'static str| {
+    let small_mtu = |mode: String| {
+        let name = format!("{mode}::{SMALL_MTU}");
+        let case = name.clone();
         let body = move || {
             for mtu in [68, 576, 1279, 1280] {
                 let folder = tempfile::tempdir().unwrap();
                 let file = folder.path().join("lab.toml");
                 fs::write(&file, ipv4_lab(mtu)).unwrap();
                 let options = ["--topology", file.to_str().unwrap()];
-                let output = case_output(mode, &format!("{mode}::{SMALL_MTU}"), &options);
+                let output = case_output(&mode, &case, &options);
                 assert!(output.status.success(), "{mtu}: {}", describe(&output));
             }
         };
-        trial(format!("{mode}::{SMALL_MTU}"), &["ping", "ip"], body)
+        trial(name, &["ping", "ip"], body)
     };
-    BACKENDS.iter().map(|mode| small_mtu(mode)).collect()
+    expanded(BACKENDS).into_iter().map(small_mtu).collect()
 }
 
 /// The built-in lab without IPv6, its second link with that MTU.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use libtest_mimic::Trial;
 
 use crate::common::{
-    Case, Lab, QUIET, Tap, case_output, describe, lab_name, nsrouter, promptly, trial, wait_for,
+    Case, Lab, OTHER_BACKENDS, QUIET, Tap, case_output, describe, expanded, lab_name, nsrouter, promptly, trial, wait_for,
 };
 
 /// Cases beside the built-in lab, and those that trials run in labs of their own.
@@ -17,7 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "the_last_port_is_as_good_as_the_first", modes: &[], programs: &["ping"], body: last_port },
     Case {
         name: "a_scan_of_a_64_leaves_other_neighbours_alone",
-        modes: &["kernel", "userspace", "userspace:tap", "userspace:xdp", "userspace:packet:2"],
+        modes: &["kernel", "userspace", OTHER_BACKENDS, "userspace:packet:2"],
         programs: &["ip", "ping", QUIET],
         body: scan,
     },
@@ -36,7 +36,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// The kernel, and our own router over every backend.
-const MODES: &[&str] = &["kernel", "userspace:packet", "userspace:tap", "userspace:xdp"];
+const MODES: &[&str] = &["kernel", "userspace:EVERY"];
 
 /// Trials that make labs of their own.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -45,25 +45,26 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("the_control_socket_is_its_user_s_alone".to_owned(), &["sh", "stat"], private_socket),
         trial("command_s_path_gains_nsrouter_alone".to_owned(), &["sh"], path_gains_nsrouter),
     ];
-    for mode in MODES {
+    for mode in expanded(MODES) {
         // One more port than hosts is the host port. 64 is what fits into a word of bits.
         for (hosts, options) in [(64, &[] as &[&str]), (300, &["--spin", "never"])] {
             // The kernel does not sleep.
-            if *mode == "kernel" && !options.is_empty() {
+            if mode == "kernel" && !options.is_empty() {
                 continue;
             }
+            let mode = mode.clone();
             trials.push(trial(format!("{mode}::{hosts}_hosts"), &["ping"], move || {
                 let topology = star(hosts);
                 let file = topology.path().to_str().unwrap();
                 let case = format!("{mode}::the_last_port_is_as_good_as_the_first");
-                let output = case_output(mode, &case, &[options, &["--topology", file]].concat());
+                let output = case_output(&mode, &case, &[options, &["--topology", file]].concat());
                 assert!(output.status.success(), "{}", describe(&output));
             }));
         }
         // To attach and detach an XDP program takes some 20 ms each, under a lock that all networking shares.
-        if *mode != "userspace:xdp" {
+        if mode != "userspace:xdp" {
             let name = format!("{mode}::100_hosts_are_up_and_down_soon");
-            trials.push(trial(name, &["date", QUIET], move || in_time(mode)));
+            trials.push(trial(name, &["date", QUIET], move || in_time(&mode)));
         }
     }
     trials

@@ -10,7 +10,7 @@ use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr as NetlinkAddr};
 
-use crate::common::{BACKENDS, Case, Lab, promptly, wait_for};
+use crate::common::{BACKENDS, Case, Lab, USERSPACE, promptly, wait_for};
 
 /// Where links have an MTU of their own for the router: a TAP has no second end.
 const TWO_ENDED: &[&str] = &["kernel", "userspace", "userspace:xdp"];
@@ -44,7 +44,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "hosts_send_no_segmentation_that_has_no_name",
-        modes: &["userspace", "userspace:tap", "userspace:xdp"],
+        modes: USERSPACE,
         programs: &["ethtool"],
         body: |lab| {
             let features = lab.succeed("t1", &["ethtool", "-k", "t1-eth0"]);

@@ -12,15 +12,12 @@ mod schema;
 
 use std::process::ExitCode;
 
-use common::{BOTH, Case, trial};
-
-/// The kernel, and every kind of link that the userspace router takes frames from.
-const WIRES: &[&str] = &["kernel", "userspace", "userspace:tap", "userspace:xdp"];
+use common::{BACKENDS, BOTH, Case, trial};
 
 const CASES: &[Case] = &[
     Case {
         name: "bench_counts_what_the_kernel_counts",
-        modes: WIRES,
+        modes: BACKENDS,
         programs: &[],
         body: bench::generator_counts,
     },

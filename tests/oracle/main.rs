@@ -8,8 +8,8 @@
 //! differ fails, so the list stays true.
 //!
 //! Our router is run over every backend, and with two workers, whose flows may overtake each other: then what was seen is
-//! compared without its order. `NSROUTER_ORACLE_MODES` chooses among [`MODES`], with commas between, or `all`; without it
-//! [`DEFAULT_MODES`] are played. All of it: `NSROUTER_ORACLE_MODES=all cargo test --test oracle`.
+//! compared without its order. `NSROUTER_ORACLE_MODES` chooses among [`modes`], with commas between, or `all`; without it
+//! [`default_modes`] are played. All of it: `NSROUTER_ORACLE_MODES=all cargo test --test oracle`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![allow(unreachable_pub, reason = "a test program has no face")]
 
@@ -44,6 +44,7 @@ use std::sync::OnceLock;
 
 use common::{Case, Lab};
 use libtest_mimic::Trial;
+use nsrouter_rings::BACKENDS;
 use scene::Scene;
 use serde::{Deserialize, Serialize};
 use stage::Stage;
@@ -62,14 +63,25 @@ struct Subject {
     scenes: &'static [Scene],
     /// What came of it in the kernel, once it was played.
     kernel: &'static OnceLock<Played>,
-    /// The same of our own router, by [`MODES`].
-    ours: &'static [OnceLock<Played>; MODES.len()],
+    /// The same of our own router, by [`modes`].
+    ours: &'static [OnceLock<Played>; MODES],
 }
 
+/// The number of ways that our own router is run.
+const MODES: usize = 2 * BACKENDS.len();
+
 /// The ways that our own router is run: backend, and workers where it is not one.
-const MODES: [&str; 6] = ["packet", "tap", "xdp", "packet:2", "tap:2", "xdp:2"];
-/// Those that are played unless others are asked for.
-const DEFAULT_MODES: &str = "packet,tap,xdp,xdp:2";
+fn modes() -> Vec<String> {
+    let names = || BACKENDS.iter().map(|backend| backend.name.to_owned());
+    names().chain(names().map(|name| name + ":2")).collect()
+}
+
+/// Those that are played unless others are asked for: every backend, and two workers where queues share nothing.
+fn default_modes() -> String {
+    let names = BACKENDS.iter().map(|backend| backend.name);
+    names.chain(["xdp:2"]).collect::<Vec<_>>().join(",")
+}
+
 /// The environment variable that asks for others.
 const MODES_VARIABLE: &str = "NSROUTER_ORACLE_MODES";
 
@@ -99,7 +111,7 @@ macro_rules! subjects {
             scenes: $module::SCENES,
             kernel: { static PLAYED: OnceLock<Played> = OnceLock::new(); &PLAYED },
             ours: {
-                static PLAYED: [OnceLock<Played>; MODES.len()] = [const { OnceLock::new() }; MODES.len()];
+                static PLAYED: [OnceLock<Played>; MODES] = [const { OnceLock::new() }; MODES];
                 &PLAYED
             },
         }),*];
@@ -228,7 +240,7 @@ fn outcome<'p>(played: &'p Played, scene: &Scene) -> &'p Outcome {
 
 /// Compares what the kernel and our own router, run in the way of that number, made of a scene.
 fn compare(subject: &Subject, scene: &Scene, number: usize) {
-    let mode = MODES[number];
+    let mode = &modes()[number];
     let kernel = subject.kernel.get_or_init(|| play_in("kernel", subject));
     let ours = subject.ours[number].get_or_init(|| play_in(&format!("userspace:{mode}"), subject));
     let [kernel, ours] = [kernel, ours].map(|played| outcome(played, scene));
@@ -271,25 +283,25 @@ fn compare(subject: &Subject, scene: &Scene, number: usize) {
 /// # Panics
 /// When one is asked for that there is not.
 fn wanted_modes() -> Vec<usize> {
-    let wanted = std::env::var(MODES_VARIABLE).unwrap_or_else(|_| DEFAULT_MODES.to_owned());
+    let wanted = std::env::var(MODES_VARIABLE).unwrap_or_else(|_| default_modes());
     if wanted == "all" {
-        return (0..MODES.len()).collect();
+        return (0..MODES).collect();
     }
     let number = |name: &str| {
-        let found = MODES.iter().position(|mode| *mode == name);
-        found.unwrap_or_else(|| panic!("{MODES_VARIABLE}: `{name}` is none of {}", MODES.join(", ")))
+        let found = modes().iter().position(|mode| mode == name);
+        found.unwrap_or_else(|| panic!("{MODES_VARIABLE}: `{name}` is none of {}", modes().join(", ")))
     };
     wanted.split(',').map(number).collect()
 }
 
 fn main() -> ExitCode {
     let mut trials = Vec::new();
-    let modes = wanted_modes();
+    let (names, wanted) = (modes(), wanted_modes());
     for subject in SUBJECTS {
         for scene in subject.scenes {
-            let can = |number: &usize| is_played(MODES[*number], subject, scene);
-            for number in modes.iter().copied().filter(can) {
-                let name = format!("{}::{}::{}", MODES[number], subject.name, scene.name);
+            let can = |number: &usize| is_played(&names[*number], subject, scene);
+            for number in wanted.iter().copied().filter(can) {
+                let name = format!("{}::{}::{}", names[number], subject.name, scene.name);
                 trials.push(common::trial(name, PROGRAMS, move || compare(subject, scene, number)));
             }
         }
