@@ -1,6 +1,6 @@
 //! nsrouter: a packet-forwarding lab and dataplane for Linux.
 //!
-//! One file a subcommand; this one says what there is and turns outcomes into exit codes.
+//! A file or folder for each subcommand is in `command`; this file lists them and turns outcomes into exit codes.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, reason = "`output` is the one way out")]
 
@@ -40,26 +40,26 @@ const USAGE: &str = "\
 nsrouter --mode <MODE> [OPTIONS] [-- <COMMAND>...]
        nsrouter <SUBCOMMAND> [OPTIONS]";
 
-/// Commands to begin with, a line each.
+/// First commands to try, a line each.
 const EXAMPLES: &str = "\
 nsrouter --mode userspace                     build the lab and stay up
 nsrouter -m kernel --private -- nsrouter check   test one and take it down
-nsrouter up -d                                a lab that needs no terminal
+nsrouter up -d                                keep a lab in the background
 nsrouter exec t1 -- ping 10.10.252.1          run a program in a host
-nsrouter down                                 end it
+nsrouter down                                 take it down
 nsrouter bench                                compare the modes";
 
-/// What a script can tell from the exit code.
+/// The exit codes, for scripts.
 const EXIT_CODES: &str = "\
-0 success, 1 failure, 2 usage error, 3 this machine or user cannot do it.
-With a COMMAND, its own; 124 if --for ended it, 126 if it cannot be run,
-127 if there is no such program, 128 and the number of a signal that ended it.";
+0 success, 1 failure, 2 usage error, 3 not supported or not permitted here;
+with COMMAND, COMMAND's exit code: 124 if --for ended it, 126 if it cannot be
+executed, 127 if it is not found, 128 plus the number of a signal that ended it.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Build the lab and forward, in userspace unless --mode says else.
+    /// Build a lab and forward, in userspace mode unless --mode is given.
     Up(Box<run::Args>),
-    /// End a lab and return when it is gone.
+    /// Take a lab down, and return when it is gone.
     Down(down::Args),
     /// List the labs.
     Ls(ls::Args),
@@ -71,22 +71,22 @@ enum Command {
     Shell(shell::Args),
     /// Show the running lab: engine, ports, counters, drop reasons.
     Status(status::Args),
-    /// Compare the forwarding modes by measurement.
+    /// Measure the forwarding modes and compare them.
     Bench(bench::Args),
-    /// Run one benchmark scenario inside a lab; what `bench` starts.
+    /// Run one benchmark scenario inside a lab; started by `bench`.
     #[command(hide = true)]
     BenchAgent(bench::agent::Args),
     /// Remove what dead labs left behind, and nothing else.
     Clean(clean::Args),
-    /// Say what this kernel and user can do, and what is missing.
+    /// Report what this kernel and user support, and what is missing.
     Doctor(doctor::Args),
     /// Write the manual pages.
     Man(man::Args),
-    /// Write the completions for a shell.
+    /// Write shell completions.
     Completions(completions::Args),
 }
 
-/// What there is, in a few lines: all of it would not fit on a screen.
+/// The subcommands in a few lines: the whole help does not fit on a screen.
 fn overview() -> String {
     let command = Cli::command();
     let lines = command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()).map(|subcommand| {
@@ -94,13 +94,13 @@ fn overview() -> String {
         format!("  {:<12} {about}\n", subcommand.get_name())
     });
     format!(
-        "{}\n\nUsage: {USAGE}\n\n{}\n`nsrouter --help` tells all, `nsrouter SUBCOMMAND --help` all of one.",
+        "{}\n\nUsage: {USAGE}\n\n{}\n`nsrouter --help` lists every option, `nsrouter SUBCOMMAND --help` those of a subcommand.",
         command.get_about().map(ToString::to_string).unwrap_or_default(),
         lines.collect::<String>(),
     )
 }
 
-/// What stands below the options.
+/// The help text below the options.
 fn after_help() -> String {
     let indented = |text: &str| text.replace('\n', "\n  ");
     format!("Examples:\n  {}\n\nExit codes:\n  {}", indented(EXAMPLES), indented(EXIT_CODES))
@@ -108,7 +108,7 @@ fn after_help() -> String {
 
 fn main() -> ExitCode {
     log::start();
-    // Before anything else that counts, and in particular before any thread: the parts that this program plays for itself.
+    // Before any thread is started: this program may have been started by itself, to do a part of the work.
     let outcome = match nsrouter_lab::enter::first() {
         Ok(Some(code)) => Ok(ExitCode::from(code)),
         Ok(None) => match Cli::try_parse() {
@@ -120,7 +120,7 @@ fn main() -> ExitCode {
     outcome.unwrap_or_else(|error| failure::explain(&error))
 }
 
-/// What clap has to say: help and version to standard output, a wrong use to standard error.
+/// Prints help and version to standard output, and usage errors to standard error.
 fn answer(error: &clap::Error) -> anyhow::Result<ExitCode> {
     let text = error.render().to_string();
     if error.use_stderr() {
@@ -140,7 +140,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         None if cli.run.mode.is_none() => answer(&Cli::command().error(
             ErrorKind::MissingRequiredArgument,
-            "who is to forward? say --mode kernel or --mode userspace, or `nsrouter up`",
+            "no mode is given: use --mode kernel or --mode userspace, or `nsrouter up`",
         )),
         None => run::run(&cli.run),
         Some(Command::Up(mut args)) => {
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        // What clap otherwise finds out when a subcommand is used.
+        // clap checks a subcommand only when it is used.
         Cli::command().debug_assert();
     }
 }

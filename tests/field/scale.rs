@@ -9,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use libtest_mimic::Trial;
 
 use crate::common::{
-    Case, Lab, OTHER_BACKENDS, QUIET, Tap, case_output, describe, expanded, lab_name, nsrouter, promptly, trial, wait_for,
+    Case, Lab, OTHER_BACKENDS, QUIET, Tap, case_output, describe, expanded, lab_name, nsrouter, promptly,
+    trial, wait_for,
 };
 
 /// Cases beside the built-in lab, and those that trials run in labs of their own.

@@ -296,7 +296,7 @@ pub(crate) fn wrong_bench() {
     assert!(no_script.contains("/nonexistent/peer.sh is not an executable file"), "{no_script}");
     let alone = said(&["bench", "--scenarios", "udp-64-at-kernel70"], 2);
     assert!(alone.contains("is a share of what `ndr-64` gives"), "{alone}");
-    assert!(said(&["bench", "--cpus", "0-x"], 2).contains("`x` is no processor"));
+    assert!(said(&["bench", "--cpus", "0-x"], 2).contains("`x` is not a CPU number"));
     assert!(said(&["bench", "--placement", "0,x"], 2).contains("`0,x` is no placement"));
     let unknown = ["bench", "--modes", "userspace:nosuch", "--scenarios", "latency-idle", "--rounds", "1"];
     assert!(said(&unknown, 2).contains("the mode userspace:nosuch cannot be measured here"));

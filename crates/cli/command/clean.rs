@@ -11,7 +11,7 @@ use crate::output::{outln, removed};
 /// nsrouter did not make is not touched.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Running labs too: they are ended first.
+    /// Also take down labs that are running.
     #[arg(short, long)]
     all: bool,
     /// Only the lab of this name.
@@ -26,9 +26,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         match args.name {
             None => outln!("nothing to clean")?,
             Some(name) if labs()?.iter().any(|lab| lab.name == name) => {
-                outln!("nothing to clean: lab {name} is running, and `nsrouter down {name}` ends it")?;
+                outln!("nothing to clean: lab {name} is running; `nsrouter down {name}` takes it down")?;
             }
-            Some(name) => anyhow::bail!("there is no lab called `{name}`, and nothing that one left"),
+            Some(name) => anyhow::bail!("there is no lab called `{name}`, and nothing is left of one"),
         }
     }
     removed::tell(&gone)?;

@@ -8,19 +8,19 @@ use nsrouter_lab::{Error, enter};
 
 use crate::output::removed;
 
-/// End a lab and return when it is gone: one of another terminal, without a terminal, private, or dead.
+/// Take a lab down and return when it is gone, be it in another terminal, in the background, private, or dead.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The lab; not needed when there is only one, or for the one called `default`.
+    /// The lab's name; optional where there is only one lab, or for `default`.
     #[arg(value_name = "LAB", conflicts_with = "all")]
     lab: Option<String>,
     /// The same, as other subcommands take it.
     #[arg(short, long, value_name = "LAB", conflicts_with_all = ["lab", "all"], hide = true)]
     name: Option<String>,
-    /// The lab that this process keeps, as `nsrouter ls` shows it.
+    /// The lab's process ID, as `nsrouter ls` shows it.
     #[arg(long, value_name = "PID", conflicts_with = "all")]
     pid: Option<i32>,
-    /// Every lab that you may end.
+    /// Take down every lab that you may.
     #[arg(short, long)]
     all: bool,
 }

@@ -8,7 +8,7 @@ use nsrouter_lab::records::LabSelector;
 
 use crate::options::which;
 
-/// Run a program in a node of the running lab, as `ip netns exec` would; its exit code is passed on.
+/// Run a program in a node of the running lab, as `ip netns exec` does, and exit with its exit code.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -13,8 +13,8 @@ use crate::output;
 /// Write the manual pages.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The folder for all of them, nsrouter.1, nsrouter-check.1 and so on; it is made where it is missing. Without, the page
-    /// of nsrouter itself goes to standard output.
+    /// The folder for all pages (nsrouter.1, nsrouter-check.1 and so on), created if it is missing. Without it the page of
+    /// nsrouter itself goes to standard output.
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -33,7 +33,7 @@ pub(crate) fn run(
         output::write_bytes(&page(&command, sections)?)?;
         return Ok(ExitCode::SUCCESS);
     };
-    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let subcommands = command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set());
     let pages = subcommands.map(|subcommand| (subcommand, &[][..])).chain([(&command, sections)]);
     for (command, sections) in pages {

@@ -25,13 +25,13 @@ const WATCH_PERIOD: Duration = Duration::from_secs(1);
 pub(crate) struct Args {
     #[command(flatten)]
     which: which::Args,
-    /// Show nothing but the userspace router's routes: those of its ports' subnets, and those that it was told.
+    /// Show only the userspace router's routes, connected and configured.
     #[arg(long, conflicts_with = "neighbours")]
     routes: bool,
-    /// Show nothing but the userspace router's neighbours.
+    /// Show only the userspace router's neighbours.
     #[arg(long)]
     neighbours: bool,
-    /// Show it again every second, until Ctrl-C or the end of the lab.
+    /// Refresh every second, until Ctrl-C or until the lab is gone.
     #[arg(long)]
     watch: bool,
     /// Print JSON.

@@ -1,4 +1,4 @@
-//! What a wrong command line was meant to be.
+//! Advice for a misspelt command line.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -24,7 +24,7 @@ pub(crate) fn mend(mut error: clap::Error, command: &mut clap::Command) -> clap:
 
 fn advice<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     if ["kernel", "userspace"].contains(&word) {
-        return Some(format!("who forwards is said by an option: `nsrouter --mode {word}`"));
+        return Some(format!("the mode is an option: `nsrouter --mode {word}`"));
     }
     let near = names.map(|name| (distance(word, name), name)).min()?;
     // Of a short word more than half would have to be wrong.

@@ -2,12 +2,12 @@
 
 use clap::ValueEnum;
 
-/// Who forwards.
+/// What forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
     /// The kernel, with ip_forward switched on.
     Kernel,
-    /// nsrouter's own router.
+    /// nsrouter's userspace router.
     Userspace,
 }
 

@@ -1,4 +1,4 @@
-//! `--set NAME=VALUE`: what can be set of the userspace router. Each name stands beside the sysctl whose meaning it has.
+//! `--set NAME=VALUE`: the parameters of the userspace router, each beside the sysctl of the same meaning.
 
 use nsrouter_engine::{Advertise, FlowHash, NeighConfig, PortId, Settings};
 
@@ -20,17 +20,17 @@ pub(crate) struct Setting {
 
 /// The names, for the help text and for errors.
 pub(crate) const HELP: &str = "\
-Set something of the userspace router:
+Set a parameter of the userspace router; sysctls of the same meaning are in parentheses:
   redirects=on|off            send redirects (send_redirects)
-  icmp-interval=MS            time to earn an ICMP error towards a destination; 0 lifts the limit (icmp_ratelimit)
+  icmp-interval=MS            time for each ICMP error to a destination; 0: no limit (icmp_ratelimit)
   icmp6-interval=MS           the same for ICMPv6 (net.ipv6.icmp.ratelimit)
-  icmp-burst=N                ICMP errors that a destination may get at once
-  icmp-total-per-second=N     ICMP errors to all destinations; 0 lifts the limit (icmp_msgs_per_sec)
-  icmp-total-burst=N          and at once (icmp_msgs_burst)
-  flow-hash=l3|l3l4           what chooses among several next hops (fib_multipath_hash_policy)
-  router-alert=on|off         hand packets with router alert to the host port
-  neighbours=N                neighbours of each family that the router keeps, at most; 1024 by default (gc_thresh3)
-  mld-reports=on|off          tell switches by MLD what IPv6 groups the router has joined
+  icmp-burst=N                ICMP errors to a destination in a burst
+  icmp-total-per-second=N     ICMP errors to all destinations; 0: no limit (icmp_msgs_per_sec)
+  icmp-total-burst=N          the same in a burst (icmp_msgs_burst)
+  flow-hash=l3|l3l4           fields that choose among next hops (fib_multipath_hash_policy)
+  router-alert=on|off         hand packets with Router Alert to the host port
+  neighbours=N                neighbours of each family, at most; 1024 by default (gc_thresh3)
+  mld-reports=on|off          report the router's IPv6 groups to switches by MLD
   directed-broadcast=on|off   forward to a subnet's broadcast address (bc_forwarding)
   advertise=on|off            send IPv6 router advertisements on every port";
 

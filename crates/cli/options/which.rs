@@ -9,10 +9,10 @@ pub(crate) const LAB_VARIABLE: &str = "NSROUTER_LAB";
 #[derive(Debug, clap::Args)]
 #[group(id = "which")]
 pub(crate) struct Args {
-    /// The lab; not needed when only one is running, or for the one called `default`.
+    /// The lab's name; optional where only one is running, or for `default`.
     #[arg(short, long, value_name = "LAB", env = LAB_VARIABLE)]
     name: Option<String>,
-    /// The lab that this process keeps, as `nsrouter ls` shows it: for private labs of one name.
+    /// The lab's process ID, as `nsrouter ls` shows it: for private labs that share a name.
     #[arg(long, value_name = "PID")]
     pid: Option<i32>,
 }

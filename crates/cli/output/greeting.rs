@@ -31,7 +31,7 @@ pub(crate) fn greeting(state: &State, status: &Status, why: Option<&str>, look: 
   nsrouter exec{name} {from} -- iperf3 -c {address}"
         );
     }
-    let _ = writeln!(text, "  nsrouter status{name}\n\nCtrl-C takes it down.");
+    let _ = writeln!(text, "  nsrouter status{name}\n\nCtrl-C takes the lab down.");
     text
 }
 

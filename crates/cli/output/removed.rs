@@ -21,14 +21,14 @@ pub(crate) fn describe(removed: &Removed) -> String {
         ("ended processes", &processes),
         ("removed namespaces", &removed.namespaces),
         ("removed links", &removed.links),
-        ("put back settings", &removed.sysctls),
-        ("put back routes", &removed.routes),
+        ("restored settings", &removed.sysctls),
+        ("restored routes", &removed.routes),
     ];
     let what = match (removed.lab.as_str(), removed.private, removed.was_running) {
         ("", _, _) => "in the way".to_owned(),
         (lab, _, _) if removed.is_unreadable => format!("lab {lab}: its record cannot be read"),
-        (lab, true, true) => format!("private lab {lab}: ended, and all of it went with it"),
-        (lab, true, false) => format!("private lab {lab}: dead, nothing but its record was left"),
+        (lab, true, true) => format!("private lab {lab}: ended, nothing is left of it"),
+        (lab, true, false) => format!("private lab {lab}: dead, only its record was left"),
         (lab, false, true) => format!("lab {lab}: ended"),
         (lab, false, false) => format!("lab {lab}: dead"),
     };

@@ -142,7 +142,7 @@ fn align(table: &mut Table, words: usize) {
 pub(crate) fn account(status: &Status) -> String {
     let totals = &status.totals;
     let mut text = format!(
-        "received {}, sent {}, to the router's own programs {}, consumed {}, originated {}, held {}, dropped {}\n",
+        "received {}, sent {}, to local programs {}, consumed {}, originated {}, pending {}, dropped {}\n",
         grouped(totals.received),
         grouped(totals.sent),
         grouped(totals.to_host),
@@ -153,7 +153,7 @@ pub(crate) fn account(status: &Status) -> String {
     );
     if status.workers.len() > 1 {
         let workers = status.workers.iter().enumerate().map(|(number, worker)| {
-            let cpu = worker.cpu.map(|cpu| format!(" on processor {cpu}")).unwrap_or_default();
+            let cpu = worker.cpu.map(|cpu| format!(" on CPU {cpu}")).unwrap_or_default();
             let ended = if worker.ended { " and ended" } else { "" };
             format!("worker {number}{cpu} received {}{ended}", grouped(worker.received))
         });
@@ -179,12 +179,12 @@ pub(crate) fn account(status: &Status) -> String {
     }
     if events.originate_no_buffer > 0 {
         let count = grouped(events.originate_no_buffer);
-        text.push_str(&format!("packets of the router's own not made, for want of a buffer: {count}\n"));
+        text.push_str(&format!("packets not originated for lack of a buffer: {count}\n"));
     }
     if events.neighbours_evicted > 0 {
         let count = grouped(events.neighbours_evicted);
         text.push_str(&format!(
-            "neighbours that a full table had no room for: {count} (`--set neighbours=N` raises the limit)\n"
+            "neighbours evicted from a full table: {count} (`--set neighbours=N` raises the limit)\n"
         ));
     }
     for warning in &status.warnings {
@@ -235,7 +235,7 @@ mod tests {
         let mut status = Status { workers: vec![worker.clone()], ..Status::default() };
         assert!(!account(&status).contains("worker"));
         status.workers.push(WorkerStatus { cpu: None, ended: false, ..worker });
-        let line = "worker 0 on processor 1 received 1,000 and ended, worker 1 received 1,000\n";
+        let line = "worker 0 on CPU 1 received 1,000 and ended, worker 1 received 1,000\n";
         assert!(account(&status).contains(line), "{}", account(&status));
     }
 

@@ -1,5 +1,5 @@
-//! `nsrouter doctor`: what this kernel and user can do, tried for real in throw-away namespaces; what is missing, what that
-//! costs, and the way out.
+//! `nsrouter doctor`: what this kernel and user support, tried in throw-away namespaces; and the cost and remedy of what is
+//! missing.
 
 mod tries;
 
@@ -13,25 +13,26 @@ use self::tries::{Forward, Seen, Tries, Try, in_user_namespace, look};
 use crate::output::failure::CANNOT;
 use crate::output::{self, out, outln};
 
-/// A TCP super-frame, in bytes: what buffers must hold several of.
-const SUPER_FRAME_BYTES: u64 = 65_536;
-/// Super-frames that a port's buffers should hold: a burst of the sender's.
-const WANTED_SUPER_FRAMES: u64 = 32;
+/// A GSO packet in bytes, of which buffers must hold several.
+const GSO_PACKET_BYTES: u64 = 65_536;
+/// GSO packets that a port's buffers should hold: a burst of the sender's.
+const WANTED_GSO_PACKETS: u64 = 32;
 /// The kernel's default of net.core.netdev_max_backlog, in frames.
 const DEFAULT_BACKLOG: u64 = 1000;
 
-/// What `doctor` takes.
+/// Report what this kernel and user support: tried in throw-away namespaces, with the cost and the remedy of what is
+/// missing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print JSON.
     #[arg(short, long)]
     json: bool,
-    /// What `doctor` starts itself with, to see what a user namespace can do.
+    /// Set where `doctor` starts itself, to try things in a user namespace.
     #[arg(long, hide = true)]
     in_user_namespace: bool,
 }
 
-/// Looks, tries and tells. Success where a lab can run, with or without limits.
+/// Probes, and prints the findings. Success where a lab can run, with or without limits.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.in_user_namespace {
         // Here the process still has one thread, as unshare(CLONE_NEWUSER) demands.
@@ -48,7 +49,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if able { ExitCode::SUCCESS } else { ExitCode::from(CANNOT) })
 }
 
-/// How it stands with something.
+/// The state of a facility.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
@@ -63,15 +64,15 @@ enum State {
 struct Finding {
     what: &'static str,
     state: State,
-    /// What was seen.
+    /// The details.
     detail: String,
-    /// What it costs that it is not all there.
+    /// The cost of its absence or limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<Cow<'static, str>>,
-    /// What to do about it.
+    /// The remedy.
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<Cow<'static, str>>,
-    /// No lab without it.
+    /// Whether there is no lab without it.
     #[serde(skip)]
     essential: bool,
 }
@@ -98,7 +99,7 @@ impl Finding {
         }
     }
 
-    /// There or not, by a try.
+    /// Present or not, as tried.
     fn tried(
         what: &'static str,
         outcome: &Try,
@@ -119,12 +120,12 @@ impl Finding {
 fn findings(seen: &Seen) -> Vec<Finding> {
     let mut rows = vec![Finding::yes("kernel", seen.kernel.clone())];
     rows.push(match &seen.direct {
-        Ok(_) => Finding::yes("network namespaces", "named, seen by `ip netns`"),
+        Ok(_) => Finding::yes("network namespaces", "named, visible to `ip netns`"),
         Err(error) => Finding::of(
             "network namespaces",
             if seen.rootless.is_ok() { State::Limited } else { State::No },
             format!("{error} as user {}", seen.user),
-            "labs are private ones, in a user namespace: not seen by `ip netns` from outside, and without BPF",
+            "only private labs, in a user namespace: not visible to `ip netns`, and without BPF",
             if seen.user.is_root() {
                 "give this root CAP_SYS_ADMIN, as with `docker run --privileged`"
             } else {
@@ -147,7 +148,7 @@ fn findings(seen: &Seen) -> Vec<Finding> {
         Ok(tries) => {
             let detail = match &tries.veth {
                 Try::Works => String::new(),
-                Try::Fails(error) => format!("they give no rights: {error}"),
+                Try::Fails(error) => format!("they grant no privileges: {error}"),
             };
             Finding::of("user namespaces", State::Limited, detail, NO_USER_NAMESPACES, ALLOW_USER_NAMESPACES)
         }
@@ -176,7 +177,7 @@ fn findings(seen: &Seen) -> Vec<Finding> {
         });
     }
     rows.push(match seen.forward {
-        Forward::Accepts => Finding::yes("FORWARD policy", "the machine's own filter accepts"),
+        Forward::Accepts => Finding::yes("FORWARD policy", "the machine's own filter accepts forwarded packets"),
         Forward::Drops(whose) => Finding::of(
             "FORWARD policy",
             State::Limited,
@@ -198,8 +199,8 @@ fn findings(seen: &Seen) -> Vec<Finding> {
 const NO_USER_NAMESPACES: &str = "an ordinary user cannot run a lab; root can";
 const ALLOW_USER_NAMESPACES: &str = "sysctl -w user.max_user_namespaces=10000, kernel.unprivileged_userns_clone=1 and \
      kernel.apparmor_restrict_unprivileged_userns=0 where they exist; or run as root";
-const AS_ROOT: &str = "run as root, outside containers that withhold the right";
-const MODERN_KERNEL: &str = "a kernel that has it";
+const AS_ROOT: &str = "run as root, outside containers that drop the capability";
+const MODERN_KERNEL: &str = "a kernel with CONFIG_BPF_SYSCALL";
 
 fn of_tries(tries: &Tries, privileged: bool) -> Vec<Finding> {
     let needs_root = if privileged { MODERN_KERNEL } else { AS_ROOT };
@@ -214,7 +215,7 @@ fn of_tries(tries: &Tries, privileged: bool) -> Vec<Finding> {
         Finding::tried(
             "TUN device",
             &tries.tun,
-            "no host port in userspace mode: the router's own programs are cut off, and `check` skips those rows",
+            "no host port in userspace mode: local programs on the router have no network access, and `check` skips those rows",
             "modprobe tun; read and write access to /dev/net/tun (in a container: --device /dev/net/tun)",
         ),
         Finding::tried(
@@ -226,7 +227,7 @@ fn of_tries(tries: &Tries, privileged: bool) -> Vec<Finding> {
         Finding::tried(
             "TCX",
             &tries.tcx,
-            "no guard before the kernel's input path, which then costs some time a packet",
+            "no guard ahead of the kernel's input path, which then takes time for every packet",
             if privileged { "Linux 6.6 or later" } else { AS_ROOT },
         ),
         Finding::tried("IPv6", &tries.ipv6, "labs carry IPv4 only", "boot without ipv6.disable=1"),
@@ -237,7 +238,7 @@ fn of_tries(tries: &Tries, privileged: bool) -> Vec<Finding> {
 /// Limits of the machine on what sockets and devices may hold.
 fn of_limits(seen: &Seen, tries: Option<&Tries>) -> Vec<Finding> {
     let forced = tries.is_some_and(|tries| tries.receive_buffer_force == Try::Works);
-    let frames = |bytes: u64| format!("{bytes} bytes: {} frames of 64 KiB", bytes / SUPER_FRAME_BYTES);
+    let frames = |bytes: u64| format!("{bytes} bytes: {} frames of 64 KiB", bytes / GSO_PACKET_BYTES);
     let unknown = |what| Finding { state: State::Unknown, ..Finding::yes(what, "cannot be read") };
     let receive = "receive buffers";
     let send = "send buffers";
@@ -246,36 +247,36 @@ fn of_limits(seen: &Seen, tries: Option<&Tries>) -> Vec<Finding> {
         match seen.rmem_max {
             None => unknown(receive),
             Some(bytes) if forced => {
-                Finding::yes(receive, format!("{}, and we may go beyond", frames(bytes)))
+                Finding::yes(receive, format!("{}; this user may exceed it", frames(bytes)))
             }
-            Some(bytes) if bytes >= WANTED_SUPER_FRAMES * SUPER_FRAME_BYTES => {
+            Some(bytes) if bytes >= WANTED_GSO_PACKETS * GSO_PACKET_BYTES => {
                 Finding::yes(receive, frames(bytes))
             }
             Some(bytes) => Finding::of(
                 receive,
                 State::Limited,
                 frames(bytes),
-                "bursts of large TCP frames overflow the packet backend's socket (counted as rx_truncated), and TCP slows",
+                "bursts of GSO packets overflow the packet backend's socket (counted as rx_truncated), and TCP slows down",
                 "sysctl -w net.core.rmem_max=8388608",
             ),
         },
         match seen.wmem_max {
             None => unknown(send),
-            Some(bytes) if bytes >= WANTED_SUPER_FRAMES * SUPER_FRAME_BYTES => {
+            Some(bytes) if bytes >= WANTED_GSO_PACKETS * GSO_PACKET_BYTES => {
                 Finding::yes(send, frames(bytes))
             }
             Some(bytes) => Finding::of(
                 send,
                 State::Limited,
                 frames(bytes),
-                "a burst of large TCP frames may not leave at once (counted as tx_full)",
+                "part of a burst of GSO packets may be dropped (counted as tx_full)",
                 "sysctl -w net.core.wmem_max=8388608",
             ),
         },
         match seen.backlog {
             None => unknown(backlog),
             Some(frames) if frames >= DEFAULT_BACKLOG => {
-                Finding::yes(backlog, format!("{frames} frames; under more load than that the kernel drops"))
+                Finding::yes(backlog, format!("{frames} frames; beyond that the kernel drops"))
             }
             Some(frames) => Finding::of(
                 backlog,
@@ -300,7 +301,7 @@ fn text(findings: &[Finding]) -> String {
         };
         text += format!("{state:<8} {:<width$}  {}", finding.what, finding.detail).trim_end();
         text.push('\n');
-        for (word, sentence) in [("costs", &finding.cost), ("way out", &finding.remedy)] {
+        for (word, sentence) in [("cost", &finding.cost), ("remedy", &finding.remedy)] {
             if let Some(sentence) = sentence {
                 text += &format!("         {:<width$}  {word}: {sentence}\n", "");
             }

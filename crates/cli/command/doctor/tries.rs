@@ -168,7 +168,7 @@ pub(super) struct Program {
 pub(super) const PROGRAMS: [Program; 7] = [
     Program {
         name: "iperf3",
-        cost: "`nsrouter bench` generates its traffic itself; `--traffic iperf3` does not work",
+        cost: "`nsrouter bench --traffic iperf3` does not work; the built-in generator does",
         remedy: "apt-get install iperf3",
     },
     Program {
@@ -193,12 +193,12 @@ pub(super) const PROGRAMS: [Program; 7] = [
     },
     Program {
         name: "tcpdump",
-        cost: "no look at the packets on a lab's links",
+        cost: "no packet capture on a lab's links",
         remedy: "apt-get install tcpdump",
     },
     Program {
         name: "ip",
-        cost: "`ip netns` does not show labs; nsrouter itself does not need it",
+        cost: "`ip netns` is missing; nsrouter itself does not need it",
         remedy: "apt-get install iproute2",
     },
 ];

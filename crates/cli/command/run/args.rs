@@ -7,6 +7,7 @@ use std::time::Duration;
 use nsrouter_engine::userspace::Spin;
 use nsrouter_lab::{Error, Forwarder, LabOptions, RouterNs, Stop};
 use nsrouter_linux::affinity::CpuList;
+use nsrouter_rings::BACKENDS;
 
 use crate::dataplane::choice;
 use crate::dataplane::forwarder::{Dataplane, Threads};
@@ -18,13 +19,14 @@ use crate::options::settings::{self, Setting};
 /// What `nsrouter --mode` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Who forwards between the hosts.
+    /// What forwards between the hosts.
     #[arg(short, long, value_enum, value_name = "MODE")]
     pub(crate) mode: Option<Mode>,
-    /// How the userspace router's frames enter and leave.
+    /// How the userspace router receives and sends frames.
     #[arg(short, long, value_name = "BACKEND", value_parser = backend::parser(), default_value = AUTO)]
     backend: BackendOption,
-    /// Switch checksum and segmentation offloads off in the hosts; with the xdp backend they are always off.
+    /// Disable checksum and segmentation offloads on the hosts; backends that lose offload metadata, as xdp does, always
+    /// disable them.
     #[arg(long)]
     no_host_offloads: bool,
     /// The lab's name; namespaces of a lab other than `default` are called LAB-NODE.
@@ -33,13 +35,13 @@ pub(crate) struct Args {
     /// Build the network that this TOML file describes instead of the built-in one.
     #[arg(short, long, value_name = "FILE")]
     pub(super) topology: Option<PathBuf>,
-    /// The router's namespace; `host` puts it where nsrouter was started.
+    /// The router's network namespace; `host` is the one that nsrouter was started in.
     #[arg(long, value_name = "NAME|host")]
     router_ns: Option<String>,
-    /// Keep names and processes in namespaces of nsrouter's own, so that nothing can clash or be left behind.
+    /// Keep names and processes in private namespaces, so that nothing can clash or be left behind.
     #[arg(short, long)]
     pub(super) private: bool,
-    /// Remove namespaces and links of the same names first, whoever made them.
+    /// First remove namespaces and links that have the same names, whoever made them.
     #[arg(long)]
     pub(super) replace: bool,
     /// Take the lab down after this time (30s, 5m, 1h).
@@ -47,35 +49,43 @@ pub(crate) struct Args {
     pub(super) time: Option<Duration>,
     #[arg(long, value_name = "NAME=VALUE", help = settings::HELP, value_parser = settings::parse)]
     set: Vec<Setting>,
-    /// How long an idle worker of the userspace router looks for frames before it sleeps: `never`, `always`, a time
-    /// like 50us, or `adaptive`: it naps while frames come in quick succession, and looks for a moment when they come rarely.
+    /// How long an idle worker of the userspace router busy-polls before it sleeps: `never`, `always`, a time like 50us, or
+    /// `adaptive`: short naps while frames come in quick succession, a brief busy-poll after a frame that came alone.
     /// [default: adaptive]
     #[arg(long, value_name = "SPIN", value_parser = parse_spin)]
     spin: Option<Spin>,
-    /// How many threads of the userspace router forward; flows are spread over them. [default: 1, or one for each of
-    /// --cpus]
+    /// Worker threads of the userspace router, with flows spread over them. [default: 1, or one for each CPU of --cpus]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: Option<u16>,
-    /// Pin these threads to processors, the first thread to the first one and so on: 0,1 or 0-3.
+    /// Pin the workers to these CPUs, the first worker to the first CPU and so on: 0,1 or 0-3.
     #[arg(long, value_name = "LIST")]
     cpus: Option<CpuList>,
-    /// The nice value of these threads, -20 to 19. Below 0 they go before the programs that share their processor: shorter
-    /// queues in the router, and less throughput of TCP. [default: -20 with xdp, else none]
-    #[arg(long, value_name = "NICE", allow_negative_numbers = true,
+    #[arg(long, value_name = "NICE", help = nice_help(), allow_negative_numbers = true,
           value_parser = clap::value_parser!(i32).range(-20..=19))]
     nice: Option<i32>,
-    /// Print nothing but errors.
+    /// Print errors only.
     #[arg(long, short, conflicts_with = "json")]
     pub(super) quiet: bool,
     /// Print the final counters as JSON.
     #[arg(short, long)]
     pub(super) json: bool,
-    /// Return when the lab is ready, and leave it running without a terminal until `nsrouter down`.
+    /// Return when the lab is ready, and leave it running in the background until `nsrouter down`.
     #[arg(short, long, conflicts_with = "command")]
     pub(super) detach: bool,
-    /// Run this beside the lab, and take the lab down when it ends; its exit code is nsrouter's.
+    /// Command to run while the lab is up. When it ends the lab is taken down, and nsrouter exits with its exit code.
     #[arg(last = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
+}
+
+/// The help of `--nice`, with each backend's default.
+fn nice_help() -> String {
+    let defaults =
+        BACKENDS.iter().filter_map(|backend| Some(format!("{} with {}", backend.nice?, backend.name)));
+    format!(
+        "The workers' nice value, -20 to 19. A negative one gives them priority over other programs on the same CPUs: shorter \
+         queues in the router, less TCP throughput [default: {}, else none]",
+        defaults.collect::<Vec<_>>().join(", ")
+    )
 }
 
 fn parse_spin(text: &str) -> Result<Spin, String> {
@@ -117,7 +127,7 @@ impl Args {
         let sentence = if !self.set.is_empty() {
             "--set is for the userspace router; set the kernel's with `nsrouter exec router -- sysctl -w ...`"
         } else if self.workers.is_some() || has_cpus || self.nice.is_some() || self.spin.is_some() {
-            "--workers, --cpus, --nice and --spin are for the userspace router; the kernel has no forwarding threads"
+            "--workers, --cpus, --nice and --spin are for the userspace router; the kernel has no worker threads"
         } else if matches!(self.backend, BackendOption::Named(_)) {
             "--backend is for the userspace router; leave it out, or use --mode userspace"
         } else {

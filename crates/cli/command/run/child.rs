@@ -21,7 +21,7 @@ pub(super) fn start(
     descriptors: Descriptors,
 ) -> anyhow::Result<Option<Child>> {
     let Some((program, rest)) = words.split_first() else { return Ok(None) };
-    let path = path_with_us_first(lab).context("cannot put this program into PATH")?;
+    let path = path_with_us_first(lab).context("cannot add this program to PATH")?;
     // Not on a thread of its own: the command ends with the thread that starts it.
     let mut command = Command::from(enter::tied_command(program));
     command.args(rest).env("PATH", path).env(LAB_VARIABLE, &lab.state().name).kill_on_drop(true);
@@ -33,10 +33,10 @@ pub(super) fn start(
 /// there may be what anybody put there.
 fn path_with_us_first(lab: &Lab) -> anyhow::Result<OsString> {
     let folder = lab.dir().join("bin");
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let link = folder.join("nsrouter");
     std::os::unix::fs::symlink(std::env::current_exe()?, &link)
-        .with_context(|| format!("cannot make {}", link.display()))?;
+        .with_context(|| format!("cannot create {}", link.display()))?;
     let rest = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = std::iter::once(folder).chain(std::env::split_paths(&rest)).collect();
     Ok(std::env::join_paths(folders)?)

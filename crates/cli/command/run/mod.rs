@@ -126,7 +126,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
         lasting.note(out!("\n{}\n{}", report::ports(&last, look), report::account(&last)));
     }
     take_down(lab);
-    anyhow::ensure!(!failed, "the router ended by itself: {}", last.warnings.join("; "));
+    anyhow::ensure!(!failed, "the router stopped unexpectedly: {}", last.warnings.join("; "));
     Ok(match end {
         End::Command(status) => exit_code(status),
         End::Signal(signal) if !args.command.is_empty() || signal == Signal::SIGQUIT => killed_by(signal),
@@ -164,6 +164,6 @@ async fn read_topology(file: PathBuf) -> anyhow::Result<Topology> {
         // Whoever asked may have gone.
         let _ = tell.send(text);
     });
-    let text = told.await.context("the thread that reads the topology is gone")??;
+    let text = told.await.context("the thread that reads the topology has ended")??;
     Topology::from_toml(&text).map_err(Error::from).context(name)
 }

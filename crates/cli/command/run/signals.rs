@@ -25,7 +25,7 @@ impl Signals {
             .map(|signal| Ok((signal, unix::signal(SignalKind::from_raw(signal as i32))?)))
             .collect::<io::Result<_>>()
             .map(Signals)
-            .context("cannot listen to signals")
+            .context("cannot handle signals")
     }
 
     /// The next one.
