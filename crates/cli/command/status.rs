@@ -8,7 +8,7 @@ use nsrouter_engine::control::serve;
 use nsrouter_engine::status::{NeighbourStatus, RouteList, RouteStatus, Status};
 use nsrouter_lab::Error;
 use nsrouter_lab::enter::{self, Entered};
-use nsrouter_lab::records::State;
+use nsrouter_lab::records::{self, State};
 use nsrouter_lab::topology::Role;
 
 use crate::dataplane::socket;
@@ -121,7 +121,7 @@ fn show(args: &Args, state: &State, engine: &Status) -> anyhow::Result<()> {
 }
 
 fn text(state: &State, engine: &Status) -> String {
-    let process = match enter::outside_pid() {
+    let process = match records::outside_pid() {
         Some(outside) => format!("private, process {outside} ({} inside)", state.owner.pid),
         None => format!("process {}", state.owner.pid),
     };

@@ -147,9 +147,10 @@ impl From<SysctlError> for Error {
             SysctlError::Write { path, source } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 Self::Cannot {
                     what: format!("cannot write {}: {source}", path.display()),
-                    hint: "in a container, start it with a writable /proc/sys; or use --private: a private lab has \
-                           a /proc of its own"
-                        .to_owned(),
+                    hint:
+                        "in a container, start it with a writable /proc/sys; or use --private: a private lab \
+                           has a /proc of its own"
+                            .to_owned(),
                 }
             }
             SysctlError::Read { path, source } => Self::File { step: "read", path, source },
@@ -167,15 +168,16 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Running { name, .. } => Some(format!(
-                "choose another name with --name, replace that lab with --replace, or end it with `nsrouter down {name}`"
+                "choose another name with --name, replace that lab with --replace, or end it with \
+                 `nsrouter down {name}`"
             )),
             Self::NamespaceClash(name) => Some(format!(
-                "remove it (`ip netns del {name}`), let nsrouter do that with --replace, choose other names with \
-                 --name LAB, or use --private"
+                "remove it (`ip netns del {name}`), let nsrouter do that with --replace, choose other names \
+                 with --name LAB, or use --private"
             )),
             Self::NamespaceLink { path, .. } => Some(format!(
-                "remove it (`rm {}`), let nsrouter do that with --replace, choose other names with --name LAB, or \
-                 use --private",
+                "remove it (`rm {}`), let nsrouter do that with --replace, choose other names with \
+                 --name LAB, or use --private",
                 path.display()
             )),
             Self::Record { name, .. } => Some(format!(

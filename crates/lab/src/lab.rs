@@ -47,8 +47,8 @@ impl Lab {
         &self.state
     }
 
-    /// What was in the way and was removed before building: the leftovers of a dead lab, or with `replace` also what
-    /// nsrouter did not create.
+    /// What was in the way and was removed before building: the leftovers of a dead lab, or with `replace`
+    /// also what nsrouter did not create.
     pub fn replaced(&self) -> &[Removed] {
         &self.replaced
     }
@@ -77,8 +77,8 @@ impl Lab {
         self.state.dir()
     }
 
-    /// Configures the TUN device `nsr-host`, which exists in the namespace of `router`: the addresses of all its links,
-    /// its static routes, the MTU, and up. Only for [`Forwarder::Userspace`].
+    /// Configures the TUN device `nsr-host`, which exists in the namespace of `router`: the addresses of all
+    /// its links, its static routes, the MTU, and up. Only for [`Forwarder::Userspace`].
     ///
     /// # Errors
     /// [`Error::Usage`] in kernel mode; what the kernel refused.
@@ -114,8 +114,8 @@ impl Lab {
         node.ns.run(work).map_err(Error::step(format!("enter {router}")))?
     }
 
-    /// Enables the kernel's forwarding in every router, for IPv4 and IPv6. In the namespace where nsrouter was started
-    /// ([`RouterNs::Host`](crate::RouterNs::Host)) everything that it changes is recorded first.
+    /// Enables the kernel's forwarding in every router, for IPv4 and IPv6. In the namespace where nsrouter
+    /// was started ([`RouterNs::Host`](crate::RouterNs::Host)) everything that it changes is recorded first.
     ///
     /// # Errors
     /// [`Error::Cannot`] where a change could not be undone; what the kernel refused.
@@ -149,8 +149,8 @@ impl Lab {
         ns.run(|| settings::host::enable_forwarding(&Netlink::open()?, &former)).map_err(enter())?
     }
 
-    /// Takes it down: the processes in its namespaces, links, names, settings and the record. This takes a few dozen
-    /// milliseconds, and a few hundred more where processes must be killed.
+    /// Takes it down: the processes in its namespaces, links, names, settings and the record. This takes a
+    /// few dozen milliseconds, and a few hundred more where processes must be killed.
     pub fn down(mut self) -> Removed {
         self.take_down()
     }

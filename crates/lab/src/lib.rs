@@ -1,9 +1,9 @@
 //! Network labs out of namespaces: a declared [`Topology`], built and taken down.
 //!
-//! [`Lab::build`] creates what a topology declares, over netlink and with a few system calls, and records everything
-//! before it exists. [`Lab::down`], dropping the [`Lab`], or after a `kill -9` [`clean::clean`] removes exactly that.
-//! [`enter`] is what a process does first: it becomes a private lab, or joins a running one. Nothing here knows what
-//! forwards the packets.
+//! [`Lab::build`] creates what a topology declares, over netlink and with a few system calls, and records
+//! everything before it exists. [`Lab::down`], dropping the [`Lab`], or after a `kill -9` [`clean::clean`]
+//! removes exactly that. [`enter`] is what a process does first: it becomes a private lab, or joins a running
+//! one. Nothing here knows what forwards the packets.
 //!
 //! ```
 //! use nsrouter_lab::topology::Topology;
@@ -55,3 +55,8 @@ pub use error::Error;
 pub use lab::{Lab, LabNode};
 pub use options::{Forwarder, LabOptions, MakeTap, RouterNs, TapEnd};
 pub use stop::Stop;
+
+/// Holds the example of the README to what compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -8,7 +8,8 @@ use crate::topology::Role;
 /// Who owns the routers' addresses and forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forwarder {
-    /// The kernel: it has the addresses; forwarding is off until [`Lab::set_forwarding`](crate::Lab::set_forwarding).
+    /// The kernel: it has the addresses; forwarding is off until
+    /// [`Lab::set_forwarding`](crate::Lab::set_forwarding).
     Kernel,
     /// A process: the links have no addresses, and the kernel is silent on them.
     Userspace,
@@ -65,10 +66,11 @@ pub struct LabOptions {
     pub mode: String,
     /// For the record: the backend of a userspace router, for people.
     pub backend: Option<String>,
-    /// Whether hosts may leave checksums and segmentation to the link. Without, every frame that they send fits the MTU
-    /// and is complete.
+    /// Whether hosts may leave checksums and segmentation to the link. Without, every frame that they send
+    /// fits the MTU and is complete.
     pub host_offloads: bool,
-    /// Queues of each end of a veth pair, in both directions: at least 1. The flows of a sender are spread over them.
+    /// Queues of each end of a veth pair, in both directions: at least 1. The flows of a sender are spread
+    /// over them.
     pub link_queues: u32,
     /// Ends the building early.
     pub stop: Stop,

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Error;
 
-/// A request to stop, shared by all its copies. Building a lab checks it between two steps, and takes down what it has built.
+/// A request to stop, shared by all its copies. Building a lab checks it between two steps, and takes down
+/// what it has built.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicBool>);
 

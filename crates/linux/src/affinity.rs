@@ -9,7 +9,8 @@ use nix::unistd::Pid;
 /// The largest range that a CPU list may contain, so that a typing error cannot exhaust memory.
 const LONGEST_RANGE: usize = 4096;
 
-/// CPU numbers in the order given, as read from text like `0,1` or `0-3,8` (the kernel's `Cpus_allowed_list`).
+/// CPU numbers in the order given, as read from text like `0,1` or `0-3,8` (the kernel's
+/// `Cpus_allowed_list`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuList(pub Vec<usize>);
 

@@ -1,7 +1,7 @@
 //! The features of an interface, its offloads among them, over ethtool's generic netlink family.
 //!
-//! Interfaces are looked up in the network namespace of the calling thread. The messages are built here: two requests do
-//! not justify another dependency. Sources: Documentation/networking/ethtool-netlink.rst,
+//! Interfaces are looked up in the network namespace of the calling thread. The messages are built here: two
+//! requests do not justify another dependency. Sources: Documentation/networking/ethtool-netlink.rst,
 //! include/uapi/linux/ethtool_netlink.h, net/ethtool/features.c.
 
 use std::io;
@@ -32,7 +32,8 @@ pub enum EthtoolError {
     Refused {
         /// The interface.
         ifname: String,
-        /// ENODEV where there is no such interface, EPERM without CAP_NET_ADMIN, EOPNOTSUPP where it has none.
+        /// ENODEV where there is no such interface, EPERM without CAP_NET_ADMIN, EOPNOTSUPP where it has
+        /// none.
         source: io::Error,
     },
 }
@@ -64,8 +65,8 @@ pub fn active_features(ifname: &str) -> Result<Vec<String>, EthtoolError> {
     ask(ifname, ETHTOOL_MSG_FEATURES_GET, &header(ifname)).map(|answer| active(&answer))
 }
 
-/// Switches `features` off, and leaves all others as they are. A feature that the interface does not have, or that
-/// cannot be changed, is no error.
+/// Switches `features` off, and leaves all others as they are. A feature that the interface does not have, or
+/// that cannot be changed, is no error.
 ///
 /// # Errors
 /// [`EthtoolError`].

@@ -25,7 +25,8 @@ const CTRL_CMD_GETFAMILY: u8 = 3;
 const CTRL_ATTR_FAMILY_ID: u16 = 1;
 const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 
-/// Room for one datagram from the kernel, in bytes: more than NLMSG_GOODSIZE, which answers to single requests fit.
+/// Room for one datagram from the kernel, in bytes: more than NLMSG_GOODSIZE, which answers to single
+/// requests fit.
 const DATAGRAM_BYTES: usize = 1 << 16;
 
 /// A socket for requests to one family, in the network namespace of the thread that opened it.
@@ -50,8 +51,8 @@ impl Family {
         Ok(id.map(|id| Self { socket, id }))
     }
 
-    /// Sends one request and waits for its acknowledgement. The attributes of the answer; none where there is only the
-    /// acknowledgement.
+    /// Sends one request and waits for its acknowledgement. The attributes of the answer; none where there is
+    /// only the acknowledgement.
     pub(crate) fn ask(&self, command: u8, attributes: &[u8]) -> io::Result<Vec<u8>> {
         exchange(&self.socket, self.id, command, attributes)
     }
@@ -103,7 +104,8 @@ pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The kinds, without [`NESTED`], and values of the attributes one after the other; ends at the first malformed one.
+/// The kinds, without [`NESTED`], and values of the attributes one after the other; ends at the first
+/// malformed one.
 pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let len = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));

@@ -1,9 +1,9 @@
-//! What the Linux kernel reports and accepts, once for all crates: `/proc`, sysctls, ethtool, network namespaces, CPU
-//! affinity.
+//! What the Linux kernel reports and accepts, once for all crates: `/proc`, sysctls, ethtool, network
+//! namespaces, CPU affinity.
 //!
-//! Parsers are pure functions over text or bytes, so that they are tested without a kernel; everything else acts on the
-//! calling thread and the network namespace that it is in. Nothing here knows about routers or labs, and nothing is
-//! unsafe.
+//! Parsers are pure functions over text or bytes, so that they are tested without a kernel; everything else
+//! acts on the calling thread and the network namespace that it is in. Nothing here knows about routers or
+//! labs, and nothing is unsafe.
 //!
 //! ```
 //! use nsrouter_linux::procfs::{self, net_dev};
@@ -12,7 +12,7 @@
 //! let file = procfs::open_net("dev")?;
 //! let text = procfs::read_from_start(&file)?;
 //! for (name, counters) in net_dev::interfaces(&text) {
-//!     println!("{name}: {} packets received, {} dropped on transmit", counters.rx_packets, counters.tx_dropped);
+//!     println!("{name}: received {}, dropped on transmit {}", counters.rx_packets, counters.tx_dropped);
 //! }
 //! assert!(net_dev::interfaces(&text).any(|(name, _)| name == "lo"));
 //! # Ok::<(), std::io::Error>(())

@@ -1,7 +1,7 @@
 //! Sysctls, the files below `/proc/sys`: read, written, remembered and restored.
 //!
-//! Keys are paths relative to `/proc/sys`, like `net/ipv4/ip_forward`. Those below `net/` belong to the network
-//! namespace of the calling thread.
+//! Keys are paths relative to `/proc/sys`, like `net/ipv4/ip_forward`. Those below `net/` belong to the
+//! network namespace of the calling thread.
 
 use std::fs;
 use std::io;
@@ -59,8 +59,8 @@ pub fn write(key: &str, value: &str) -> Result<(), SysctlError> {
     fs::write(&path, value).map_err(|source| SysctlError::Write { path, source })
 }
 
-/// Writes a former value back where the present one differs. Whether it was written: `Ok(false)` also where the sysctl
-/// is gone, together with the interface that it belonged to.
+/// Writes a former value back where the present one differs. Whether it was written: `Ok(false)` also where
+/// the sysctl is gone, together with the interface that it belonged to.
 ///
 /// # Errors
 /// [`SysctlError`].
@@ -78,8 +78,8 @@ pub fn has_ipv6() -> bool {
     exists("net/ipv6/conf")
 }
 
-/// Whether an interface has IPv6. The kernel removes it, and the interface's folder with it, where the MTU is below 1280
-/// bytes (`IPV6_MIN_MTU` in addrconf_notify() of net/ipv6/addrconf.c).
+/// Whether an interface has IPv6. The kernel removes it, and the interface's folder with it, where the MTU is
+/// below 1280 bytes (`IPV6_MIN_MTU` in addrconf_notify() of net/ipv6/addrconf.c).
 pub fn interface_has_ipv6(ifname: &str) -> bool {
     exists(&format!("net/ipv6/conf/{ifname}"))
 }

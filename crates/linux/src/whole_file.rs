@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 /// Writes `contents` to a file `PATH.new` beside `path`, then renames it to `path` (rename(2) is atomic).
 ///
-/// `mode` is that of a new file, less the process's umask: 0o644 or 0o666, for example. Two writers of one path at the
-/// same time must exclude each other.
+/// `mode` is that of a new file, less the process's umask: 0o644 or 0o666, for example. Two writers of one
+/// path at the same time must exclude each other.
 ///
 /// # Errors
-/// Whatever creating, writing or renaming failed with. The old file is untouched then, and `PATH.new` is removed.
+/// Whatever creating, writing or renaming failed with. The old file is untouched then, and `PATH.new` is
+/// removed.
 pub fn write(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");

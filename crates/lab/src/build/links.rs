@@ -8,8 +8,8 @@ use crate::netlink::{Netlink, VethEnd};
 use crate::options::{MakeTap, TapEnd};
 use crate::topology::{Link, Role};
 
-/// Creates a veth pair. An end that belongs in the namespace where nsrouter was started is created beside the other one,
-/// marked there, and then moved: no link of the lab is ever unmarked among the machine's own.
+/// Creates a veth pair. An end that belongs in the namespace where nsrouter was started is created beside the
+/// other one, marked there, and then moved: no link of the lab is ever unmarked among the machine's own.
 pub(super) fn make_veth_link(lab: &Lab, link: &Link, queues: u32) -> Result<(), Error> {
     let is_host = |index: usize| lab.state.nodes[index].namespace.is_none();
     let (mut a, mut b) = (&link.a, &link.b);
@@ -40,7 +40,8 @@ pub(super) fn make_veth_link(lab: &Lab, link: &Link, queues: u32) -> Result<(), 
     lab.nodes[a_index].ns.run(work).map_err(Error::step(format!("enter {}", a.node)))?
 }
 
-/// Has `make` create the TAP device of a link in its host, and gives it the MAC address and MTU of the topology.
+/// Has `make` create the TAP device of a link in its host, and gives it the MAC address and MTU of the
+/// topology.
 pub(super) fn make_tap_link(lab: &Lab, link: &Link, make: &mut MakeTap<'_>) -> Result<(), Error> {
     let (host, router) = match lab.state.node(&link.a.node)?.role {
         Role::Host => (&link.a, &link.b),

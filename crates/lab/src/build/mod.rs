@@ -1,5 +1,5 @@
-//! Building a lab, step by step. Everything is on record before it exists, so that clean-up finds it whatever happens
-//! between two lines here.
+//! Building a lab, step by step. Everything is on record before it exists, so that clean-up finds it whatever
+//! happens between two lines here.
 
 mod claim;
 mod links;
@@ -23,9 +23,9 @@ impl Lab {
         build(topology, options, None)
     }
 
-    /// Builds it as [`Lab::build`] does, but the links between hosts and userspace routers are TAP devices in the hosts,
-    /// created by `make`. They are configured like any other interface; the routers' ends of them are not interfaces,
-    /// and their [`PortInfo::ifindex`](crate::records::PortInfo::ifindex) is 0.
+    /// Builds it as [`Lab::build`] does, but the links between hosts and userspace routers are TAP devices in
+    /// the hosts, created by `make`. They are configured like any other interface; the routers' ends of them
+    /// are not interfaces, and their [`PortInfo::ifindex`](crate::records::PortInfo::ifindex) is 0.
     ///
     /// # Errors
     /// What was in the way, what the kernel refused, what `make` returned; [`Error::Usage`] in kernel mode.

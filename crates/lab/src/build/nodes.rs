@@ -151,8 +151,8 @@ fn configure_port(
     })
 }
 
-/// Waits until the links of a node are operational, and have their link-local addresses. Both ends are up by now, so
-/// each has a carrier; the kernel adds the link-local address only then.
+/// Waits until the links of a node are operational, and have their link-local addresses. Both ends are up by
+/// now, so each has a carrier; the kernel adds the link-local address only then.
 pub(super) fn await_links(lab: &Lab, node: &LabNode) -> Result<(), Error> {
     let kernel_owns = lab.forwarder.is_kernel_owner(node.role);
     let work = || -> Result<(), Error> {

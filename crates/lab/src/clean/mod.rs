@@ -94,8 +94,8 @@ fn clean_unreadable(selection: &CleanSelection, record: &UnreadableRecord) -> Op
     } else if selection.all || selection.name.is_some() {
         if removed.note(removal::forget(name)).is_some() {
             removed.left.push(format!(
-                "removed its record and nothing else ({error}); anything that the lab created and left stays: see \
-                 `ip netns`"
+                "removed its record and nothing else ({error}); anything that the lab created and left \
+                 stays: see `ip netns`"
             ));
         }
     } else {

@@ -1,8 +1,8 @@
 //! Removing what a lab created, and only that.
 //!
-//! The record tells what may exist; each item is examined before it is removed. A namespace belongs to the lab if it has
-//! the recorded inode number *and* the lab's mark on its `lo`, because inode numbers are reused. A link belongs to the lab
-//! if its alias is the mark.
+//! The record tells what may exist; each item is examined before it is removed. A namespace belongs to the
+//! lab if it has the recorded inode number *and* the lab's mark on its `lo`, because inode numbers are
+//! reused. A link belongs to the lab if its alias is the mark.
 
 use std::collections::HashSet;
 use std::fs;
@@ -60,7 +60,8 @@ impl Removed {
     }
 }
 
-/// Removes an invalid record, with its folder; not that of a lab that runs, which may belong to another version.
+/// Removes an invalid record, with its folder; not that of a lab that runs, which may belong to another
+/// version.
 pub(crate) fn forget(name: &str) -> Result<(), Error> {
     let dir = dir_of(name);
     if let Some(owner) = owner_of_any(&dir).filter(ProcessId::is_alive) {
@@ -115,8 +116,8 @@ pub(crate) fn end_private(pointer: &Pointer, running: bool) -> Removed {
     removed
 }
 
-/// Removes everything that is on the record of a lab and still belongs to it, then the record. Where something could not
-/// be examined, removed or restored, the record stays, for a second clean-up to finish.
+/// Removes everything that is on the record of a lab and still belongs to it, then the record. Where
+/// something could not be examined, removed or restored, the record stays, for a second clean-up to finish.
 pub(crate) fn remove(state: &State) -> Removed {
     let mut removed = Removed { lab: state.name.clone(), ..Removed::default() };
     remove_links(state, &mut removed);
@@ -145,7 +146,8 @@ fn unless_missing(result: io::Result<()>, path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Removes the links in the namespace where nsrouter was started; the others are removed with their namespaces.
+/// Removes the links in the namespace where nsrouter was started; the others are removed with their
+/// namespaces.
 fn remove_links(state: &State, removed: &mut Removed) {
     if state.host_ends().next().is_none() || !is_in_host_namespace(state, removed) {
         return;
@@ -161,8 +163,8 @@ fn remove_links(state: &State, removed: &mut Removed) {
     }
 }
 
-/// Whether the caller is in the namespace where nsrouter was started; true before it was recorded. From another one
-/// nothing in it can be removed or restored, which is a problem as long as it exists.
+/// Whether the caller is in the namespace where nsrouter was started; true before it was recorded. From
+/// another one nothing in it can be removed or restored, which is a problem as long as it exists.
 fn is_in_host_namespace(state: &State, removed: &mut Removed) -> bool {
     let recorded = state.nodes.iter().find(|node| node.namespace.is_none()).and_then(|node| node.inode);
     let Some(inode) = recorded else { return true };

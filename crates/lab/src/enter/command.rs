@@ -1,5 +1,5 @@
-//! A command beside the lab: tied to the process that keeps the lab before it becomes the user's program, so that not even
-//! a `kill -9` of that process leaves it running.
+//! A command beside the lab: tied to the process that keeps the lab before it becomes the user's program, so
+//! that not even a `kill -9` of that process leaves it running.
 
 use std::ffi::OsStr;
 use std::io;
@@ -18,8 +18,11 @@ pub(super) const NOT_RUNNABLE: u8 = 126;
 /// The exit code of a shell whose command does not exist.
 pub(super) const NOT_FOUND: u8 = 127;
 
-/// A command for that program. The process that keeps the lab starts it, on a thread that lives as long as the process.
-pub(super) fn tied(program: &OsStr) -> Command {
+/// A command that runs `program` and ends with the calling thread, whatever ends that. Where `program` cannot
+/// be run it reports so itself, and its exit code is 126 or 127, as a shell's.
+///
+/// Start it from a thread that lives as long as the process.
+pub fn tied_command(program: &OsStr) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0(Part::Command(std::process::id()).argument()).arg(program);
     command

@@ -1,7 +1,9 @@
-//! A lab without a terminal: a copy of this process, in a session of its own, that reports when the lab is ready.
+//! A lab without a terminal: a copy of this process, in a session of its own, that reports when the lab is
+//! ready.
 //!
-//! The standard input of the copy is a socket whose other end the first process holds. All processes of a private lab
-//! inherit it: the one that builds the lab reports on it, and its end-of-file means that none of them is left.
+//! The standard input of the copy is a socket whose other end the first process holds. All processes of a
+//! private lab inherit it: the one that builds the lab reports on it, and its end-of-file means that none of
+//! them is left.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -44,7 +46,8 @@ pub enum Detached {
     },
 }
 
-/// The log of a lab without a terminal. It is kept until a lab of that name ends successfully or the next one starts.
+/// The log of a lab without a terminal. It is kept until a lab of that name ends successfully or the next one
+/// starts.
 ///
 /// # Errors
 /// Where there is no folder for it.
@@ -52,8 +55,12 @@ pub fn log_of(name: &str) -> Result<PathBuf, Error> {
     Ok(pointer_dir()?.join(format!("{name}.log")))
 }
 
-/// Starts the copy, and waits until it reports that the lab is ready. Signals are relayed to the copy meanwhile.
-pub(super) fn detach(name: &str) -> Result<Detached, Error> {
+/// Starts a copy of this process, with the same arguments, that keeps the lab of that name without a
+/// terminal. The copy gets [`Detached::Here`] and calls [`tell_ready`]; the caller waits for that.
+///
+/// # Errors
+/// Where there is no folder for its log, or it cannot be started.
+pub fn detach(name: &str) -> Result<Detached, Error> {
     if Part::current().is_some() {
         return Ok(Detached::Here);
     }
@@ -151,8 +158,13 @@ pub(super) fn leave_terminal() -> Result<(), Error> {
     setsid().map(drop).map_err(Error::step("leave the terminal"))
 }
 
-/// Reports that the lab is ready, and releases the socket and working directory that the copy was started with.
-pub(super) fn tell_ready() -> Result<(), Error> {
+/// Reports to the process that waits in [`detach`] that the lab is ready.
+///
+/// Also releases the socket and the working directory that the copy was started with.
+///
+/// # Errors
+/// Where it no longer waits, so that nobody knows of the lab.
+pub fn tell_ready() -> Result<(), Error> {
     let step = || Error::step("report that the lab is ready to the process that started it");
     let stdin = io::stdin();
     // An error rather than SIGPIPE where nobody listens: then nobody knows of the lab, and it has to end.

@@ -1,10 +1,11 @@
 //! What a process does first: become a private lab, join one that runs, or enter a node.
 //!
-//! A private lab is three processes of the same program. The user starts the *supervisor*: it creates the user and PID
-//! namespaces, relays signals and passes the exit code on. *Init* is PID 1 of the new PID namespace: it creates the mount
-//! and network namespaces and reaps orphans; when it ends, the kernel ends everything inside. The third is the nsrouter
-//! that does the work. Each is started as `/proc/self/exe` with the user's arguments, and learns its part from its zeroth
-//! argument, which unlike an environment variable no child inherits.
+//! A private lab is three processes of the same program. The user starts the *supervisor*: it creates the
+//! user and PID namespaces, relays signals and passes the exit code on. *Init* is PID 1 of the new PID
+//! namespace: it creates the mount and network namespaces and reaps orphans; when it ends, the kernel ends
+//! everything inside. The third is the nsrouter that does the work. Each is started as `/proc/self/exe` with
+//! the user's arguments, and learns its part from its zeroth argument, which unlike an environment variable
+//! no child inherits.
 //!
 //! All of this must happen while the process has one thread: first thing in `main`, before any runtime.
 
@@ -18,14 +19,14 @@ mod private;
 mod relay;
 pub mod rights;
 
-use std::ffi::{OsStr, OsString};
-use std::process::Command;
-
 use self::part::Part;
 use crate::error::Error;
 use crate::records::{self, LabSelector, RecordPlace, State};
 
-pub use detach::{Detached, log_of};
+pub use self::command::tied_command;
+pub use self::detach::{Detached, detach, log_of, tell_ready};
+pub use self::node::exec;
+pub use self::relay::ignores_hangup;
 
 /// Where the process is after [`private`] or [`join`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +37,8 @@ pub enum Entered {
     Done(u8),
 }
 
-/// Plays the parts of processes that the user did not start. Call it before parsing arguments; `Some` is the code to exit
-/// with at once.
+/// Plays the parts of processes that the user did not start. Call it before parsing arguments; `Some` is the
+/// code to exit with at once.
 ///
 /// # Errors
 /// [`Error::Cannot`] where this machine does not permit a private lab, with what is missing.
@@ -51,43 +52,15 @@ pub fn first() -> Result<Option<u8>, Error> {
     }
 }
 
-/// Starts a copy of this process, with the same arguments, that keeps the lab of that name without a terminal. The copy
-/// gets [`Detached::Here`] and calls [`tell_ready`]; the caller waits for that.
-///
-/// # Errors
-/// Where there is no folder for its log, or it cannot be started.
-pub fn detach(name: &str) -> Result<Detached, Error> {
-    detach::detach(name)
-}
-
-/// Reports to the process that waits in [`detach`] that the lab is ready.
-///
-/// # Errors
-/// Where it no longer waits, so that nobody knows of the lab.
-pub fn tell_ready() -> Result<(), Error> {
-    detach::tell_ready()
-}
-
-/// A command that runs `program` and ends with the calling thread, whatever ends that. Where `program` cannot be run it
-/// reports so itself, and its exit code is 126 or 127, as a shell's.
-pub fn tied_command(program: &OsStr) -> Command {
-    command::tied(program)
-}
-
-/// Whether this process was started to ignore a hang-up, as nohup(1) does it.
-pub fn ignores_hangup() -> bool {
-    relay::ignores_hangup()
-}
-
-/// Becomes a private lab, in namespaces of its own (user if necessary, mount, PID, network), if `wanted` or if the caller
-/// cannot build a lab without. `name` is the name of the lab, by which other terminals find it. A running private lab of
-/// the caller with that name is ended if `replace` is set.
+/// Becomes a private lab, in namespaces of its own (user if necessary, mount, PID, network), if `wanted` or
+/// if the caller cannot build a lab without. `name` is the name of the lab, by which other terminals find it.
+/// A running private lab of the caller with that name is ended if `replace` is set.
 ///
 /// The process is started again inside with the same arguments; that copy gets [`Entered::Here`].
 ///
 /// # Errors
-/// [`Error::Cannot`] where this machine does not permit it, with what is missing; [`Error::Running`] where the name is
-/// taken.
+/// [`Error::Cannot`] where this machine does not permit it, with what is missing; [`Error::Running`] where
+/// the name is taken.
 pub fn private(name: &str, wanted: bool, replace: bool) -> Result<Entered, Error> {
     records::check_name(name)?;
     if Part::current() == Some(Part::Inside) || (!wanted && rights::can_build_here()?) {
@@ -96,9 +69,9 @@ pub fn private(name: &str, wanted: bool, replace: bool) -> Result<Entered, Error
     private::supervise(name, replace).map(Entered::Done)
 }
 
-/// Goes to where a running lab is visible: nowhere if it is on record here, else into the private lab, where the process
-/// is started again with the same arguments. Without a name or a PID: the lab `default`, or the only one that runs. The
-/// record comes with [`Entered::Here`].
+/// Goes to where a running lab is visible: nowhere if it is on record here, else into the private lab, where
+/// the process is started again with the same arguments. Without a name or a PID: the lab `default`, or the
+/// only one that runs. The record comes with [`Entered::Here`].
 ///
 /// # Errors
 /// [`Error::NoLab`], [`Error::NoLabs`], [`Error::WhichLab`], or what the kernel refused.
@@ -109,17 +82,4 @@ pub fn join(selector: LabSelector<'_>) -> Result<(Entered, Option<Box<State>>), 
         RecordPlace::Here(state) => Ok((Entered::Here, Some(state))),
         RecordPlace::Private(pointer) => Ok((Entered::Done(private::join(&pointer)?), None)),
     }
-}
-
-/// Inside a private lab, the PID outside of the process that keeps it.
-pub fn outside_pid() -> Option<u32> {
-    records::outside_pid()
-}
-
-/// Replaces the process with `command` inside a node, as `ip netns exec` does: with the node's network, a `/sys` that
-/// shows it, and the files of `/etc/netns/NAMESPACE` in place of those in `/etc`. Programs there find every node by name
-/// through /etc/hosts, and have the name of the node as their host name. `environment` is added to that of the command.
-/// Returns only on failure.
-pub fn exec(state: &State, node: &str, command: &[OsString], environment: &[(&str, String)]) -> Error {
-    node::exec(state, node, command, environment)
 }

@@ -56,8 +56,8 @@ pub(super) fn make_private(supervisor: u32) -> Result<(), Error> {
     fs::write(&mark, supervisor.to_string()).map_err(Error::file("write", &mark))
 }
 
-/// Mounts a /sys that shows the links of the caller's network namespace. `replace` removes the old one, as `ip netns exec`
-/// does; what is mounted below it stays reachable.
+/// Mounts a /sys that shows the links of the caller's network namespace. `replace` removes the old one, as
+/// `ip netns exec` does; what is mounted below it stays reachable.
 pub(super) fn mount_sys(replace: bool) -> io::Result<()> {
     let below = ["fs/cgroup", "fs/bpf"];
     let old = hold("/sys")?;
@@ -88,7 +88,8 @@ fn private_run() -> io::Result<()> {
         if HIDDEN.iter().any(|hidden| name == *hidden) {
             continue;
         }
-        // One that vanished or may not be bound is one that nobody could use; the others are still carried over.
+        // One that vanished or may not be bound is one that nobody could use; the others are still carried
+        // over.
         if let Err(error) = carry_over(&held_path(&old).join(&name), &Path::new("/run").join(&name)) {
             tracing::debug!("/run/{}: {error}", name.display());
         }

@@ -14,8 +14,8 @@ use crate::topology::Topology;
 
 const HOSTS: &str = "/etc/hosts";
 
-/// The lines of hosts(5) for every node, as seen from `own`: the addresses on a link with `own` come first, because many
-/// programs use the first.
+/// The lines of hosts(5) for every node, as seen from `own`: the addresses on a link with `own` come first,
+/// because many programs use the first.
 fn lines(topology: &Topology, own: &str) -> String {
     let mut lines = String::new();
     for node in &topology.nodes {
@@ -34,13 +34,13 @@ fn lines(topology: &Topology, own: &str) -> String {
     lines
 }
 
-/// Puts the names of the nodes in front of the contents of /etc/hosts, for this mount namespace alone: in the lab its own
-/// names take precedence.
+/// Puts the names of the nodes in front of the contents of /etc/hosts, for this mount namespace alone: in the
+/// lab its own names take precedence.
 pub(super) fn bind_hosts(state: &State, own: &NodeState) -> io::Result<()> {
     let machine = fs::read_to_string(HOSTS)?;
     let dir = state.dir();
-    // Only a file on a mount of this namespace can be bound. A small file system provides it, and is unmounted as soon as
-    // only the file is in use.
+    // Only a file on a mount of this namespace can be bound. A small file system provides it, and is
+    // unmounted as soon as only the file is in use.
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("nsrouter"), &dir, Some("tmpfs"), flags, Some("mode=0755,size=1m"))?;
     let bound = bind_text(&dir.join("hosts"), &(lines(&state.topology, &own.name) + &machine));

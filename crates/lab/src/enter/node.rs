@@ -11,31 +11,35 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nsrouter_linux::netns::Netns;
 
-use super::{command, mounts, names};
+use super::{command as shell, mounts, names};
 use crate::error::Error;
 use crate::records::{NodeState, State};
 
-/// Replaces the process; returns only on failure.
-pub(super) fn exec(state: &State, node: &str, words: &[OsString], environment: &[(&str, String)]) -> Error {
+/// Replaces the process with `command` inside a node, as `ip netns exec` does: with the node's network, a
+/// `/sys` that shows it, and the files of `/etc/netns/NAMESPACE` in place of those in `/etc`. Programs there
+/// find every node by name through /etc/hosts, and have the name of the node as their host name.
+/// `environment` is added to that of the command. Returns only on failure.
+pub fn exec(state: &State, node: &str, command: &[OsString], environment: &[(&str, String)]) -> Error {
     let entered = state.node(node).and_then(|node| enter(state, node));
     if let Err(error) = entered {
         return error;
     }
-    let Some((program, arguments)) = words.split_first() else {
+    let Some((program, arguments)) = command.split_first() else {
         return Error::Usage("no command to run".to_owned());
     };
     let failed = Command::new(program)
         .args(arguments)
         .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
         .exec();
-    Error::Command { sentence: command::sentence(program, &failed), code: command::code(&failed) }
+    Error::Command { sentence: shell::sentence(program, &failed), code: shell::code(&failed) }
 }
 
 /// Moves the calling thread, which is the only one of the process, into the node.
 fn enter(state: &State, node: &NodeState) -> Result<(), Error> {
     let step = || Error::step(format!("enter {}", node.name));
     let Some(name) = &node.namespace else {
-        // The router is in the namespace where nsrouter was started, and so is the process that keeps the lab.
+        // The router is in the namespace where nsrouter was started, and so is the process that keeps the
+        // lab.
         let ns = Netns::open(Path::new(&format!("/proc/{}/ns/net", state.owner.pid))).map_err(step())?;
         setns(&ns, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).map_err(step())?;
         unshare_mounts().map_err(step())?;

@@ -7,7 +7,8 @@ use std::process::Command;
 /// The part of a process.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// PID 1 of a private lab, with the descriptor on which it hears the supervisor, and the supervisor's PID.
+    /// PID 1 of a private lab, with the descriptor on which it hears the supervisor, and the supervisor's
+    /// PID.
     Init(i32, u32),
     /// The nsrouter inside a private lab, which does the work.
     Inside,

@@ -42,12 +42,13 @@ pub(super) fn supervise(name: &str, replace: bool) -> Result<u8, Error> {
             return Err(Error::Replace { name: name.to_owned(), problem: problem.clone() });
         }
     }
-    // While the UID is still the real one. Without a pointer the lab works, but other terminals do not find it.
+    // While the UID is still the real one. Without a pointer the lab works, but other terminals do not find
+    // it.
     let pointer_dir = records::pointer_dir().inspect_err(|error| tracing::warn!("{error}")).ok();
     let supervisor = ProcessId::current().map_err(Error::step("identify this process"))?;
     unshare_pids()?;
-    // Signals go through the pipe, so that none is lost while the processes inside are starting. Init reads its
-    // end-of-file when the supervisor has ended, whatever ended it.
+    // Signals go through the pipe, so that none is lost while the processes inside are starting. Init reads
+    // its end-of-file when the supervisor has ended, whatever ended it.
     let (listen, speak) = pipe2(OFlag::O_CLOEXEC).map_err(Error::step("make a pipe"))?;
     let mut init = start_init(&signals, listen)?;
     let pid = pid_of(&init);

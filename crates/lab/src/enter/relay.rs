@@ -19,14 +19,14 @@ use crate::error::Error;
 const RELAYED: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
 
-/// `SI_KERNEL` of include/uapi/asm-generic/siginfo.h: the signal of a terminal, which goes to the whole foreground process
-/// group, so that the child has received it too.
+/// `SI_KERNEL` of include/uapi/asm-generic/siginfo.h: the signal of a terminal, which goes to the whole
+/// foreground process group, so that the child has received it too.
 const SI_KERNEL: i32 = 0x80;
 
-/// Whether this process was started to ignore a hang-up, as by nohup(1). Then SIGHUP is not handled, and the lab survives
-/// it. The other signals are handled in any case: a shell starts each background job of a script with SIGINT and SIGQUIT
-/// ignored, and a lab has to end with its script.
-pub(super) fn ignores_hangup() -> bool {
+/// Whether this process was started to ignore a hang-up, as by nohup(1). Then SIGHUP is not handled, and the
+/// lab survives it. The other signals are handled in any case: a shell starts each background job of a script
+/// with SIGINT and SIGQUIT ignored, and a lab has to end with its script.
+pub fn ignores_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     // One bit a signal, starting with signal 1 (proc_pid_status(5)).
     let mask = fields::value(&status, "SigIgn");
@@ -69,9 +69,9 @@ impl Signals {
         take().map_err(Error::step("receive signals as data"))
     }
 
-    /// Starts a child with the former signal mask: it inherits the mask, and would otherwise not receive these signals. A
-    /// signal that arrives meanwhile ends this process, as it would have a moment earlier; a child that ends meanwhile is
-    /// noticed by [`reap`] only.
+    /// Starts a child with the former signal mask: it inherits the mask, and would otherwise not receive
+    /// these signals. A signal that arrives meanwhile ends this process, as it would have a moment earlier; a
+    /// child that ends meanwhile is noticed by [`reap`] only.
     pub(super) fn spawn(&self, command: &mut Command) -> Result<Child, Error> {
         self.before.thread_set_mask().map_err(Error::step("unblock signals"))?;
         let child = command.spawn();

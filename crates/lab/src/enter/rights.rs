@@ -43,8 +43,8 @@ pub(super) fn has_admin_capabilities() -> Result<bool, Error> {
     Ok(own.effective.contains(ADMIN_CAPABILITIES))
 }
 
-/// Whether this mount namespace may be changed. The kernel checks the rights before the path, and nothing is mounted on
-/// the path (can_umount() in fs/namespace.c): EPERM means no, EINVAL means yes.
+/// Whether this mount namespace may be changed. The kernel checks the rights before the path, and nothing is
+/// mounted on the path (can_umount() in fs/namespace.c): EPERM means no, EINVAL means yes.
 fn can_mount() -> bool {
     umount2("/proc/self/ns", MntFlags::UMOUNT_NOFOLLOW) == Err(Errno::EINVAL)
 }
@@ -95,8 +95,8 @@ pub(super) fn probe() -> u8 {
     }
 }
 
-/// Why user namespaces are refused: checks the settings that are known to forbid them, one by one. `uid`: the caller's,
-/// before it may have changed.
+/// Why user namespaces are refused: checks the settings that are known to forbid them, one by one. `uid`: the
+/// caller's, before it may have changed.
 pub(super) fn forbidden(source: io::Error, uid: Uid) -> Error {
     let what = format!("this machine does not permit this user a private lab ({source})");
     let is = |key: &str, value: &str| sysctl::read(key).is_ok_and(|found| found == value);
@@ -106,7 +106,8 @@ pub(super) fn forbidden(source: io::Error, uid: Uid) -> Error {
         Some("kernel.unprivileged_userns_clone is 0: set it to 1 with sysctl")
     } else if is("kernel/apparmor_restrict_unprivileged_userns", "1") {
         Some(
-            "kernel.apparmor_restrict_unprivileged_userns is 1: set it to 0 with sysctl, or give nsrouter an AppArmor profile with `userns`",
+            "kernel.apparmor_restrict_unprivileged_userns is 1: set it to 0 with sysctl, or give nsrouter an \
+             AppArmor profile with `userns`",
         )
     } else if is("user/max_net_namespaces", "0") {
         Some("user.max_net_namespaces is 0: set it to some thousands with sysctl")
@@ -119,7 +120,8 @@ pub(super) fn forbidden(source: io::Error, uid: Uid) -> Error {
     };
     let hint = match (setting, uid.is_root()) {
         (Some(setting), _) => format!("{setting}; or run nsrouter as root"),
-        // Mapping root into a user namespace needs CAP_SETFCAP (verify_root_map() in kernel/user_namespace.c).
+        // Mapping root into a user namespace needs CAP_SETFCAP (verify_root_map() in
+        // kernel/user_namespace.c).
         (None, true) => {
             "this is root without its capabilities: it needs CAP_SYS_ADMIN and CAP_NET_ADMIN, or \
                          CAP_SETFCAP for a user namespace"

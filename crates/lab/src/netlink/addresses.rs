@@ -11,8 +11,8 @@ use super::socket::Netlink;
 use crate::error::Error;
 
 impl Netlink {
-    /// Adds an address that can be used at once, without duplicate address detection: all nodes of a lab are known
-    /// (RFC 4862 section 5.4).
+    /// Adds an address that can be used at once, without duplicate address detection: all nodes of a lab are
+    /// known (RFC 4862 section 5.4).
     pub(crate) fn add_address(&self, index: u32, net: IpNet) -> Result<(), Error> {
         let mut request = self.handle.address().add(index, net.addr(), net.prefix_len());
         if net.addr().is_ipv6() {
@@ -33,8 +33,9 @@ impl Netlink {
             message.header.index == index && message.header.family == AddressFamily::Inet6
         };
         let is_link_local = |message: &AddressMessage| {
-            message.attributes.iter().any(|attribute| {
-                matches!(attribute, AddressAttribute::Address(IpAddr::V6(addr)) if addr.is_unicast_link_local())
+            message.attributes.iter().any(|attribute| match attribute {
+                AddressAttribute::Address(IpAddr::V6(addr)) => addr.is_unicast_link_local(),
+                _ => false,
             })
         };
         let is_tentative =

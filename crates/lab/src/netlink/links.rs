@@ -125,7 +125,8 @@ impl Netlink {
         self.set(index, || format!("set the MTU of link {index} to {mtu}"), |link| link.mtu(mtu))
     }
 
-    /// Gives a TAP device the MAC address and MTU that a veth is created with, and a queue that holds a burst.
+    /// Gives a TAP device the MAC address and MTU that a veth is created with, and a queue that holds a
+    /// burst.
     pub(crate) fn set_tap(&self, index: u32, mac: Option<MacAddr>, mtu: u32) -> Result<(), Error> {
         let queue = LinkAttribute::TxQueueLen(TAP_QUEUE_FRAMES);
         let mac = mac.map(|mac| LinkAttribute::Address(mac.0.to_vec()));

@@ -1,4 +1,5 @@
-//! A handle on a process (a pidfd): while it is open, it means that process and no later one with the same PID.
+//! A handle on a process (a pidfd): while it is open, it means that process and no later one with the same
+//! PID.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -36,7 +37,8 @@ impl ProcessHandle {
     }
 }
 
-/// Waits until all have ended (a pidfd becomes readable when its process is a zombie); false when the time is up.
+/// Waits until all have ended (a pidfd becomes readable when its process is a zombie); false when the time is
+/// up.
 pub(super) fn all_end_within(processes: &[ProcessHandle], timeout: Duration) -> io::Result<bool> {
     let deadline = Instant::now() + timeout;
     for process in processes {

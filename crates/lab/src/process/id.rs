@@ -20,8 +20,8 @@ const KILL_PATIENCE: Duration = Duration::from_secs(2);
 pub struct ProcessId {
     /// Its PID in the PID namespace `pid_namespace`.
     pub pid: i32,
-    /// When it started, in clock ticks since boot (proc_pid_stat(5), field 22), as counted in the machine's first time
-    /// namespace.
+    /// When it started, in clock ticks since boot (proc_pid_stat(5), field 22), as counted in the machine's
+    /// first time namespace.
     pub start_ticks: u64,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
@@ -51,8 +51,8 @@ impl ProcessId {
         })
     }
 
-    /// Whether it still runs. A process that cannot be examined, because it is in another PID namespace or for want of
-    /// descriptors, counts as running: nothing that may belong to a live lab is removed.
+    /// Whether it still runs. A process that cannot be examined, because it is in another PID namespace or
+    /// for want of descriptors, counts as running: nothing that may belong to a live lab is removed.
     pub fn is_alive(&self) -> bool {
         match boot_id() {
             Ok(boot_id) if boot_id != self.boot_id => false,
@@ -136,8 +136,8 @@ pub(super) fn own_pid() -> io::Result<i32> {
     }
 }
 
-/// Whether an error of reading `/proc/PID/...` means that there is no such process, rather than that it could not be
-/// examined.
+/// Whether an error of reading `/proc/PID/...` means that there is no such process, rather than that it could
+/// not be examined.
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESRCH)
 }
@@ -152,8 +152,8 @@ fn start_ticks(pid: i32) -> io::Result<u64> {
     Ok(shown.saturating_add_signed(offset.saturating_neg()))
 }
 
-/// The offset of the caller's time namespace from the first one, in clock ticks; none where the kernel has no time
-/// namespaces.
+/// The offset of the caller's time namespace from the first one, in clock ticks; none where the kernel has no
+/// time namespaces.
 fn boottime_offset_ticks() -> Option<i64> {
     let offsets = fs::read_to_string("/proc/self/timens_offsets").ok()?;
     let line = offsets.lines().find(|line| line.starts_with("boottime"))?;

@@ -15,7 +15,8 @@ use serde::Serialize;
 use super::handle::{ProcessHandle, all_end_within};
 use super::id::own_pid;
 
-/// How often processes are looked for: those that forked while they were being ended are found in the next round.
+/// How often processes are looked for: those that forked while they were being ended are found in the next
+/// round.
 const ROUNDS: u32 = 20;
 
 /// How long processes may take to end after SIGKILL in each round.
@@ -30,8 +31,9 @@ pub struct EndedProcess {
     pub name: String,
 }
 
-/// Ends every process, except the caller's own, whose network namespace is one of `inodes` and belongs to the lab as
-/// `is_own` says (asked once a namespace): SIGTERM, SIGKILL after `patience`, and again for processes started meanwhile.
+/// Ends every process, except the caller's own, whose network namespace is one of `inodes` and belongs to the
+/// lab as `is_own` says (asked once a namespace): SIGTERM, SIGKILL after `patience`, and again for processes
+/// started meanwhile.
 ///
 /// # Errors
 /// Where `/proc` cannot be read, or a process could not be ended.
@@ -112,7 +114,8 @@ fn in_namespaces(inodes: &HashSet<u64>) -> io::Result<Vec<ProcessInside>> {
     Ok(found)
 }
 
-/// The inode number of a process's network namespace; `None` for a zombie, and for a process that may not be examined.
+/// The inode number of a process's network namespace; `None` for a zombie, and for a process that may not be
+/// examined.
 fn namespace_of(pid: i32) -> Option<u64> {
     let link = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
     link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()

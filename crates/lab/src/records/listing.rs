@@ -34,8 +34,8 @@ pub struct LabInfo {
     pub is_running: bool,
 }
 
-/// All labs on record that the caller can see, by name: first those whose names everybody sees, then the private labs of
-/// the caller.
+/// All labs on record that the caller can see, by name: first those whose names everybody sees, then the
+/// private labs of the caller.
 ///
 /// # Errors
 /// Where the folders of records cannot be read.

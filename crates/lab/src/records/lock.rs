@@ -36,8 +36,8 @@ impl Lock {
     }
 }
 
-/// Locks a file or folder that is opened with `options`. Waits at most ten seconds for `holder`, who completes the
-/// sentence "the end of ... did not happen".
+/// Locks a file or folder that is opened with `options`. Waits at most ten seconds for `holder`, who
+/// completes the sentence "the end of ... did not happen".
 pub(super) fn lock(path: &Path, options: &fs::OpenOptions, holder: &str) -> Result<Flock<File>, Error> {
     wait::until(&format!("the end of {holder}"), LOCK_TIMEOUT, || {
         let file = options.open(path).map_err(Error::file("open", path))?;

@@ -1,11 +1,12 @@
-//! Records: what each lab created, on file before it is created, so that clean-up removes that and nothing else.
+//! Records: what each lab created, on file before it is created, so that clean-up removes that and nothing
+//! else.
 //!
-//! The record of a lab is `/run/nsrouter/LAB/state.json`. It identifies the process that keeps the lab (PID, start time
-//! and boot, which tell a dead process from a live one), the namespaces by name and inode number, and every setting of
-//! the machine's own namespace that was changed, with its former value.
+//! The record of a lab is `/run/nsrouter/LAB/state.json`. It identifies the process that keeps the lab (PID,
+//! start time and boot, which tell a dead process from a live one), the namespaces by name and inode number,
+//! and every setting of the machine's own namespace that was changed, with its former value.
 //!
-//! A private lab lives in a mount namespace of its own, and so does its record; outside, a [`Pointer`] tells how to
-//! enter it.
+//! A private lab lives in a mount namespace of its own, and so does its record; outside, a [`Pointer`] tells
+//! how to enter it.
 
 mod listing;
 mod lock;
@@ -19,8 +20,8 @@ pub use listing::{LabInfo, labs};
 pub(crate) use lock::Lock;
 pub use paths::{DEFAULT_LAB, STATE_DIR};
 pub(crate) use paths::{check_name, dir_of, is_own_folder};
-pub use pointer::Pointer;
-pub(crate) use pointer::{claim, inside_mark, is_inside, outside_pid, pointer_dir};
+pub use pointer::{Pointer, outside_pid};
+pub(crate) use pointer::{claim, inside_mark, is_inside, pointer_dir};
 pub use registry::{RecordPlace, RecordedLab, list};
 pub(crate) use registry::{UnreadableRecord, list_all};
 pub use selection::LabSelector;

@@ -1,4 +1,5 @@
-//! Pointers: small files outside private labs that identify their processes, by which other terminals find them.
+//! Pointers: small files outside private labs that identify their processes, by which other terminals find
+//! them.
 
 use std::fs::{self, File};
 use std::io;
@@ -44,7 +45,8 @@ impl Pointer {
     }
 }
 
-/// A file in the /run of a private lab that contains the PID of its supervisor outside, which means nothing inside.
+/// A file in the /run of a private lab that contains the PID of its supervisor outside, which means nothing
+/// inside.
 pub(crate) fn inside_mark() -> PathBuf {
     Path::new(STATE_DIR).join(".private")
 }
@@ -55,12 +57,12 @@ pub(crate) fn is_inside() -> bool {
 }
 
 /// Inside a private lab, the PID of its supervisor outside.
-pub(crate) fn outside_pid() -> Option<u32> {
+pub fn outside_pid() -> Option<u32> {
     fs::read_to_string(inside_mark()).ok()?.parse().ok()
 }
 
-/// Where the pointers of a user may be: the runtime folder that the environment names, the usual one, or a folder of
-/// the user in /tmp.
+/// Where the pointers of a user may be: the runtime folder that the environment names, the usual one, or a
+/// folder of the user in /tmp.
 fn dirs() -> Vec<PathBuf> {
     let uid = Uid::current();
     let mut dirs = Vec::new();
@@ -77,14 +79,15 @@ fn dirs() -> Vec<PathBuf> {
     dirs
 }
 
-/// Whether a folder belongs to the caller and nobody else can write to it: anybody can create folders in /tmp.
+/// Whether a folder belongs to the caller and nobody else can write to it: anybody can create folders in
+/// /tmp.
 fn is_own(dir: &Path) -> bool {
     fs::symlink_metadata(dir)
         .is_ok_and(|meta| meta.is_dir() && meta.uid() == Uid::current().as_raw() && meta.mode() & 0o022 == 0)
 }
 
-/// The folder for a new pointer, which is created if it is missing. Call it before entering a user namespace, where the
-/// user has another UID.
+/// The folder for a new pointer, which is created if it is missing. Call it before entering a user namespace,
+/// where the user has another UID.
 pub(crate) fn pointer_dir() -> Result<PathBuf, Error> {
     let mut last = None;
     for dir in dirs() {

@@ -39,7 +39,8 @@ impl RecordedLab {
         matches!(self.place, RecordPlace::Private(_))
     }
 
-    /// Whether the kernel lets the caller enter the namespaces of the lab: root may enter all, other users their own.
+    /// Whether the kernel lets the caller enter the namespaces of the lab: root may enter all, other users
+    /// their own.
     pub(crate) fn may_be_entered(&self) -> bool {
         match &self.place {
             RecordPlace::Private(_) => true,
@@ -48,8 +49,8 @@ impl RecordedLab {
     }
 }
 
-/// All labs on record: those of this mount namespace, then the private labs of the caller. A record that cannot be read
-/// is skipped with a warning, so that it does not keep the user from the other labs.
+/// All labs on record: those of this mount namespace, then the private labs of the caller. A record that
+/// cannot be read is skipped with a warning, so that it does not keep the user from the other labs.
 ///
 /// # Errors
 /// Where the folders cannot be read.

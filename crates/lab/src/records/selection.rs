@@ -20,8 +20,8 @@ impl<'a> LabSelector<'a> {
     }
 }
 
-/// The running lab that is selected. Without a name or a PID: the lab `default`, or the only one that runs. Labs that the
-/// caller may enter take precedence, and among them those whose names everybody sees.
+/// The running lab that is selected. Without a name or a PID: the lab `default`, or the only one that runs.
+/// Labs that the caller may enter take precedence, and among them those whose names everybody sees.
 ///
 /// # Errors
 /// [`Error::NoLab`], [`Error::NoLabs`], [`Error::WhichLab`].

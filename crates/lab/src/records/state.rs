@@ -58,7 +58,8 @@ pub struct NodeState {
     pub name: String,
     /// As in the topology.
     pub role: Role,
-    /// The name of its namespace in `/run/netns`; `None` for a router in the namespace where nsrouter was started.
+    /// The name of its namespace in `/run/netns`; `None` for a router in the namespace where nsrouter was
+    /// started.
     pub namespace: Option<String>,
     /// The inode number of its namespace, once created.
     pub inode: Option<u64>,
@@ -71,7 +72,8 @@ pub struct NodeState {
 pub struct PortInfo {
     /// Its name.
     pub ifname: String,
-    /// Its index in the node's namespace; 0 for a router's end of a TAP link, which is not an interface there.
+    /// Its index in the node's namespace; 0 for a router's end of a TAP link, which is not an interface
+    /// there.
     pub ifindex: u32,
     /// Its MAC address.
     #[serde(with = "mac_text")]
@@ -168,7 +170,8 @@ impl State {
         whole_file::write(&path, &text, RECORD_MODE).map_err(Error::file("write", path))
     }
 
-    /// Names become paths: why one of them is not one that nsrouter would have written to the record of the lab `name`.
+    /// Names become paths: why one of them is not one that nsrouter would have written to the record of the
+    /// lab `name`.
     fn check(&self, name: &str) -> Option<String> {
         if self.name != name {
             return Some(format!("it is the record of a lab called {:?}", self.name));

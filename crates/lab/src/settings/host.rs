@@ -1,5 +1,5 @@
-//! Forwarding in the namespace where nsrouter was started, which outlives the lab: what it changes is recorded, proved
-//! harmless, and restored.
+//! Forwarding in the namespace where nsrouter was started, which outlives the lab: what it changes is
+//! recorded, proved harmless, and restored.
 
 use std::fs;
 
@@ -54,9 +54,9 @@ fn per_interface(family: &str, name: &str, own: &[&str]) -> Result<Vec<String>, 
 
 /// Enables forwarding where interfaces of others are, once `former` is on record.
 ///
-/// IPv6 forwarding removes the default routes that router advertisements added, except on interfaces that accept
-/// advertisements while forwarding (accept_ra 2; __rt6_purge_dflt_routers() in net/ipv6/route.c). So interfaces that
-/// accept them now are set to 2.
+/// IPv6 forwarding removes the default routes that router advertisements added, except on interfaces that
+/// accept advertisements while forwarding (accept_ra 2; __rt6_purge_dflt_routers() in net/ipv6/route.c). So
+/// interfaces that accept them now are set to 2.
 ///
 /// # Errors
 /// [`Error::Cannot`] where a route was lost and could not be restored.

@@ -2,11 +2,11 @@
 
 use nsrouter_linux::sysctl::{SysctlError, has_ipv6, interface_has_ipv6, write};
 
-/// Sets a new namespace to known values: the kernel copies IPv4 settings from the machine's own namespace, which may
-/// already forward (devinet_init_net() in net/ipv4/devinet.c).
+/// Sets a new namespace to known values: the kernel copies IPv4 settings from the machine's own namespace,
+/// which may already forward (devinet_init_net() in net/ipv4/devinet.c).
 ///
-/// `silent`: interfaces start without IPv6. So does an interface to which the kernel adds IPv6 later, when its MTU is
-/// raised to 1280 bytes and its settings are created anew.
+/// `silent`: interfaces start without IPv6. So does an interface to which the kernel adds IPv6 later, when
+/// its MTU is raised to 1280 bytes and its settings are created anew.
 pub(crate) fn normalise(silent: bool) -> Result<(), SysctlError> {
     write("net/ipv4/ip_forward", "0")?;
     for which in ["all", "default"] {
@@ -29,9 +29,10 @@ pub(crate) fn normalise(silent: bool) -> Result<(), SysctlError> {
     Ok(())
 }
 
-/// Shortens the reassembly timeout of a host. After an overload with fragments its reassembly queue is full of incomplete
-/// datagrams, and until they expire it accepts no others (inet_frag_alloc() in net/ipv4/inet_fragment.c). The kernel's 30
-/// and 60 seconds are for paths that a lab does not have. Best effort: without it a host ignores fragments for longer.
+/// Shortens the reassembly timeout of a host. After an overload with fragments its reassembly queue is full
+/// of incomplete datagrams, and until they expire it accepts no others (inet_frag_alloc() in
+/// net/ipv4/inet_fragment.c). The kernel's 30 and 60 seconds are for paths that a lab does not have. Best
+/// effort: without it a host ignores fragments for longer.
 pub(crate) fn shorten_reassembly() {
     for (family, prefix) in [("ipv4", "ip"), ("ipv6", "ip6")] {
         for (name, value) in [("time", "1"), ("high_thresh", "16777216")] {
@@ -42,8 +43,8 @@ pub(crate) fn shorten_reassembly() {
     }
 }
 
-/// Prepares an interface whose addresses the kernel owns: IPv6, where the interface has it, is enabled and usable at once,
-/// and router advertisements are ignored.
+/// Prepares an interface whose addresses the kernel owns: IPv6, where the interface has it, is enabled and
+/// usable at once, and router advertisements are ignored.
 pub(crate) fn prepare_interface(ifname: &str) -> Result<(), SysctlError> {
     if interface_has_ipv6(ifname) {
         for (name, value) in [("disable_ipv6", "0"), ("accept_dad", "0"), ("accept_ra", "0")] {
@@ -53,7 +54,8 @@ pub(crate) fn prepare_interface(ifname: &str) -> Result<(), SysctlError> {
     Ok(())
 }
 
-/// Prepares the host port: it has the addresses that are added to it, and no link-local address from the kernel.
+/// Prepares the host port: it has the addresses that are added to it, and no link-local address from the
+/// kernel.
 pub(crate) fn prepare_host_port(ifname: &str) -> Result<(), SysctlError> {
     // Replies to the addresses on it arrive here; its only peer is the userspace router.
     write(&format!("net/ipv4/conf/{ifname}/rp_filter"), "0")?;

@@ -1,7 +1,7 @@
 //! The declared shape of a lab: nodes, links, addresses and routes, as data.
 //!
-//! The default lab has two hosts and one router; a TOML file can declare anything else that [`Topology::validate`]
-//! accepts: any number of hosts, several routers in a chain.
+//! The default lab has two hosts and one router; a TOML file can declare anything else that
+//! [`Topology::validate`] accepts: any number of hosts, several routers in a chain.
 //!
 //! ```toml
 //! [[node]]

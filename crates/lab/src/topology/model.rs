@@ -149,8 +149,8 @@ impl Topology {
         self.nodes.iter().filter(|node| node.role == Role::Router)
     }
 
-    /// The interface by which `node` reaches the next hop `via`: of those with `via` on their subnet, the one with the
-    /// longest prefix.
+    /// The interface by which `node` reaches the next hop `via`: of those with `via` on their subnet, the one
+    /// with the longest prefix.
     pub(crate) fn interface_to<'a>(&'a self, node: &'a str, via: IpAddr) -> Option<&'a Endpoint> {
         self.endpoints(node)
             .flat_map(|(end, _)| end.addresses.iter().map(move |net| (net, end)))

@@ -1,8 +1,8 @@
 //! Network namespaces: created, opened, and entered by a thread of their own.
 //!
-//! A namespace belongs to a thread, not to a process, and a socket or a child process belongs to the namespace of the
-//! thread that made it. So work inside a namespace is a closure on a thread that is started for it, enters, runs the
-//! closure and ends: the caller's thread never changes its namespace.
+//! A namespace belongs to a thread, not to a process, and a socket or a child process belongs to the
+//! namespace of the thread that made it. So work inside a namespace is a closure on a thread that is started
+//! for it, enters, runs the closure and ends: the caller's thread never changes its namespace.
 
 pub mod names;
 
@@ -71,8 +71,8 @@ impl Netns {
 
     /// Runs `work` on a thread of its own inside the namespace and waits for it.
     ///
-    /// Files, sockets and child processes that it opens or starts belong to the namespace for good; `/proc/sys/net` and
-    /// `/proc/thread-self/net` are those of the namespace while it runs, `/sys` is not.
+    /// Files, sockets and child processes that it opens or starts belong to the namespace for good;
+    /// `/proc/sys/net` and `/proc/thread-self/net` are those of the namespace while it runs, `/sys` is not.
     ///
     /// # Errors
     /// That of starting the thread or of entering; a panic of `work` is passed on.
@@ -94,7 +94,8 @@ impl Netns {
         self.run(|| command.spawn())?
     }
 
-    /// The inode number, by which `/proc/PID/ns/net` names it. The kernel reuses numbers once a namespace is gone.
+    /// The inode number, by which `/proc/PID/ns/net` names it. The kernel reuses numbers once a namespace is
+    /// gone.
     pub fn inode(&self) -> u64 {
         self.inode
     }

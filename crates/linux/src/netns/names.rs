@@ -1,4 +1,5 @@
-//! Names of network namespaces as iproute2 keeps them: files in `/run/netns`, each with a namespace mounted on it.
+//! Names of network namespaces as iproute2 keeps them: files in `/run/netns`, each with a namespace mounted
+//! on it.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -64,8 +65,8 @@ pub(super) fn bind(name: &str, source: &str) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Removes a name, as `ip netns del` does; of a symbolic link the link alone, never its target. The namespace ends when
-/// nothing else holds it.
+/// Removes a name, as `ip netns del` does; of a symbolic link the link alone, never its target. The namespace
+/// ends when nothing else holds it.
 ///
 /// # Errors
 /// That of umount2(2) or unlink(2).
@@ -79,8 +80,8 @@ pub fn remove(name: &str) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// Creates [`NETNS_DIR`] and shares its mounts, as `ip netns add` does, so that a name mounted here is seen in mount
-/// namespaces copied from this one and can be removed from them all.
+/// Creates [`NETNS_DIR`] and shares its mounts, as `ip netns add` does, so that a name mounted here is seen
+/// in mount namespaces copied from this one and can be removed from them all.
 ///
 /// # Errors
 /// That of mkdir(2) or mount(2).

@@ -2,7 +2,8 @@
 
 use nix::unistd::{SysconfVar, sysconf};
 
-/// Clock ticks a second where the kernel does not say: the value on every architecture that Linux runs on today.
+/// Clock ticks a second where the kernel does not say: the value on every architecture that Linux runs on
+/// today.
 const USUAL_TICKS_PER_SECOND: u64 = 100;
 
 /// Clock ticks a second, the unit of times in `/proc` (`USER_HZ`).
@@ -11,8 +12,9 @@ pub fn ticks_per_second() -> u64 {
     ticks.filter(|ticks| *ticks > 0).unwrap_or(USUAL_TICKS_PER_SECOND)
 }
 
-/// Clock ticks for which all CPUs together were busy, from the text of `/proc/stat` (proc_stat(5)): user, nice, system,
-/// irq and softirq of its first line. Idle and iowait are not busy, and steal is the time of other machines.
+/// Clock ticks for which all CPUs together were busy, from the text of `/proc/stat` (proc_stat(5)): user,
+/// nice, system, irq and softirq of its first line. Idle and iowait are not busy, and steal is the time of
+/// other machines.
 pub fn busy_ticks(stat: &str) -> u64 {
     let line = stat.lines().next().unwrap_or_default();
     let fields: Vec<u64> = line.split_whitespace().skip(1).map_while(|word| word.parse().ok()).collect();

@@ -22,7 +22,12 @@ mod tests {
 
     #[test]
     fn values_are_found_by_their_whole_name() {
-        let text = "VmSizeOfAnother:\t1 kB\nVmSize:\t    2048 kB\nCpus_allowed_list:\t0-1\nmodel name\t: A CPU: fast\n";
+        let text = "\
+VmSizeOfAnother:\t1 kB
+VmSize:\t    2048 kB
+Cpus_allowed_list:\t0-1
+model name\t: A CPU: fast
+";
         assert_eq!(value(text, "Cpus_allowed_list"), Some("0-1"));
         assert_eq!(value(text, "model name"), Some("A CPU: fast"));
         assert_eq!(value(text, "VmPin"), None);

@@ -1,7 +1,7 @@
 //! Files below `/proc`: reading them whole, and parsing the ones that nsrouter needs.
 //!
-//! The parsers take text, so that callers decide which file it comes from and when. They skip what they do not
-//! understand: another kernel version adds fields and lines, and none of that is an error.
+//! The parsers take text, so that callers decide which file it comes from and when. They skip what they do
+//! not understand: another kernel version adds fields and lines, and none of that is an error.
 
 pub mod cpu;
 pub mod fields;
@@ -16,11 +16,12 @@ use std::os::unix::fs::FileExt;
 /// The size of the first read, and of the step by which the buffer grows, in bytes.
 const CHUNK_BYTES: usize = 1 << 14;
 
-/// Opens `/proc/net/NAME` of the calling thread's network namespace. The file stays with that namespace, whichever
-/// thread reads it later.
+/// Opens `/proc/net/NAME` of the calling thread's network namespace. The file stays with that namespace,
+/// whichever thread reads it later.
 ///
 /// # Errors
-/// As for [`File::open`]: NotFound where the kernel lacks the protocol, as with `snmp6` where IPv6 is disabled.
+/// As for [`File::open`]: NotFound where the kernel lacks the protocol, as with `snmp6` where IPv6 is
+/// disabled.
 pub fn open_net(name: &str) -> io::Result<File> {
     File::open(net_path(name))
 }
@@ -30,8 +31,8 @@ pub fn net_path(name: &str) -> String {
     format!("/proc/thread-self/net/{name}")
 }
 
-/// Reads a file of `/proc` from its beginning, which makes the kernel generate the contents anew; the file's own
-/// position does not matter and does not change.
+/// Reads a file of `/proc` from its beginning, which makes the kernel generate the contents anew; the file's
+/// own position does not matter and does not change.
 ///
 /// # Errors
 /// As for read(2); InvalidData where the contents are not UTF-8.

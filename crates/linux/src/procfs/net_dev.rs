@@ -23,8 +23,8 @@ pub struct InterfaceCounters {
     pub tx_dropped: u64,
 }
 
-/// Parses the table: the name and counters of each interface, in the kernel's order. A line without sixteen numbers,
-/// as the two of headings, is skipped. Nothing is allocated.
+/// Parses the table: the name and counters of each interface, in the kernel's order. A line without sixteen
+/// numbers, as the two of headings, is skipped. Nothing is allocated.
 ///
 /// ```
 /// use nsrouter_linux::procfs::net_dev::interfaces;
@@ -38,7 +38,8 @@ pub fn interfaces(table: &str) -> impl Iterator<Item = (&str, InterfaceCounters)
     table.lines().filter_map(|line| {
         let (name, columns) = line.split_once(':')?;
         let mut columns = columns.split_ascii_whitespace();
-        // bytes packets errs drop fifo frame compressed multicast | bytes packets errs drop fifo colls carrier compressed
+        // bytes packets errs drop fifo frame compressed multicast | bytes packets errs drop fifo colls
+        // carrier compressed
         let mut numbers = [0; 16];
         for number in &mut numbers {
             *number = columns.next()?.parse().ok()?;

@@ -7,12 +7,13 @@ use std::path::Path;
 /// What `/proc/PID/stat` says about a process (proc_pid_stat(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessStat {
-    /// `R`, `S`, `D`, `Z` and so on; `Z` is a zombie: the process has ended and its parent has not yet reaped it.
+    /// `R`, `S`, `D`, `Z` and so on; `Z` is a zombie: the process has ended and its parent has not yet reaped
+    /// it.
     pub state: char,
     /// The PID of the parent.
     pub parent: i32,
-    /// When the process started, in clock ticks since boot, with the offset of the reader's time namespace added
-    /// (do_task_stat() of fs/proc/array.c).
+    /// When the process started, in clock ticks since boot, with the offset of the reader's time namespace
+    /// added (do_task_stat() of fs/proc/array.c).
     pub start_ticks: u64,
 }
 
@@ -20,7 +21,8 @@ impl ProcessStat {
     /// Reads it for the process of that PID.
     ///
     /// # Errors
-    /// NotFound or ESRCH where there is no such process; InvalidData where the kernel's text is not understood.
+    /// NotFound or ESRCH where there is no such process; InvalidData where the kernel's text is not
+    /// understood.
     pub fn of(pid: i32) -> io::Result<Self> {
         let text = fs::read(format!("/proc/{pid}/stat"))?;
         // The process chooses its name, which need not be UTF-8.
@@ -29,8 +31,8 @@ impl ProcessStat {
         })
     }
 
-    /// Parses the text of the file. The second field, the name, is in parentheses and may itself contain blanks and
-    /// parentheses.
+    /// Parses the text of the file. The second field, the name, is in parentheses and may itself contain
+    /// blanks and parentheses.
     pub fn parse(text: &str) -> Option<Self> {
         let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
         Some(Self {
@@ -49,9 +51,9 @@ pub fn pids() -> io::Result<impl Iterator<Item = i32>> {
     Ok(fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
 }
 
-/// Nanoseconds for which all present threads of a process have run on a CPU, from the first number of each one's
-/// `schedstat` (Documentation/scheduler/sched-stats.rst). A thread that has ended no longer counts; a process that has
-/// ended has 0.
+/// Nanoseconds for which all present threads of a process have run on a CPU, from the first number of each
+/// one's `schedstat` (Documentation/scheduler/sched-stats.rst). A thread that has ended no longer counts; a
+/// process that has ended has 0.
 pub fn run_time_ns(pid: i32) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().filter_map(Result::ok);
     let ran = |task: &Path| {

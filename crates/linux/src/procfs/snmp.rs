@@ -1,12 +1,13 @@
-//! `/proc/net/snmp`, `netstat` and `snmp6`: the protocol counters of a namespace (RFC 4293, RFC 1213 and Linux's own).
+//! `/proc/net/snmp`, `netstat` and `snmp6`: the protocol counters of a namespace (RFC 4293, RFC 1213 and
+//! Linux's own).
 
 use std::collections::BTreeMap;
 
 /// Counters by name: `Ip.InReceives`, `IpExt.InNoRoutes`, `Ip6InReceives`.
 pub type Counters = BTreeMap<String, u64>;
 
-/// Parses `/proc/net/snmp` or `/proc/net/netstat`: pairs of lines, `Ip: NAMES` and `Ip: VALUES`, become `Ip.NAME`.
-/// A value that is negative, as `Tcp.MaxConn`, is not a counter and is left out.
+/// Parses `/proc/net/snmp` or `/proc/net/netstat`: pairs of lines, `Ip: NAMES` and `Ip: VALUES`, become
+/// `Ip.NAME`. A value that is negative, as `Tcp.MaxConn`, is not a counter and is left out.
 pub fn counters(table: &str) -> Counters {
     let lines: Vec<&str> = table.lines().collect();
     lines
