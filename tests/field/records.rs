@@ -340,7 +340,7 @@ fn nonsense(_: &Lab) {
     plant(&text.replace("\"version\": 1", "\"version\": 2"));
     assert!(fail(1, ":", "clean --all").contains("already running"));
     end_badly(lab);
-    assert!(succeed("clean --all").contains("another nsrouter"));
+    assert!(succeed("clean --all").contains("another version of nsrouter"));
     assert_eq!(entries("/run/nsrouter"), Vec::<String>::new());
     for name in ["t1", "t2", "router"] {
         assert!(Command::new("ip").args(["netns", "del", name]).status().unwrap().success());

@@ -34,7 +34,7 @@ pub fn path_of(key: &str) -> PathBuf {
 }
 
 /// Whether there is such a sysctl, or folder of sysctls.
-pub fn exists(key: &str) -> bool {
+fn exists(key: &str) -> bool {
     path_of(key).exists()
 }
 

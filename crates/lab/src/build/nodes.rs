@@ -41,7 +41,7 @@ pub(super) fn create_namespaces(lab: &mut Lab, stop: &Stop) -> Result<(), Error>
     }
     lab.state.write()?;
     names::prepare_dir().map_err(Error::file("prepare", NETNS_DIR))?;
-    for (node, recorded) in lab.nodes.iter_mut().zip(&lab.state.nodes) {
+    for (node, recorded) in lab.nodes.iter().zip(&lab.state.nodes) {
         if let Some(name) = &recorded.namespace {
             node.ns.set_name(name).map_err(Error::step(format!("name network namespace {name}")))?;
         }

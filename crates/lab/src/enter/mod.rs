@@ -28,7 +28,7 @@ pub use self::detach::{Detached, detach, log_of, tell_ready};
 pub use self::node::exec;
 pub use self::relay::ignores_hangup;
 
-/// Where the process is after [`private`] or [`join`].
+/// Where the process is after [`private()`] or [`join`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entered {
     /// Where it has to be: continue.

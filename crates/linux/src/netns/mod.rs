@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::thread;
 
@@ -22,7 +22,6 @@ use nix::sys::statfs::statfs;
 pub struct Netns {
     file: File,
     inode: u64,
-    path: Option<PathBuf>,
 }
 
 impl Netns {
@@ -31,7 +30,7 @@ impl Netns {
     /// # Errors
     /// That of opening `/proc/thread-self/ns/net`.
     pub fn current() -> io::Result<Self> {
-        Self::of_file(File::open("/proc/thread-self/ns/net")?, None)
+        Self::of_file(File::open("/proc/thread-self/ns/net")?)
     }
 
     /// The namespace that a file stands for, like `/run/netns/t1` or `/proc/1/ns/net`.
@@ -42,7 +41,7 @@ impl Netns {
         if statfs(path)?.filesystem_type() != names::NSFS_MAGIC {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is not a namespace"));
         }
-        Self::of_file(File::open(path)?, Some(path.to_owned()))
+        Self::of_file(File::open(path)?)
     }
 
     /// The namespace of that name in [`names::NETNS_DIR`].
@@ -64,9 +63,9 @@ impl Netns {
         })?
     }
 
-    fn of_file(file: File, path: Option<PathBuf>) -> io::Result<Self> {
+    fn of_file(file: File) -> io::Result<Self> {
         let inode = file.metadata()?.ino();
-        Ok(Self { file, inode, path })
+        Ok(Self { file, inode })
     }
 
     /// Runs `work` on a thread of its own inside the namespace and waits for it.
@@ -100,18 +99,12 @@ impl Netns {
         self.inode
     }
 
-    /// The file that it was opened by, or that names it.
-    pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
-    }
-
     /// Gives it a name in [`names::NETNS_DIR`], which exists and is shared: see [`names::prepare_dir`].
     ///
     /// # Errors
     /// `AlreadyExists` where the name is taken; that of mount(2).
-    pub fn set_name(&mut self, name: &str) -> io::Result<()> {
-        self.path = Some(names::bind(name, &format!("/proc/self/fd/{}", self.file.as_raw_fd()))?);
-        Ok(())
+    pub fn set_name(&self, name: &str) -> io::Result<()> {
+        names::bind(name, &format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 }
 
@@ -139,7 +132,6 @@ mod tests {
         let own = Netns::current().unwrap();
         let link = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
         assert_eq!(link.to_str().unwrap(), format!("net:[{}]", own.inode()));
-        assert_eq!(own.path(), None);
         let opened = Netns::open(Path::new("/proc/thread-self/ns/net")).unwrap();
         assert_eq!(opened.inode(), own.inode());
     }

@@ -55,14 +55,14 @@ pub fn look_up(name: &str) -> io::Result<NameTarget> {
 }
 
 /// Mounts the namespace that the file `source` stands for on a new file of that name.
-pub(super) fn bind(name: &str, source: &str) -> io::Result<PathBuf> {
+pub(super) fn bind(name: &str, source: &str) -> io::Result<()> {
     let path = path_of(name);
     OpenOptions::new().write(true).create_new(true).mode(0o444).open(&path)?;
     if let Err(errno) = mount(Some(source), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>) {
         fs::remove_file(&path)?;
         return Err(errno.into());
     }
-    Ok(path)
+    Ok(())
 }
 
 /// Removes a name, as `ip netns del` does; of a symbolic link the link alone, never its target. The namespace
