@@ -1,6 +1,7 @@
 //! nsrouter: a packet-forwarding lab and dataplane for Linux.
 //!
-//! A file or folder for each subcommand is in `command`; this file lists them and turns outcomes into exit codes.
+//! A file or folder for each subcommand is in `command`; this file lists them and turns outcomes into exit
+//! codes.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, reason = "`output` is the one way out")]
 
@@ -42,12 +43,12 @@ nsrouter --mode <MODE> [OPTIONS] [-- <COMMAND>...]
 
 /// First commands to try, a line each.
 const EXAMPLES: &str = "\
-nsrouter --mode userspace                     build the lab and stay up
+nsrouter --mode userspace                        build the lab and stay up
 nsrouter -m kernel --private -- nsrouter check   test one and take it down
-nsrouter up -d                                keep a lab in the background
-nsrouter exec t1 -- ping 10.10.252.1          run a program in a host
-nsrouter down                                 take it down
-nsrouter bench                                compare the modes";
+nsrouter up -d                                   keep a lab in the background
+nsrouter exec t1 -- ping 10.10.252.1             run a program in a host
+nsrouter down                                    take it down
+nsrouter bench                                   compare the modes";
 
 /// The exit codes, for scripts.
 const EXIT_CODES: &str = "\
@@ -94,7 +95,7 @@ fn overview() -> String {
         format!("  {:<12} {about}\n", subcommand.get_name())
     });
     format!(
-        "{}\n\nUsage: {USAGE}\n\n{}\n`nsrouter --help` lists every option, `nsrouter SUBCOMMAND --help` those of a subcommand.",
+        "{}\n\nUsage: {USAGE}\n\n{}\n`nsrouter --help` and `nsrouter SUBCOMMAND --help` list the options.",
         command.get_about().map(ToString::to_string).unwrap_or_default(),
         lines.collect::<String>(),
     )

@@ -10,13 +10,13 @@ use crate::output::failure::Cannot;
 /// Pairs of descriptors that must be free: more than a runtime takes.
 const FREE_PAIRS: usize = 6;
 
-/// Refuses where too few descriptors are free for any runtime, this one or those of netlink sockets: tokio panics where it
-/// gets none for its signals (`signal::unix::Globals`).
+/// Refuses where too few descriptors are free for any runtime, this one or those of netlink sockets: tokio
+/// panics where it gets none for its signals (`signal::unix::Globals`).
 pub(crate) fn can_start() -> Result<(), Cannot> {
     let tried: Result<Vec<_>, _> = (0..FREE_PAIRS).map(|_| UnixStream::pair()).collect();
     tried.map(drop).map_err(|error| Cannot {
-        what: format!("this process may open too few files: {error}"),
-        hint: "raise the limit, as with `ulimit -n 1024`".into(),
+        what: format!("too few files may be open in this process: {error}"),
+        hint: "raise the limit: ulimit -n 1024".into(),
     })
 }
 

@@ -8,7 +8,8 @@ use nsrouter_lab::{Error, enter};
 
 use crate::output::removed;
 
-/// Take a lab down and return when it is gone, be it in another terminal, in the background, private, or dead.
+/// Take a lab down and return when it is gone, be it in another terminal, in the background, private, or
+/// dead.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The lab's name; optional where there is only one lab, or for `default`.

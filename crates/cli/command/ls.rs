@@ -58,7 +58,8 @@ fn line(lab: LabInfo, users: &str) -> Line {
     }
 }
 
-/// The name that passwd(5) has for a user. Not by the C library, which in a static binary may not find its parts.
+/// The name that passwd(5) has for a user. Not by the C library, which in a static binary may not find its
+/// parts.
 fn user_name(users: &str, uid: u32) -> Option<&str> {
     users.lines().find_map(|line| {
         let mut fields = line.split(':');

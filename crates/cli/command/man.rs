@@ -13,14 +13,14 @@ use crate::output;
 /// Write the manual pages.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The folder for all pages (nsrouter.1, nsrouter-check.1 and so on), created if it is missing. Without it the page of
-    /// nsrouter itself goes to standard output.
+    /// The folder for all pages (nsrouter.1, nsrouter-check.1 and so on), created if it is missing. Without
+    /// it the page of nsrouter itself goes to standard output.
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
 }
 
-/// A page of its own for nsrouter, and for each subcommand that `--help` shows. The program's page ends with `sections`:
-/// headings, and text whose lines stay as they are.
+/// A page of its own for nsrouter, and for each subcommand that `--help` shows. The program's page ends with
+/// `sections`: headings, and text whose lines stay as they are.
 pub(crate) fn run(
     args: &Args,
     mut command: clap::Command,

@@ -20,7 +20,7 @@ use crate::output::{self, out};
 /// How often `--watch` looks.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
 
-/// What `status` takes.
+/// Show the running lab: engine, ports, counters, drop reasons, neighbours.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! Which backend the userspace router gets: the one that is asked for, or the first that works, tried before anything is
-//! built.
+//! Which backend the userspace router gets: the one that is asked for, or the first that works, tried before
+//! anything is built.
 
 use anyhow::Context;
 use nsrouter_linux::netns::Netns;

@@ -1,4 +1,5 @@
-//! Whether a topology fits a backend, and what it takes fits this machine: asked before anything is built or mapped.
+//! Whether a topology fits a backend, and what it takes fits this machine: asked before anything is built or
+//! mapped.
 
 use nsrouter_lab::topology::Topology;
 use nsrouter_rings::BACKENDS;
@@ -25,10 +26,12 @@ pub(crate) fn check(backend: &Backend, topology: &Topology, workers: usize) -> R
     }
 }
 
-/// Descriptors that every lab takes, whatever its size: sockets, pipes, threads' wake-ups; and a few for the moment.
+/// Descriptors that every lab takes, whatever its size: sockets, pipes, threads' wake-ups; and a few for the
+/// moment.
 const OTHER_DESCRIPTORS: usize = 32;
 
-/// Refuses a topology that takes more descriptors than this process may have. `backend` is none in kernel mode.
+/// Refuses a topology that takes more descriptors than this process may have. `backend` is none in kernel
+/// mode.
 ///
 /// # Errors
 /// [`Cannot`], with the figure and a way out.

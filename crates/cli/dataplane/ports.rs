@@ -13,8 +13,8 @@ use nsrouter_rings::backend::{Backend, OpenDevice, Queues};
 use nsrouter_rings::guard::{self, Guard};
 use nsrouter_rings::port::Interface;
 
-/// The router's ends of links whose other ends a backend made ([`Backend::open_device`]), from the time when the lab is
-/// built.
+/// The router's ends of links whose other ends a backend made ([`Backend::open_device`]), from the time when
+/// the lab is built.
 pub(crate) struct DeviceEnds {
     /// Queues of each, one a worker.
     queues: usize,

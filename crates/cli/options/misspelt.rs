@@ -5,8 +5,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// Letters that may be wrong in a word for it to be taken for another.
 const WRONG_LETTERS: usize = 2;
 
-/// The error with better advice, where there is any: `clap` takes a wrong subcommand for an argument that is not expected, and of
-/// an option says how to pass it to a command.
+/// The error with better advice, where there is any: `clap` takes a wrong subcommand for an argument that is
+/// not expected, and of an option says how to pass it to a command.
 pub(crate) fn mend(mut error: clap::Error, command: &mut clap::Command) -> clap::Error {
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
@@ -32,7 +32,8 @@ fn advice<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<String
         .then(|| format!("did you mean `nsrouter {}`?", near.1))
 }
 
-/// Letters to add, leave out, change or swap with the next one, to make `b` of `a` (optimal string alignment).
+/// Letters to add, leave out, change or swap with the next one, to make `b` of `a` (optimal string
+/// alignment).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];

@@ -2,8 +2,8 @@
 
 use nsrouter_engine::{Advertise, FlowHash, NeighConfig, PortId, Settings};
 
-/// Router lifetime in advertisements, seconds, and the longest time between them, milliseconds: the defaults of RFC
-/// 4861 section 6.2.1 (AdvDefaultLifetime, MaxRtrAdvInterval).
+/// Router lifetime in advertisements, seconds, and the longest time between them, milliseconds: the defaults
+/// of RFC 4861 section 6.2.1 (AdvDefaultLifetime, MaxRtrAdvInterval).
 const ROUTER_LIFETIME_S: u16 = 1800;
 const ADVERTISE_INTERVAL_MS: u32 = 600_000;
 /// AdvValidLifetime, seconds.
@@ -34,7 +34,8 @@ Set a parameter of the userspace router; sysctls of the same meaning are in pare
   directed-broadcast=on|off   forward to a subnet's broadcast address (bc_forwarding)
   advertise=on|off            send IPv6 router advertisements on every port";
 
-/// Reads `NAME=VALUE`; names and values are checked when they are applied, and here already for the error's sake.
+/// Reads `NAME=VALUE`; names and values are checked when they are applied, and here already for the error's
+/// sake.
 pub(crate) fn parse(text: &str) -> Result<Setting, String> {
     let (name, value) =
         text.split_once('=').ok_or_else(|| format!("`{text}` is not of the form NAME=VALUE"))?;

@@ -5,24 +5,24 @@ use std::process::ExitCode;
 use crate::output::errln;
 use crate::output::sentence::sentence;
 
-/// Exit code: what was asked for makes no sense.
+/// Exit code: usage error.
 pub(crate) const USAGE: u8 = 2;
-/// Exit code: it failed.
+/// Exit code: failure.
 const FAILED: u8 = 1;
-/// Exit code: this machine or user cannot.
+/// Exit code: not supported or not permitted here.
 pub(crate) const CANNOT: u8 = 3;
 
-/// Something that this machine or user cannot do, with the way out.
+/// Something that is not supported or not permitted here, with a hint.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub(crate) struct Cannot {
     /// The sentence.
     pub(crate) what: String,
-    /// What would help.
+    /// What would help, as an instruction.
     pub(crate) hint: String,
 }
 
-/// The text without what a terminal would obey: names come from files and from the command line.
+/// The text without control characters: names come from files and from the command line.
 fn harmless(text: &str) -> String {
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escape).collect()

@@ -1,4 +1,4 @@
-//! What stands on the screen while a lab is up: its links, and what to try with it.
+//! The text shown when a lab is up: its links, and commands to try.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use nsrouter_lab::topology::{Role, Topology};
 
 use crate::output::report;
 
-/// The text. `why` says why this backend was chosen, where that was not the user.
+/// The text. `why` is the reason for the backend, where the user left the choice open.
 pub(crate) fn greeting(state: &State, status: &Status, why: Option<&str>, look: Look) -> String {
     let mut text = format!("lab `{}`: {} mode, {}\n", state.name, status.mode, status.backend);
     // Writing to a String cannot fail.

@@ -1,5 +1,5 @@
-//! The one way out. All that nsrouter prints goes through here, so that a reader who has left, a terminal that was closed and
-//! a full disk are met in one place, and never with a panic.
+//! Standard output and standard error. All that nsrouter prints goes through here, so that a closed pipe, a
+//! closed terminal and a full disk are handled in one place, and never by a panic.
 
 pub(crate) mod failure;
 pub(crate) mod greeting;
@@ -46,14 +46,14 @@ pub(crate) struct OutputError(#[source] io::Error);
 /// Whether the reader of standard output has left.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Whether nobody reads standard output any more. What would go on printing for ever ends then.
+/// Whether nobody reads standard output any more: output without an end stops then.
 pub(crate) fn is_closed() -> bool {
     CLOSED.load(Ordering::Relaxed)
 }
 
-/// Writes text to standard output: foreign characters made harmless, lines broken where they do not fit. Where the reader has
-/// left, that is no error: a command that has little more to do than to print ends soon, and one that also judges or keeps
-/// something has still its exit code to give.
+/// Writes text to standard output: foreign characters made harmless, lines broken where they do not fit.
+/// Where the reader has left, that is no error: a command that has little more to do than to print ends soon,
+/// and one that also judges or keeps something has still its exit code to give.
 pub(crate) fn write(text: Arguments<'_>) -> Result<(), OutputError> {
     write_bytes(fitting(&text.to_string(), terminal::width(&io::stdout())).as_bytes())
 }
@@ -64,7 +64,8 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), OutputError> {
     write_bytes(format!("{}\n", harmless(&text)).as_bytes())
 }
 
-/// Renews the line that keeps itself current on the terminal that standard output is; not from the background.
+/// Renews the line that keeps itself current on the terminal that standard output is; not from the
+/// background.
 pub(crate) fn draw(line: &str) -> Result<(), OutputError> {
     if !terminal::is_in_foreground(io::stdout()) {
         return Ok(());
@@ -72,8 +73,8 @@ pub(crate) fn draw(line: &str) -> Result<(), OutputError> {
     write_bytes(drawing(line, terminal::width(&io::stdout())).as_bytes())
 }
 
-/// Writes text in the place of all that the terminal shows, and below what was there where it is no terminal of ours to draw
-/// on.
+/// Writes text in place of all that the terminal shows; where standard output is no terminal, or one that
+/// belongs to another job, below what was there.
 pub(crate) fn redraw(text: &str) -> Result<(), OutputError> {
     if io::stdout().is_terminal() && terminal::is_in_foreground(io::stdout()) {
         write_bytes(b"\x1b[H\x1b[2J")?;
@@ -110,8 +111,8 @@ fn fitting(text: &str, width: Option<usize>) -> String {
     text
 }
 
-/// A text with no characters that command a terminal or turn the direction of writing: names of labs, nodes, interfaces and
-/// programs come from others. Written as JSON writes them, and so harmless within JSON too.
+/// A text with no characters that command a terminal or turn the direction of writing: names of labs, nodes,
+/// interfaces and programs come from others. Written as JSON writes them, and so harmless within JSON too.
 fn harmless(text: &str) -> String {
     let is_foreign = |character: char| {
         character.is_control() && !matches!(character, '\n' | '\t')
@@ -151,8 +152,8 @@ pub(crate) fn write_error(text: Arguments<'_>) {
     let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 
-/// Whether an error means that the reader has left: a pipe without a reader, or a terminal that was closed, which gives EIO
-/// (tty_write in drivers/tty/tty_io.c). A file that gives EIO is a broken disk.
+/// Whether an error means that the reader has left: a pipe without a reader, or a terminal that was closed,
+/// which gives EIO (tty_write in drivers/tty/tty_io.c). A file that gives EIO is a broken disk.
 fn is_departure(error: &io::Error, is_device: impl FnOnce() -> bool) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe || error.raw_os_error() == Some(libc::EIO) && is_device()
 }
@@ -162,7 +163,8 @@ fn is_device(out: &impl AsFd) -> bool {
     file.and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.file_type().is_char_device())
 }
 
-/// Output of a process that has more to do than to print, such as to keep a lab: it goes on where output fails.
+/// Output of a process that has more to do than to print, such as to keep a lab: it goes on where output
+/// fails.
 #[derive(Debug, Default)]
 pub(crate) struct Lasting {
     failed: Cell<bool>,

@@ -47,7 +47,8 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// One line a link: who is joined to whom, with names and addresses. `taps`: what joins hosts to routers are TAP devices.
+/// One line a link: who is joined to whom, with names and addresses. `taps`: what joins hosts to routers are
+/// TAP devices.
 pub(crate) fn picture(topology: &Topology, taps: bool, look: Look) -> String {
     let end = |end: &Endpoint| {
         let addresses: Vec<String> = end.addresses.iter().map(ToString::to_string).collect();

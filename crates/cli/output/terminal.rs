@@ -1,4 +1,4 @@
-//! What standard output is: how wide, which characters it shows, and whether it is ours to draw on.
+//! The terminal: its width, its characters, and whether this process may draw on it.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
@@ -12,8 +12,8 @@ use nix::unistd::{getpgrp, tcgetpgrp};
 use nsrouter_bench::export::terminal::Look;
 use rustix::termios::tcgetwinsize;
 
-/// Columns of the terminal that `stream` is: as it says itself, else as `COLUMNS` says. None where it is no terminal: then
-/// everything has the width that it needs.
+/// Columns of the terminal that `stream` is: as it says itself, else as `COLUMNS` says. None where it is no
+/// terminal: then everything has the width that it needs.
 pub(crate) fn width(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
     if !stream.is_terminal() {
         return None;
@@ -23,13 +23,13 @@ pub(crate) fn width(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
     Some(own).filter(|width| *width > 0).or_else(columns).filter(|width| *width > 0)
 }
 
-/// What tables on standard output are to look like.
+/// How tables on standard output should look.
 pub(crate) fn look() -> Look {
     Look { width: width(&io::stdout()), ascii: !is_utf8() }
 }
 
-/// Whether characters beyond ASCII can be shown: by the locale of characters, whose variables overrule each other
-/// (locale(7)).
+/// Whether characters beyond ASCII can be shown: by the locale of characters, whose variables overrule each
+/// other (locale(7)).
 fn is_utf8() -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].map(|name| std::env::var(name).unwrap_or_default());
     names_utf8(&locale)
@@ -51,8 +51,8 @@ pub(crate) fn has_colours() -> bool {
         && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// Whether this process may draw on the terminal `stream` now: a job in the background would draw over what the user types. To be asked
-/// each time, for jobs go to the background and come back.
+/// Whether this process may draw on the terminal `stream` now: a job in the background would draw over what
+/// the user types. To be asked each time, for jobs go to the background and come back.
 pub(crate) fn is_in_foreground(stream: impl AsFd) -> bool {
     let Ok(foreground) = tcgetpgrp(stream) else {
         // Not the terminal of our session, so no shell of ours reads from it.
@@ -67,7 +67,8 @@ pub(crate) fn is_in_foreground(stream: impl AsFd) -> bool {
 }
 
 /// Whether reading from the terminal is refused, as it is in the background (`__tty_check_change` in
-/// drivers/tty/tty_jobctrl.c): with SIGTTIN, or with EIO where that is blocked. Nothing is read, and nothing waited for.
+/// drivers/tty/tty_jobctrl.c): with SIGTTIN, or with EIO where that is blocked. Nothing is read, and nothing
+/// waited for.
 fn reading_is_refused() -> bool {
     let signal = SigSet::from(Signal::SIGTTIN);
     let Ok(before) = signal.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK) else { return false };
@@ -76,7 +77,7 @@ fn reading_is_refused() -> bool {
     let refused = terminal.is_ok_and(|mut terminal| {
         terminal.read(&mut []).is_err_and(|error| error.raw_os_error() == Some(Errno::EIO as i32))
     });
-    // The mask that was there a moment ago can be had again.
+    // A mask that was in force a moment ago can be restored.
     let _ = before.thread_set_mask();
     refused
 }
@@ -86,8 +87,8 @@ pub(crate) fn clipped(text: &str, width: usize) -> String {
     text.chars().take(width).collect()
 }
 
-/// A text whose lines are no longer than `width`: broken between words, and what goes on stands a little further in than
-/// the line began.
+/// A text whose lines are no longer than `width`: broken between words, and what goes on stands a little
+/// further in than the line began.
 pub(crate) fn wrapped(text: &str, width: usize) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in text.split('\n') {

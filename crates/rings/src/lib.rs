@@ -1,7 +1,7 @@
 //! How frames enter and leave: kernel mechanisms, a folder each, behind two small traits.
 //!
-//! A [`port`] has a receive half and a transmit half. Frames are lent where the kernel left them, rewritten in place, and
-//! sent from there; the next `recv` gives their memory back.
+//! A [`port`] has a receive half and a transmit half. Frames are lent where the kernel left them, rewritten
+//! in place, and sent from there; the next `recv` gives their memory back.
 //!
 //! | module | contents |
 //! |---|---|
@@ -16,7 +16,7 @@
 //! | [`vnet`] | a virtio-net header's bytes as [`nsrouter_wire::offload::Offload`] and back |
 //! | [`guard`] | a program that drops in the kernel what the router owns |
 //! | [`probe`] | facilities of the kernel beside the backends, tried for real |
-//! | [`limits`] | the memory and the descriptors that can still be had |
+//! | [`limits`] | the memory and the file descriptors that this process can still have |
 //! | `sys` | system calls and shared memory: all the unsafe code there is |
 //!
 //! ```
@@ -66,5 +66,6 @@ pub mod xdp;
 
 use crate::backend::Backend;
 
-/// All backends, in the order in which `auto` tries them; the first one is the default where nothing is tried.
+/// All backends, in the order in which `auto` tries them; the first one is the default where nothing is
+/// tried.
 pub static BACKENDS: [&Backend; 3] = [&packet::BACKEND, &tap::BACKEND, &xdp::BACKEND];

@@ -1,4 +1,4 @@
-//! What this machine and this process can still have: memory and descriptors.
+//! The memory and the file descriptors that this process can still have.
 
 use std::fs;
 use std::io;
@@ -9,21 +9,21 @@ use nsrouter_linux::procfs::fields;
 
 use crate::sys::child;
 
-/// How many descriptors a process may have open (RLIMIT_NOFILE, `ulimit -n`).
+/// The limit of open file descriptors (RLIMIT_NOFILE, `ulimit -n`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptors {
-    /// As many as it has now.
+    /// The limit in force.
     pub soft: u64,
-    /// As many as it may ask for.
+    /// The limit to which it may be raised.
     pub hard: u64,
 }
 
 impl Descriptors {
-    /// Lets this process have as many as it may ask for, and says what the limits were before. Programs that it starts are
-    /// to have those: some use select(2), which knows no descriptor past 1,023.
+    /// Raises this process's soft limit to the hard one, and returns the limits before. Programs that it
+    /// starts should get those: some use select(2), which cannot handle a descriptor above 1,023.
     ///
     /// # Errors
-    /// What getrlimit and setrlimit said.
+    /// That of getrlimit(2) or setrlimit(2).
     pub fn raise() -> io::Result<Descriptors> {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         if soft < hard {
@@ -32,30 +32,30 @@ impl Descriptors {
         Ok(Descriptors { soft, hard })
     }
 
-    /// Has a child start with these limits.
+    /// Starts a child with these limits.
     pub fn give_to(self, command: &mut Command) {
         child::set_in_child(command, self.soft, self.hard);
     }
 }
 
-/// Memory that can still be had, in bytes.
+/// Available memory in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Available {
     /// Of the machine, or of the control group where that has less.
     pub memory: u64,
-    /// That this process may map (RLIMIT_AS, `ulimit -v`); `None`: no limit.
+    /// What this process may still map (RLIMIT_AS, `ulimit -v`); `None`: no limit.
     pub mapped: Option<u64>,
-    /// That this process may pin (RLIMIT_MEMLOCK, `ulimit -l`); `None`: no limit, as with CAP_IPC_LOCK.
+    /// What this process may still pin (RLIMIT_MEMLOCK, `ulimit -l`); `None`: no limit, as with CAP_IPC_LOCK.
     pub locked: Option<u64>,
 }
 
-/// Memory that is left to the lab's programs, as a share of what is free.
+/// One part in so many of the free memory is left to the lab's programs.
 const RESERVE: u64 = 8;
 
-/// Looks what memory can be had now.
+/// Reads how much memory is available now.
 ///
 /// # Errors
-/// When /proc cannot be read, or says what no kernel says.
+/// Where /proc cannot be read or parsed.
 pub fn available_memory() -> io::Result<Available> {
     let unknown = || io::Error::from(io::ErrorKind::InvalidData);
     let machine = fields::bytes(&fs::read_to_string("/proc/meminfo")?, "MemAvailable").ok_or_else(unknown)?;
@@ -77,14 +77,15 @@ pub fn available_memory() -> io::Result<Available> {
 /// CAP_IPC_LOCK (include/uapi/linux/capability.h).
 const CAP_IPC_LOCK: u64 = 14;
 
-/// Whether /proc/self/status says that RLIMIT_MEMLOCK does not hold for this process.
+/// Whether RLIMIT_MEMLOCK does not apply to this process, by its /proc/self/status.
 fn may_lock(status: &str) -> bool {
     let capabilities =
         fields::value(status, "CapEff").and_then(|set| u64::from_str_radix(set, 16).ok()).unwrap_or(0);
     capabilities >> CAP_IPC_LOCK & 1 == 1
 }
 
-/// The least that any control group above this process has left; `None` where none has a limit (cgroup v2, memory.max).
+/// The least that any control group above this process has left; `None` where none has a limit (cgroup v2,
+/// memory.max).
 fn group_memory() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -100,8 +101,9 @@ fn group_memory() -> Option<u64> {
         .min()
 }
 
-/// What helps where a descriptor cannot be opened: more of them, where that is what the kernel said, and `otherwise` else.
-pub(crate) fn way_out(error: &io::Error, otherwise: &'static str) -> &'static str {
+/// The hint for a failure to open a descriptor: the limit of open files where that is the reason, else
+/// `otherwise`.
+pub(crate) fn hint_of(error: &io::Error, otherwise: &'static str) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EMFILE) => "`ulimit -n` allows no more open files",
         Some(libc::ENFILE) => "the machine's limit of open files, fs.file-max, is reached",
@@ -140,8 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn what_helps_depends_on_what_the_kernel_said() {
-        let of = |errno| way_out(&io::Error::from_raw_os_error(errno), "it takes CAP_NET_RAW");
+    fn the_hint_depends_on_the_errno() {
+        let of = |errno| hint_of(&io::Error::from_raw_os_error(errno), "it takes CAP_NET_RAW");
         assert!(of(libc::EMFILE).contains("ulimit -n") && of(libc::ENFILE).contains("fs.file-max"));
         assert_eq!(of(libc::EPERM), "it takes CAP_NET_RAW");
     }

@@ -18,13 +18,13 @@ const HEADROOM_BYTES: usize = 128;
 pub struct Stored {
     /// The bytes from the Ethernet header on (IP header on a host port).
     pub bytes: Vec<u8>,
-    /// What is still to be done to it.
+    /// Its offload metadata.
     pub offload: Offload,
 }
 
 type Queue = VecDeque<Stored>;
 
-/// The far end of a memory port: puts frames in and looks at what came out.
+/// The far end of a memory port: sends frames to it, and takes those that it sent.
 #[derive(Debug)]
 pub struct Wire {
     inbound: Arc<Mutex<Queue>>,
@@ -56,7 +56,7 @@ fn lock(queue: &Mutex<Queue>) -> std::sync::MutexGuard<'_, Queue> {
 /// Makes a memory port whose outbound queue holds `capacity` frames.
 ///
 /// # Errors
-/// When no pipe can be had for its readiness.
+/// That of pipe2(2).
 pub fn port(
     port: PortId,
     capacity: usize,

@@ -1,4 +1,5 @@
-//! Work that mostly waits for the kernel, done side by side: an RCU grace period takes as long for one as for a hundred.
+//! Work that mostly waits for the kernel, done side by side: an RCU grace period takes as long for one as for
+//! a hundred.
 
 use std::thread;
 
@@ -7,7 +8,8 @@ const THREADS: usize = 64;
 /// Bytes of a thread's stack: system calls need little, and address space may be limited (`ulimit -v`).
 const STACK_BYTES: usize = 256 << 10;
 
-/// What `work` makes of each item, in their order. Threads are in the namespaces of the calling one.
+/// Applies `work` to each item and returns the results in the order of the items. Threads inherit the
+/// namespaces of the calling one.
 pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     if items.len() <= 1 {
         return items.iter().map(work).collect();
@@ -18,7 +20,7 @@ pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) 
         let mut begun = Vec::new();
         for items in items.chunks(share) {
             let run = move || items.iter().map(work).collect::<Vec<R>>();
-            // Where no thread can be had, this one does it.
+            // Where no thread can be started, this one does it.
             let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, run);
             begun.push(thread.map_err(|_| run()));
         }

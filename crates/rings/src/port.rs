@@ -24,15 +24,15 @@ pub struct Interface {
 /// Frames lent by a ring, in the order of their arrival. They live in the ring until its next `recv`.
 pub type Burst<'r> = ArrayVec<Frame<'r>, BURST_FRAMES>;
 
-/// What `recv` found beside the frames that it lends.
+/// Frames that `recv` received and cannot lend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Received {
-    /// Frames that arrived with a part of them lost, as the kernel's queue for them was full. They are not lent: the
-    /// caller counts them as received, and dropped as truncated.
+    /// Frames of which a part was lost, because the kernel's queue for them was full. The caller counts them
+    /// as received, and as dropped.
     pub truncated_frames: u64,
     /// Frames larger than this ring's buffers. Counted likewise.
     pub too_big_frames: u64,
-    /// Frames whose offload metadata has no meaning to us (an unknown GSO type). Counted likewise.
+    /// Frames with unknown offload metadata (a GSO type). Counted likewise.
     pub unsupported_frames: u64,
 }
 
@@ -44,22 +44,23 @@ pub trait Receive: Send {
     /// frame of it is alive.
     ///
     /// # Errors
-    /// What the system call said.
+    /// That of the system call.
     fn recv<'r>(&'r mut self, max: usize, burst: &mut Burst<'r>) -> io::Result<Received>;
 
     /// The descriptor that becomes readable when a frame waits.
     fn fd(&self) -> BorrowedFd<'_>;
 
-    /// Whether `recv` makes no system call where no frame waits, so that a busy worker may poll it every round.
+    /// Whether `recv` makes no system call where no frame waits, so that a busy worker may poll it every
+    /// round.
     fn polls_without_syscall(&self) -> bool;
 
-    /// Takes the error off the descriptor that poll(2) told of.
+    /// Takes the pending error that poll(2) reported off the descriptor.
     ///
     /// # Errors
     /// That error: `ENETDOWN` when the interface went down or away. Frames may come again later.
     fn take_error(&mut self) -> io::Result<()>;
 
-    /// Frames that the kernel had to drop before this ring because it was full, since the last call.
+    /// Frames that the kernel dropped since the last call because this ring was full.
     fn take_lost_frames(&mut self) -> u64;
 }
 
@@ -78,7 +79,7 @@ impl QueuePair {
     }
 }
 
-/// What the kernel does for a frame that leaves by this port.
+/// The offloads that the kernel performs for frames that leave by a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// Completes a pending L4 checksum.
@@ -89,7 +90,7 @@ pub struct Capabilities {
     pub uso: bool,
 }
 
-/// Why a port did not take a frame.
+/// Why a port refused a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// A queue on the way out is full (EAGAIN; ENOBUFS, which is the queue of the interface or of its peer).
@@ -98,11 +99,12 @@ pub enum Refusal {
     TooBig,
     /// The interface is down or gone (ENETDOWN, ENXIO, ENODEV).
     Down,
-    /// Anything else the system call said; ENOMEM also when the kernel could not cut a GSO packet (`__dev_queue_xmit`).
+    /// Any other error of the system call; ENOMEM also where the kernel could not cut a GSO packet
+    /// (`__dev_queue_xmit`).
     Error,
 }
 
-/// What became of a burst that was to be sent.
+/// The fate of a burst given to [`Transmit::send`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
     /// Frames handed to the kernel.
@@ -146,23 +148,24 @@ impl Refusal {
 
 /// The half of a port by which frames leave.
 pub trait Transmit: Send {
-    /// What the caller may leave undone in a frame that it gives to [`Transmit::send`].
+    /// The offloads that the caller may leave pending in frames given to [`Transmit::send`].
     fn capabilities(&self) -> Capabilities;
 
-    /// The largest MTU in bytes that this port can have, whatever its link's is: what the router tells of the port, and
-    /// keeps to, is the smaller of the two. Holds for the port's whole life.
+    /// The largest MTU in bytes that this port supports, for its whole life. The router uses the smaller of
+    /// this and the link's MTU.
     fn max_mtu(&self) -> u32 {
         u32::MAX
     }
 
     /// Sends the frames in order and consumes them all: each is sent, or counted as refused.
     ///
-    /// Never waits: where the way out is full a router drops, because a frame that waits here holds up
-    /// every other port's.
+    /// Never waits: a full queue drops frames, because a frame that waits here would delay those of every
+    /// other port.
     fn send(&mut self, frames: &mut [Frame<'_>]) -> Sent;
 
-    /// Offers the kernel what an earlier [`Transmit::send`] put into a ring and the kernel did not take then. Called before
-    /// the sender sleeps. Says what was refused only now; those frames counted as sent before.
+    /// Offers the kernel again the frames that an earlier [`Transmit::send`] put into a ring and that the
+    /// kernel did not take. Called before the sender sleeps. Returns those that are refused only now; they
+    /// counted as sent before.
     fn flush(&mut self) -> Sent {
         Sent::default()
     }

@@ -1,5 +1,5 @@
-//! Facilities of the kernel beside those of a backend, tried for real. Everything acts in the network namespace of the
-//! calling thread and is gone on return; errors keep the failing system call's errno.
+//! Facilities of the kernel beside those of a backend, tried for real. Everything acts in the network
+//! namespace of the calling thread and is gone on return; errors keep the failing system call's errno.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -27,7 +27,8 @@ pub fn tcx(ifindex: u32) -> io::Result<()> {
 /// Makes a TUN device.
 ///
 /// # Errors
-/// `ENOENT` or `EACCES` where /dev/net/tun is missing or closed to the user, `EPERM` without CAP_NET_ADMIN here.
+/// `ENOENT` or `EACCES` where /dev/net/tun is missing or closed to the user, `EPERM` without CAP_NET_ADMIN
+/// here.
 pub fn tun() -> io::Result<()> {
     let fd = OwnedFd::from(OpenOptions::new().read(true).write(true).open("/dev/net/tun")?);
     tuntap::create(&fd, "", libc::IFF_TUN | libc::IFF_NO_PI)

@@ -1,8 +1,8 @@
 //! The host port: a TUN device whose other end is the router's own kernel, so that programs in the router's
 //! namespace talk through the router like everybody else.
 //!
-//! As with a TAP device each packet has a virtio-net header before it, so what TCP sends to and from the router's programs
-//! passes as GSO packets, and nobody cuts them.
+//! As with a TAP device each packet has a virtio-net header before it, so what TCP sends to and from the
+//! router's programs passes as GSO packets, and nobody cuts them.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,11 +17,11 @@ use crate::vnet::VNET_HEADER_BYTES;
 
 /// Packets taken in one go. The host port is for pings and control traffic; bulk is not its purpose.
 const BUFFERS: usize = 16;
-/// Before the packet: its virtio-net header, in whose place comes the Ethernet header of a packet that leaves by a link,
-/// and the virtio-net header for that.
+/// Before the packet: its virtio-net header, in whose place comes the Ethernet header of a packet that leaves
+/// by a link, and the virtio-net header for that.
 const HEADROOM_BYTES: usize = 64;
-/// The largest GSO packet by default (GSO_LEGACY_MAX_SIZE), which a TUN device does not go beyond, and a byte more, so that
-/// a buffer that is filled to its end tells of a larger one.
+/// The largest GSO packet by default (GSO_LEGACY_MAX_SIZE), which a TUN device does not go beyond, and a byte
+/// more, so that a buffer that is filled to its end tells of a larger one.
 const PACKET_BYTES: usize = 65_536 + 1;
 
 /// Opens a TUN device of this name in the network namespace of the calling thread.

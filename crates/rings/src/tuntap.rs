@@ -1,4 +1,5 @@
-//! What TUN and TAP ports share: making a device, and frames with a virtio-net header before them, one a system call.
+//! What TUN and TAP ports share: making a device, and frames with a virtio-net header before them, one a
+//! system call.
 //!
 //! Source: drivers/net/tun.c, Documentation/networking/tuntap.rst.
 
@@ -9,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use nsrouter_wire::frame::{Frame, PortId};
 
-use crate::limits::way_out;
+use crate::limits::hint_of;
 use crate::port::{Refusal, Sent};
 use crate::sys::tuntap;
 use crate::vnet::{self, VNET_HEADER_BYTES};
@@ -23,11 +24,11 @@ pub enum OpenError {
     /// /dev/net/tun.
     #[error(
         "cannot open /dev/net/tun ({hint}): {0}",
-        hint = way_out(.0, "it takes a kernel with CONFIG_TUN, and the right to open it")
+        hint = hint_of(.0, "it takes a kernel with CONFIG_TUN, and permission to open it")
     )]
     Open(#[source] io::Error),
     /// `TUNSETIFF`.
-    #[error("cannot make the device {name} (it takes CAP_NET_ADMIN in its namespace): {source}")]
+    #[error("cannot create the device {name} (it takes CAP_NET_ADMIN in its namespace): {source}")]
     Create {
         /// The interface's name.
         name: String,
@@ -45,16 +46,17 @@ pub enum OpenError {
     /// The file with the device's counters.
     #[error(
         "cannot open /proc/thread-self/net/dev ({hint}): {0}",
-        hint = way_out(.0, "it takes /proc")
+        hint = hint_of(.0, "it takes /proc")
     )]
     Counters(#[source] io::Error),
 }
 
-/// Makes a device of this kind (`IFF_TUN` or `IFF_TAP`), or another queue of it, whose frames have a virtio-net header
-/// before them both ways; and whether it takes UDP GSO packets.
+/// Makes a device of this kind (`IFF_TUN` or `IFF_TAP`), or another queue of it, whose frames have a
+/// virtio-net header before them both ways; and whether it takes UDP GSO packets.
 ///
-/// A device that may have several queues (`IFF_MULTI_QUEUE`) has 256 (`MAX_TAP_QUEUES`), whose queueing disciplines take
-/// 25 MB of the kernel's memory and 40 ms to make, so it is one that may not, where one will do.
+/// A device that may have several queues (`IFF_MULTI_QUEUE`) has 256 (`MAX_TAP_QUEUES`), whose queueing
+/// disciplines take 25 MB of the kernel's memory and 40 ms to make, so it is one that may not, where one will
+/// do.
 pub(crate) fn open_device(name: &str, kind: libc::c_int) -> Result<(File, bool), OpenError> {
     let file = OpenOptions::new()
         .read(true)
@@ -69,7 +71,8 @@ pub(crate) fn open_device(name: &str, kind: libc::c_int) -> Result<(File, bool),
     let header_bytes = libc::c_int::try_from(VNET_HEADER_BYTES).unwrap_or(0);
     tuntap::set_vnet_header(&fd, header_bytes).map_err(option("TUNSETVNETHDRSZ"))?;
     let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
-    // Kernels before 6.2 have no USO: the host then cuts its datagrams itself, and what we send it is cut here.
+    // Kernels before 6.2 have no USO: the host then cuts its datagrams itself, and what we send it is cut
+    // here.
     let uso = tuntap::set_offload(&fd, tcp | libc::TUN_F_USO4 | libc::TUN_F_USO6).is_ok();
     if !uso {
         tuntap::set_offload(&fd, tcp).map_err(option("TUNSETOFFLOAD"))?;
@@ -78,8 +81,8 @@ pub(crate) fn open_device(name: &str, kind: libc::c_int) -> Result<(File, bool),
     Ok((File::from(fd), uso))
 }
 
-/// The frame that a read of `len` bytes put at `head` of a buffer, its virtio-net header before it; `None` when that
-/// header is not there, or asks for what this router does not know.
+/// The frame that a read of `len` bytes put at `head` of a buffer, its virtio-net header before it; `None`
+/// when that header is not there, or asks for what this router does not know.
 pub(crate) fn frame_in(buffer: &mut [u8], head: usize, len: usize, port: PortId) -> Option<Frame<'_>> {
     let bytes = len.checked_sub(VNET_HEADER_BYTES)?;
     let offload = vnet::parse(buffer.get(head.checked_sub(VNET_HEADER_BYTES)?..head)?.try_into().ok()?)?;

@@ -12,10 +12,10 @@ const GSO_TCPV6: u8 = 4;
 const GSO_UDP_L4: u8 = 5;
 const GSO_ECN: u8 = 0x80;
 
-/// What the header says; `None` for a GSO type that this router does not know.
+/// Parses a header; `None` for an unknown GSO type.
 ///
-/// `VIRTIO_NET_HDR_F_DATA_VALID` is not carried on: it says that somebody verified the checksum, and every
-/// receiver may verify it again.
+/// `VIRTIO_NET_HDR_F_DATA_VALID` is dropped: it says that the checksum was verified, which every receiver may
+/// do again.
 #[inline]
 pub fn parse(header: &[u8; VNET_HEADER_BYTES]) -> Option<Offload> {
     let [flags, gso_type, hdr0, hdr1, size0, size1, start0, start1, offset0, offset1] = *header;
@@ -39,7 +39,7 @@ pub fn parse(header: &[u8; VNET_HEADER_BYTES]) -> Option<Offload> {
     })
 }
 
-/// The header that tells the kernel what is still to be done to a frame.
+/// The header of a frame with this offload metadata.
 #[inline]
 pub fn emit(offload: &Offload) -> [u8; VNET_HEADER_BYTES] {
     let mut header = [0; VNET_HEADER_BYTES];

@@ -1,5 +1,6 @@
-//! What the host port writes is what the kernel makes of it: a GSO packet written to our TUN device is forwarded by a kernel
-//! to another, which knows no offload, and a library that is not of this project reads the segments there.
+//! What the host port writes is what the kernel makes of it: a GSO packet written to our TUN device is
+//! forwarded by a kernel to another, which knows no offload, and a library that is not of this project reads
+//! the segments there.
 //!
 //! In a network namespace of its own; passes without a look where the user may make none.
 #![allow(clippy::unwrap_used)]

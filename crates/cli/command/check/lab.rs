@@ -7,8 +7,8 @@ use nsrouter_lab::records::{NodeState, State};
 use nsrouter_lab::topology::Role;
 use nsrouter_linux::netns::Netns;
 
-/// Hosts after it that each host sends large packets, traces and transfers to: in a large lab all pairs would take minutes,
-/// and the kernel's limits on ICMP errors (icmp_ratelimit, icmp_msgs_per_sec) would be met.
+/// Hosts after it that each host sends large packets, traces and transfers to: in a large lab all pairs would
+/// take minutes, and the kernel's limits on ICMP errors (icmp_ratelimit, icmp_msgs_per_sec) would be met.
 const NEAR: usize = 3;
 
 /// A node of the lab, ready to run things in.

@@ -1,5 +1,5 @@
-//! `nsrouter check`: whether the running lab forwards as it should, for every pair of nodes in its record and both address
-//! families. Needs no other program.
+//! `nsrouter check`: whether the running lab forwards as it should, for every pair of nodes in its record and
+//! both address families. Needs no other program.
 
 mod lab;
 mod plan;
@@ -22,7 +22,7 @@ use crate::dataplane::socket;
 use crate::options::which;
 use crate::output::{self, out};
 
-/// What `check` takes.
+/// Test the running lab: pings, traceroutes and transfers between its nodes, in both address families.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -58,8 +58,8 @@ fn two_nodes(text: &str) -> Result<[String; 2], String> {
     }
 }
 
-/// Runs the tests and prints each as it ends. Success only where none failed. `no_host_port_because` says why local
-/// programs on the router have no access to the network, where they have none.
+/// Runs the tests and prints each as it ends. Success only where none failed. `no_host_port_because` says why
+/// local programs on the router have no access to the network, where they have none.
 fn check(
     state: &State,
     no_host_port_because: Option<&str>,

@@ -1,4 +1,5 @@
-//! Which tests a lab gets: pings between neighbours and between hosts, large packets, traces, transfers; in both families.
+//! Which tests a lab gets: pings between neighbours and between hosts, large packets, traces, transfers; in
+//! both families.
 
 use nsrouter_lab::topology::HOST_PORT;
 
@@ -18,8 +19,9 @@ const FRAGMENTED_BYTES: usize = 4000;
 const V4_ECHO_HEADERS: usize = 28;
 const V6_ECHO_HEADERS: usize = 48;
 
-/// The tests of a lab, in the order in which they are reported. `no_host_port_because` says why local programs on the router
-/// have no access to the network, where they have none: what they take part in is skipped.
+/// The tests of a lab, in the order in which they are reported. `no_host_port_because` says why local
+/// programs on the router have no access to the network, where they have none: what they take part in is
+/// skipped.
 pub(super) fn tests<'a>(lab: &'a Lab<'a>, no_host_port_because: Option<&'a str>) -> Vec<Test<'a>> {
     let mut tests: Vec<Test<'a>> = Vec::new();
     let mut host_pings = Vec::new();
@@ -109,8 +111,8 @@ pub(super) fn tests<'a>(lab: &'a Lab<'a>, no_host_port_because: Option<&'a str>)
     tests
 }
 
-/// Runs a test that local programs on a router take part in, unless they have no host port: a userspace router owns
-/// its addresses itself, and lends them to the kernel only through the host port.
+/// Runs a test that local programs on a router take part in, unless they have no host port: a userspace
+/// router owns its addresses itself, and lends them to the kernel only through the host port.
 fn unless(no_host_port_because: Option<&str>, test: impl FnOnce() -> Outcome) -> Outcome {
     match no_host_port_because {
         None => test(),

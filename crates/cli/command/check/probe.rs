@@ -26,8 +26,8 @@ const TRANSFER_WITHIN: Duration = Duration::from_secs(20);
 /// Where a ping already failed, the transfer on the same path takes no longer.
 const HOPELESS_WITHIN: Duration = Duration::from_secs(3);
 
-/// A trace passes where the first hop is the sender's router, every further one a router of the lab, and the last the
-/// destination itself.
+/// A trace passes where the first hop is the sender's router, every further one a router of the lab, and the
+/// last the destination itself.
 pub(super) fn traceroute(lab: &Lab<'_>, from: &Node<'_>, to: IpAddr) -> Outcome {
     let deadline = Instant::now() + PROBE_WITHIN;
     let max_hops = u8::try_from(lab.state.topology.routers().count()).unwrap_or(u8::MAX).saturating_add(2);
@@ -99,8 +99,8 @@ pub(super) fn ping(from: &Node<'_>, to: IpAddr, payload_bytes: usize) -> Outcome
     Outcome::Fail { detail }
 }
 
-/// Sends a pattern over TCP and compares every byte that arrives. It waits less where `is_hopeless`: a ping on the same
-/// path failed.
+/// Sends a pattern over TCP and compares every byte that arrives. It waits less where `is_hopeless`: a ping
+/// on the same path failed.
 pub(super) fn transfer(
     from: &Node<'_>,
     to: &Node<'_>,

@@ -1,4 +1,4 @@
-//! What `check` prints.
+//! The report of `check` as text.
 
 use nsrouter_lab::records::State;
 

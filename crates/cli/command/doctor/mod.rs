@@ -1,5 +1,5 @@
-//! `nsrouter doctor`: what this kernel and user support, tried in throw-away namespaces; and the cost and remedy of what is
-//! missing.
+//! `nsrouter doctor`: what this kernel and user support, tried in throw-away namespaces; and the cost and
+//! remedy of what is missing.
 
 mod tries;
 
@@ -20,8 +20,8 @@ const WANTED_GSO_PACKETS: u64 = 32;
 /// The kernel's default of net.core.netdev_max_backlog, in frames.
 const DEFAULT_BACKLOG: u64 = 1000;
 
-/// Report what this kernel and user support: tried in throw-away namespaces, with the cost and the remedy of what is
-/// missing.
+/// Report what this kernel and user support: tried in throw-away namespaces, with the cost and the remedy of
+/// what is missing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print JSON.

@@ -1,4 +1,4 @@
-//! What `doctor` looks at and tries, in throw-away namespaces of its own, never in the machine's.
+//! The facilities that `doctor` tries, in throw-away namespaces, never in the machine's own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::output::sentence::sentence_of;
 /// `lo` in every new network namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
 const LO: u32 = 1;
 
-/// What came of trying something.
+/// The outcome of trying something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Try {
     Works,
@@ -40,7 +40,7 @@ impl Try {
     }
 }
 
-/// What can be done in a network namespace of one's own.
+/// What works in a network namespace of one's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Tries {
     /// Writing a setting below /proc/sys.
@@ -55,7 +55,7 @@ pub(super) struct Tries {
     pub(super) ipv6: Try,
 }
 
-/// Everything that was looked at.
+/// Everything that was found.
 pub(super) struct Seen {
     pub(super) kernel: String,
     pub(super) user: Uid,

@@ -1,4 +1,5 @@
-//! The options of `nsrouter --mode` and `nsrouter up`, and what they ask for; contradictions are usage errors.
+//! The options of `nsrouter --mode` and `nsrouter up`, and what they ask for; contradictions are usage
+//! errors.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use crate::options::cpus;
 use crate::options::mode::Mode;
 use crate::options::settings::{self, Setting};
 
-/// What `nsrouter --mode` takes.
+/// The options of `nsrouter --mode`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// What forwards between the hosts.
@@ -25,8 +26,8 @@ pub(crate) struct Args {
     /// How the userspace router receives and sends frames.
     #[arg(short, long, value_name = "BACKEND", value_parser = backend::parser(), default_value = AUTO)]
     backend: BackendOption,
-    /// Disable checksum and segmentation offloads on the hosts; backends that lose offload metadata, as xdp does, always
-    /// disable them.
+    /// Disable checksum and segmentation offloads on the hosts; backends that lose offload metadata, as xdp
+    /// does, always disable them.
     #[arg(long)]
     no_host_offloads: bool,
     /// The lab's name; namespaces of a lab other than `default` are called LAB-NODE.
@@ -49,12 +50,13 @@ pub(crate) struct Args {
     pub(super) time: Option<Duration>,
     #[arg(long, value_name = "NAME=VALUE", help = settings::HELP, value_parser = settings::parse)]
     set: Vec<Setting>,
-    /// How long an idle worker of the userspace router busy-polls before it sleeps: `never`, `always`, a time like 50us, or
-    /// `adaptive`: short naps while frames come in quick succession, a brief busy-poll after a frame that came alone.
-    /// [default: adaptive]
+    /// How long an idle worker of the userspace router busy-polls before it sleeps: `never`, `always`, a time
+    /// like 50us, or `adaptive`: short naps while frames come in quick succession, a brief busy-poll after a
+    /// frame that came alone. [default: adaptive]
     #[arg(long, value_name = "SPIN", value_parser = parse_spin)]
     spin: Option<Spin>,
-    /// Worker threads of the userspace router, with flows spread over them. [default: 1, or one for each CPU of --cpus]
+    /// Worker threads of the userspace router, with flows spread over them. [default: 1, or one for each CPU
+    /// of --cpus]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: Option<u16>,
     /// Pin the workers to these CPUs, the first worker to the first CPU and so on: 0,1 or 0-3.
@@ -72,7 +74,8 @@ pub(crate) struct Args {
     /// Return when the lab is ready, and leave it running in the background until `nsrouter down`.
     #[arg(short, long, conflicts_with = "command")]
     pub(super) detach: bool,
-    /// Command to run while the lab is up. When it ends the lab is taken down, and nsrouter exits with its exit code.
+    /// Command to run while the lab is up. When it ends the lab is taken down, and nsrouter exits with its
+    /// exit code.
     #[arg(last = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
 }

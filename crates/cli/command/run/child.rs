@@ -13,8 +13,8 @@ use tokio::process::{Child, Command};
 
 use crate::options::which::LAB_VARIABLE;
 
-/// Starts the command, where there is one, with this program first in PATH, so that `nsrouter exec` in it is this one, and with the limits that
-/// this process was started with.
+/// Starts the command, where there is one, with this program first in PATH, so that `nsrouter exec` in it is
+/// this one, and with the limits that this process was started with.
 pub(super) fn start(
     words: &[OsString],
     lab: &Lab,
@@ -29,8 +29,8 @@ pub(super) fn start(
     command.spawn().map(Some).with_context(|| format!("cannot run {}", Path::new(program).display()))
 }
 
-/// PATH with a folder first in which there is this program, called `nsrouter`, and nothing else: beside the program itself
-/// there may be what anybody put there.
+/// PATH with a folder first in which there is this program, called `nsrouter`, and nothing else: beside the
+/// program itself there may be what anybody put there.
 fn path_with_us_first(lab: &Lab) -> anyhow::Result<OsString> {
     let folder = lab.dir().join("bin");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;

@@ -136,7 +136,7 @@ fn keep(args: &Args, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Says that a lab without a terminal is ready.
+/// Reports that a lab in the background is ready.
 fn tell_ready(name: &str, json: bool, pid: i32, log: &Path) -> anyhow::Result<ExitCode> {
     if json {
         let ready = serde_json::json!({ "lab": name, "pid": pid, "log": log });
@@ -154,14 +154,14 @@ fn take_down(lab: Lab) {
     }
 }
 
-/// Reads it on a thread that nobody waits for: from a pipe it may never come.
+/// Reads it on a thread that is not joined: a pipe may never deliver.
 async fn read_topology(file: PathBuf) -> anyhow::Result<Topology> {
     let (tell, told) = oneshot::channel();
     let name = file.display().to_string();
     thread::spawn(move || {
         let text = std::fs::read_to_string(&file)
             .map_err(|error| Error::Usage(format!("cannot read the topology {}: {error}", file.display())));
-        // Whoever asked may have gone.
+        // The receiver is gone after a signal.
         let _ = tell.send(text);
     });
     let text = told.await.context("the thread that reads the topology has ended")??;

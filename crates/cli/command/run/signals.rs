@@ -41,7 +41,7 @@ impl Signals {
         .await
     }
 
-    /// What comes of `work`, or the signal that came before.
+    /// The result of `work`, or the signal that arrived before it.
     pub(super) async fn before<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Signal> {
         tokio::select! {
             signal = self.next() => Err(signal),
@@ -50,7 +50,8 @@ impl Signals {
     }
 }
 
-/// Does `work` on a thread of its own, and asks it to stop when a signal comes; then what came of it stands beside the signal.
+/// Does `work` on a thread of its own, and asks it to stop when a signal arrives; then its result is returned
+/// beside the signal.
 pub(super) fn unless_signalled<T: Send>(
     runtime: &Runtime,
     signals: &mut Signals,

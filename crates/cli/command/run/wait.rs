@@ -73,7 +73,8 @@ pub(super) async fn until_end(
     Ok(end)
 }
 
-/// Keeps the line of rates current on `screen`, where there is to be one; returns when forwarding ended by itself.
+/// Keeps the line of rates current on `screen`, where there is to be one; returns when forwarding ended by
+/// itself.
 async fn watch(engine: &Engines, screen: Option<&Lasting>) {
     let terminal = std::io::stdout().is_terminal();
     let period = if terminal { TERMINAL_PERIOD } else { LOG_PERIOD };

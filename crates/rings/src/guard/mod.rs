@@ -1,13 +1,14 @@
-//! The host guard: a program at the ingress hook of an interface that drops in the kernel what the router owns, after the
-//! packet tap has seen it.
+//! The host guard: a program at the ingress hook of an interface that drops in the kernel what the router
+//! owns, after the packet tap has seen it.
 //!
-//! Taps bound to `ETH_P_ALL` see a frame before tc ingress does (net/core/dev.c, __netif_receive_skb_core), so
-//! dropping everything there costs the router nothing and spares the kernel its own input path. It comes on top
-//! of the sysctls that silence the kernel on a port: without BPF rights those keep it just as correct, only slower.
+//! Taps bound to `ETH_P_ALL` see a frame before tc ingress does (net/core/dev.c, __netif_receive_skb_core),
+//! so dropping everything there costs the router nothing and spares the kernel its own input path. It comes
+//! on top of the sysctls that silence the kernel on a port: without BPF rights those keep it just as correct,
+//! only slower.
 //!
-//! TCX runs the program with the least in between, but to attach one waits for an RCU grace period, some 20 ms, under a
-//! lock that the whole machine's networking shares (tcx_entry_sync), and so does to detach it. Where there are many
-//! interfaces, a filter of an ingress qdisc is used instead, which waits for nothing.
+//! TCX runs the program with the least in between, but to attach one waits for an RCU grace period, some 20
+//! ms, under a lock that the whole machine's networking shares (tcx_entry_sync), and so does to detach it.
+//! Where there are many interfaces, a filter of an ingress qdisc is used instead, which waits for nothing.
 
 mod tc;
 
@@ -55,12 +56,12 @@ pub fn descriptors(interfaces: usize) -> usize {
     if interfaces <= TCX_INTERFACES { interfaces } else { 0 }
 }
 
-/// Puts a guard on each of these interfaces of the calling thread's network namespace: from now on its kernel receives
-/// nothing there.
+/// Puts a guard on each of these interfaces of the calling thread's network namespace: from now on its kernel
+/// receives nothing there.
 ///
 /// # Errors
-/// `EPERM` without CAP_BPF and CAP_NET_ADMIN over the whole machine (in a user namespace always), `EINVAL` on a
-/// kernel before 6.6, `ENOENT` for many interfaces on a kernel without ingress qdiscs.
+/// `EPERM` without CAP_BPF and CAP_NET_ADMIN over the whole machine (in a user namespace always), `EINVAL` on
+/// a kernel before 6.6, `ENOENT` for many interfaces on a kernel without ingress qdiscs.
 pub fn attach(interfaces: &[u32]) -> io::Result<Vec<Guard>> {
     let program = load_classifier(&[Instruction::return_value(SHOT), Instruction::exit()])?;
     if interfaces.len() <= TCX_INTERFACES {

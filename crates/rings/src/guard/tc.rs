@@ -1,5 +1,5 @@
-//! As much of traffic control as a guard needs: an ingress qdisc with one BPF filter (include/uapi/linux/pkt_sched.h,
-//! include/uapi/linux/pkt_cls.h, net/sched/cls_bpf.c).
+//! As much of traffic control as a guard needs: an ingress qdisc with one BPF filter
+//! (include/uapi/linux/pkt_sched.h, include/uapi/linux/pkt_cls.h, net/sched/cls_bpf.c).
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -62,7 +62,8 @@ impl Control {
         self.ask(RTM_NEWTFILTER, ifindex, [0, INGRESS_HANDLE, FIRST_OF_ALL], &filter)
     }
 
-    /// Sends one message with a struct tcmsg, whose handle, parent and info these are, and waits for its acknowledgement.
+    /// Sends one message with a struct tcmsg, whose handle, parent and info these are, and waits for its
+    /// acknowledgement.
     fn ask(&mut self, kind: u16, ifindex: u32, tcmsg: [u32; 3], attributes: &[u8]) -> io::Result<()> {
         self.sequence += 1;
         // A family, padding, and the interface come before the three words.

@@ -1,4 +1,5 @@
-//! Bounce buffers: where frames larger than a slot are copied, and how the receive queue is kept in step with the ring.
+//! Bounce buffers: where frames larger than a slot are copied, and how the receive queue is kept in step with
+//! the ring.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -11,16 +12,17 @@ use crate::vnet::VNET_HEADER_BYTES;
 pub(super) const BOUNCE_BUFFERS: usize = 8;
 /// Headroom of a bounce buffer, the virtio-net header included.
 pub(super) const BOUNCE_HEADROOM_BYTES: usize = 192;
-/// The largest GSO packet that a link can be set to (GSO_MAX_SIZE in include/linux/netdevice.h) with its Ethernet and VLAN
-/// headers. Most are no larger than 64 KiB (GSO_LEGACY_MAX_SIZE), and the memory beyond that is the kernel's until a frame is
-/// written there (BIG TCP).
+/// The largest GSO packet that a link can be set to (GSO_MAX_SIZE in include/linux/netdevice.h) with its
+/// Ethernet and VLAN headers. Most are no larger than 64 KiB (GSO_LEGACY_MAX_SIZE), and the memory beyond
+/// that is the kernel's until a frame is written there (BIG TCP).
 pub(super) const BOUNCE_FRAME_BYTES: usize = 8 * 65_535 + 18;
 
 /// The buffers of one socket.
 #[derive(Debug)]
 pub(super) struct BounceBuffers {
     buffers: Vec<Box<[u8]>>,
-    /// Messages of slots that were given back which are still on the receive queue, before those of the next slots.
+    /// Messages of slots that were given back which are still on the receive queue, before those of the next
+    /// slots.
     owed: usize,
 }
 
@@ -48,8 +50,8 @@ impl BounceBuffers {
         Ok(())
     }
 
-    /// Receives the messages of `copies` COPY slots, a buffer each, in the order of the slots. What cannot be had now is an
-    /// empty message, so that its frame counts as truncated.
+    /// Receives the messages of `copies` COPY slots, a buffer each, in the order of the slots. A message that
+    /// cannot be received now is empty, so that its frame counts as truncated.
     pub(super) fn receive<'r>(
         &'r mut self,
         fd: BorrowedFd<'_>,
@@ -65,8 +67,8 @@ impl BounceBuffers {
     }
 }
 
-/// Takes the messages that belong to the COPY slots off the receive queue, one a slot. Returns how many were had, and what
-/// kept the others on the queue; where nothing did, the queue is empty.
+/// Takes the messages that belong to the COPY slots off the receive queue, one a slot. Returns how many were
+/// received, and the error that kept the others on the queue; without one the queue is empty.
 fn fetch(fd: BorrowedFd<'_>, buffers: &mut [Box<[u8]>], arrived: &mut [Arrived]) -> (usize, io::Result<()>) {
     let mut done = 0;
     while done < arrived.len() {
@@ -74,8 +76,8 @@ fn fetch(fd: BorrowedFd<'_>, buffers: &mut [Box<[u8]>], arrived: &mut [Arrived])
             buffers[done..].iter_mut().map(|buffer| &mut buffer[BOUNCE_HEADROOM_BYTES - VNET_HEADER_BYTES..]);
         match receive_each(fd, buffers, &mut arrived[done..]) {
             Ok(got) if got > 0 => done += got,
-            // An error that lay on the socket (ENETDOWN) was taken off by this call. The queue is filled before
-            // the slot is, so the messages are still there.
+            // An error that lay on the socket (ENETDOWN) was taken off by this call. The queue is filled
+            // before the slot is, so the messages are still there.
             Err(error)
                 if error.kind() == io::ErrorKind::Interrupted
                     || Refusal::from_error(&error) == Refusal::Down => {}

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::limits::way_out;
+use crate::limits::hint_of;
 use crate::sys::socket::{self, OptionValue};
 
 /// Opening a packet port failed; one variant a step.
@@ -13,7 +13,7 @@ pub enum OpenError {
     /// `socket(AF_PACKET, SOCK_RAW)`.
     #[error(
         "cannot open a packet socket ({hint}): {0}",
-        hint = way_out(.0, "it takes CAP_NET_RAW in the router's namespace")
+        hint = hint_of(.0, "it takes CAP_NET_RAW in the router's namespace")
     )]
     Socket(#[source] io::Error),
     /// One of the socket options that the ring needs.

@@ -1,15 +1,15 @@
 //! AF_PACKET: a TPACKET_V2 receive ring with small slots, and `sendmmsg` straight from the memory that the
 //! frame lies in.
 //!
-//! A frame that fits into its slot is read and rewritten in place. A larger one (a GSO packet of up to
-//! 512 KiB) is marked `TP_STATUS_COPY` in ring order while its whole skb waits on the socket's receive queue;
-//! it is fetched with `recvmmsg` into one of a few bounce buffers. So small packets cost no system call on the
+//! A frame that fits into its slot is read and rewritten in place. A larger one (a GSO packet of up to 512
+//! KiB) is marked `TP_STATUS_COPY` in ring order while its whole skb waits on the socket's receive queue; it
+//! is fetched with `recvmmsg` into one of a few bounce buffers. So small packets cost no system call on the
 //! way in, large ones do not spread over a huge ring, and the order is kept. Every COPY slot takes exactly
 //! one message from the queue, or the two would slip against each other.
 //!
 //! TPACKET_V2 shows each frame at once; V3 holds blocks back for a timer. The virtio-net header
-//! (`PACKET_VNET_HDR`) carries checksum and segmentation state both ways; it must be on before the ring is made.
-//! Source: net/packet/af_packet.c, Documentation/networking/packet_mmap.rst.
+//! (`PACKET_VNET_HDR`) carries checksum and segmentation state both ways; it must be on before the ring is
+//! made. Source: net/packet/af_packet.c, Documentation/networking/packet_mmap.rst.
 
 mod bounce;
 mod error;
@@ -44,7 +44,8 @@ pub(crate) static BACKEND: Backend = Backend {
     interface_queues: false,
     needs_guard: true,
     max_mtu: u32::MAX,
-    // GSO packets come in larger bursts, and faster, where a worker waits its turn behind the programs on its CPU.
+    // GSO packets come in larger bursts, and faster, where a worker waits its turn behind the programs on its
+    // CPU.
     nice: None,
     probe: |ifindex| {
         let settings = Settings { slots: 32, ..Settings::default() };
@@ -78,10 +79,11 @@ pub fn open(ifindex: u32, port: PortId, settings: Settings) -> Result<(PacketRx,
     Ok((rx, PacketTx::open(ifindex, settings)?))
 }
 
-/// Opens a port with `queues` pairs of halves that share its frames by flow: both directions of a flow, and everything
-/// of it that is no fragment, come by the same one, in order.
+/// Opens a port with `queues` pairs of halves that share its frames by flow: both directions of a flow, and
+/// everything of it that is no fragment, come by the same one, in order.
 ///
-/// What is a fragment is shared by its addresses alone. A queue that is closed leaves its flows to the others.
+/// What is a fragment is shared by its addresses alone. A queue that is closed leaves its flows to the
+/// others.
 ///
 /// # Errors
 /// [`OpenError`], one variant a step.
@@ -98,7 +100,8 @@ pub fn open_queues(
         (0..queues).map(|_| PacketRx::open(port, settings)).collect::<Result<_, _>>()?;
     let fanout = |source| OpenError::Fanout { ifindex, queues, source };
     let mut group = None;
-    // A socket has to be bound before it can join. It receives nothing before all have joined, or each would receive all.
+    // A socket has to be bound before it can join. It receives nothing before all have joined, or each would
+    // receive all.
     for rx in &opened {
         socket::attach_drop_filter(rx.fd()).map_err(fanout)?;
         rx.bind(ifindex)?;
@@ -112,7 +115,8 @@ pub fn open_queues(
 
 /// Joins a fanout group, or founds one that no other process can have the number of; returns its number.
 ///
-/// The hash is of addresses, protocol and ports, and the same both ways (fanout_demux_hash, __skb_get_hash_symmetric).
+/// The hash is of addresses, protocol and ports, and the same both ways (fanout_demux_hash,
+/// __skb_get_hash_symmetric).
 fn join(fd: BorrowedFd<'_>, group: Option<u32>) -> io::Result<u32> {
     let found = if group.is_none() { libc::PACKET_FANOUT_FLAG_UNIQUEID } else { 0 };
     let kind = libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING | found;

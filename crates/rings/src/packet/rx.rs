@@ -1,4 +1,5 @@
-//! The receive half: a TPACKET_V2 ring whose slots are lent, and bounce buffers for what is larger than a slot.
+//! The receive half: a TPACKET_V2 ring whose slots are lent, and bounce buffers for what is larger than a
+//! slot.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,8 +19,8 @@ use crate::sys::socket::{self, Buffer};
 const SLOT_BYTES: usize = 2048;
 /// Bytes a block that the kernel allocates the ring in; 32 slots.
 const BLOCK_BYTES: usize = 64 << 10;
-/// `PACKET_RESERVE`. With the kernel's own 80 bytes of slot header and the virtio-net header of 10 the IP header
-/// comes to lie on a multiple of 4, and an ICMP error finds the space to be prepended.
+/// `PACKET_RESERVE`. With the kernel's own 80 bytes of slot header and the virtio-net header of 10 the IP
+/// header comes to lie on a multiple of 4, and an ICMP error finds the space to be prepended.
 const RESERVE_BYTES: u32 = 130;
 
 /// The receive half of a packet port.
@@ -33,7 +34,8 @@ pub struct PacketRx {
 }
 
 impl PacketRx {
-    /// Makes the ring. Nothing arrives before [`PacketRx::bind`], so no frame of another interface can slip into it.
+    /// Makes the ring. Nothing arrives before [`PacketRx::bind`], so no frame of another interface can slip
+    /// into it.
     pub(super) fn open(port: PortId, settings: Settings) -> Result<PacketRx, OpenError> {
         let fd = socket::open(libc::AF_PACKET, libc::SOCK_RAW, 0).map_err(OpenError::Socket)?;
         let descriptor = fd.as_fd();

@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
-/// A readable and writable mapping. It gives access to none of its bytes: whoever owns it decides who may touch which.
+/// A readable and writable mapping. It gives access to none of its bytes: its owner decides who may touch
+/// which.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     base: NonNull<u8>,
@@ -27,7 +28,8 @@ impl Mapping {
         map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0, bytes)
     }
 
-    /// The first byte, which begins a page. [`Mapping::bytes`] bytes from here on are mapped while this value lives.
+    /// The first byte, which begins a page. [`Mapping::bytes`] bytes from here on are mapped while this value
+    /// lives.
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
     }
@@ -54,8 +56,8 @@ fn map(kind: libc::c_int, fd: libc::c_int, offset: libc::off_t, bytes: usize) ->
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: exactly what `map` mapped, unmapped once. Whatever borrows from it borrows its owner, which is being
-        // dropped, so no reference into it is left.
+        // SAFETY: exactly what `map` mapped, unmapped once. Whatever borrows from it borrows its owner, which
+        // is being dropped, so no reference into it is left.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
     }
 }

@@ -1,4 +1,5 @@
-//! System calls and shared memory: all the unsafe code there is. Everything that leaves this folder is safe to call.
+//! System calls and shared memory: all the unsafe code there is. Everything that leaves this folder is safe
+//! to call.
 
 pub(crate) mod bpf;
 pub(crate) mod child;

@@ -152,7 +152,8 @@ impl Interfaces {
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         request.ifr_ifru.ifru_ifindex = c_int::try_from(ifindex).map_err(|_| invalid())?;
         for step in [libc::SIOCGIFNAME, libc::SIOCGIFMTU] {
-            // SAFETY: both read and write one ifreq, which is live; the second reads the name that the first wrote.
+            // SAFETY: both read and write one ifreq, which is live; the second reads the name that the first
+            // wrote.
             let rc = unsafe { libc::ioctl(self.0.as_raw_fd(), step, &raw mut request) };
             if rc < 0 {
                 return Err(io::Error::last_os_error());

@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-/// `TUNSETIFF`: makes a device of this name, or of the kernel's choice where it is empty; the device goes away with the
-/// descriptor. With `IFF_MULTI_QUEUE` a device that exists gets another queue.
+/// `TUNSETIFF`: makes a device of this name, or of the kernel's choice where it is empty; the device goes
+/// away with the descriptor. With `IFF_MULTI_QUEUE` a device that exists gets another queue.
 pub(crate) fn create(fd: &OwnedFd, name: &str, flags: libc::c_int) -> io::Result<()> {
     // SAFETY: all zero is a valid ifreq.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

@@ -13,8 +13,8 @@ const SUSPICIOUS_RUN: u32 = 500;
 
 /// The losses of one queue of a device.
 ///
-/// Only /proc tells of them, which is slow to read. But after a loss a whole queue of frames is there to be read, one
-/// after the other: as long as there was no such run, nothing was lost and nothing need be read.
+/// Only /proc tells of them, which is slow to read. But after a loss a whole queue of frames is there to be
+/// read, one after the other: as long as there was no such run, nothing was lost and nothing need be read.
 #[derive(Debug)]
 pub(super) struct Losses {
     name: String,
@@ -28,7 +28,8 @@ pub(super) struct Losses {
 }
 
 impl Losses {
-    /// Those of the device `name` in the calling thread's network namespace. All queues of a device share `reported`.
+    /// Those of the device `name` in the calling thread's network namespace. All queues of a device share
+    /// `reported`.
     pub(super) fn open(name: &str, reported: &Arc<AtomicU64>) -> io::Result<Losses> {
         let counters = procfs::open_net("dev")?;
         Ok(Losses {

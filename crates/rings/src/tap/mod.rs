@@ -1,15 +1,15 @@
 //! TAP: the host's interface is a TAP device, and this is the end that a cable would be plugged into.
 //!
-//! What the host sends is read here, and what is written here the host receives: no veth between, so no second device
-//! to cross. Both ways each frame has a virtio-net header before it, with which GSO packets and pending checksums
-//! pass as they are. There is one system call a frame each way, as the device is no socket; it saves more than that
-//! costs for GSO packets, and less for small packets.
+//! What the host sends is read here, and what is written here the host receives: no veth between, so no
+//! second device to cross. Both ways each frame has a virtio-net header before it, with which GSO packets and
+//! pending checksums pass as they are. There is one system call a frame each way, as the device is no socket;
+//! it saves more than that costs for GSO packets, and less for small packets.
 //!
-//! The device belongs to the namespace in which /dev/net/tun was opened, whatever happens to it later, so [`open`] is
-//! called in the host's. It goes away with its last descriptor where the process is killed, but where the halves are
-//! dropped it stays for its namespace to take along: devices that go one by one wait for each other, some 20 ms each,
-//! under a lock that the whole machine's networking shares. Source: drivers/net/tun.c,
-//! Documentation/networking/tuntap.rst.
+//! The device belongs to the namespace in which /dev/net/tun was opened, whatever happens to it later, so
+//! [`open`] is called in the host's. It goes away with its last descriptor where the process is killed, but
+//! where the halves are dropped it stays for its namespace to take along: devices that go one by one wait for
+//! each other, some 20 ms each, under a lock that the whole machine's networking shares. Source:
+//! drivers/net/tun.c, Documentation/networking/tuntap.rst.
 
 mod losses;
 
@@ -33,11 +33,12 @@ const HEADROOM_BYTES: usize = 126 + VNET_HEADER_BYTES;
 /// The largest GSO frame by default (GSO_LEGACY_MAX_SIZE) with its Ethernet and VLAN headers.
 /// A byte more, so that a buffer that is filled to its end tells of a larger frame.
 const FRAME_BYTES: usize = 65_536 + 18 + 1;
-/// A burst ends when it has brought this much: a few GSO packets stay in the second-level cache, and the many small
-/// frames of a full burst are far from it.
+/// A burst ends when it has brought this much: a few GSO packets stay in the second-level cache, and the many
+/// small frames of a full burst are far from it.
 const BURST_BYTES: usize = 192 << 10;
 
-/// The largest MTU of a TAP interface: `MAX_MTU` less the Ethernet header (tun_net_initialize(), drivers/net/tun.c).
+/// The largest MTU of a TAP interface: `MAX_MTU` less the Ethernet header (tun_net_initialize(),
+/// drivers/net/tun.c).
 pub const MAX_MTU: u32 = 65_535 - 14;
 
 /// TAP as a backend.
@@ -67,11 +68,12 @@ pub(crate) static BACKEND: Backend = Backend {
 /// The device of a probe; it goes with the namespace that it is made in.
 const PROBE_NAME: &str = "nsr-probe";
 
-/// Makes the TAP device `name` in the network namespace of the calling thread, and is its router's end: `queues` pairs of
-/// halves that share its frames by flow.
+/// Makes the TAP device `name` in the network namespace of the calling thread, and is its router's end:
+/// `queues` pairs of halves that share its frames by flow.
 ///
-/// The device remembers which queue sent it a flow's frames, and sends what answers them by the same one (tun_flow_update()).
-/// As the hash is the same both ways, that is the queue by which it would be sent anyhow, and no flow moves.
+/// The device remembers which queue sent it a flow's frames, and sends what answers them by the same one
+/// (tun_flow_update()). As the hash is the same both ways, that is the queue by which it would be sent
+/// anyhow, and no flow moves.
 ///
 /// The device is down and has no address yet.
 ///

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::xdp::area::{Area, Chunk};
 
-/// An area and a mark for each of its chunks: set by the port that sends from the chunk, cleared when the kernel has sent.
+/// An area and a mark for each of its chunks: set by the port that sends from the chunk, cleared when the
+/// kernel has sent.
 #[derive(Clone, Debug)]
 pub(super) struct SharedArea {
     area: Arc<Area>,
@@ -31,8 +32,8 @@ impl SharedArea {
         self.in_flight[chunk.index()].load(Ordering::Acquire)
     }
 
-    /// Marks the chunk that `data` lies in, and returns where in the area that is; `None` where it lies elsewhere, or the
-    /// chunk is marked already.
+    /// Marks the chunk that `data` lies in, and returns where in the area that is; `None` where it lies
+    /// elsewhere, or the chunk is marked already.
     pub(super) fn mark(&self, data: &[u8]) -> Option<usize> {
         let offset = self.area.offset_of(data)?;
         let mark = self.in_flight.get(offset / self.area.chunk_bytes())?;

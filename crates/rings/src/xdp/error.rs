@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::limits::way_out;
+use crate::limits::hint_of;
 
 /// Opening xdp ports failed; one variant a step.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum OpenError {
     /// `socket(AF_XDP)`.
     #[error(
         "cannot open an AF_XDP socket ({hint}): {0}",
-        hint = way_out(.0, "it takes CAP_NET_RAW, and a kernel with CONFIG_XDP_SOCKETS")
+        hint = hint_of(.0, "it takes CAP_NET_RAW, and a kernel with CONFIG_XDP_SOCKETS")
     )]
     Socket(#[source] io::Error),
     /// `XDP_UMEM_REG`.
@@ -54,7 +54,7 @@ pub enum OpenError {
     /// bpf(2): the map or the program.
     #[error(
         "cannot load the XDP program ({hint}): {0}",
-        hint = way_out(.0, "it takes CAP_BPF over the whole machine")
+        hint = hint_of(.0, "it takes CAP_BPF over the whole machine")
     )]
     Program(#[source] io::Error),
     /// Attaching the program, in the driver and behind it.

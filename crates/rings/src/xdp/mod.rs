@@ -1,17 +1,17 @@
-//! AF_XDP: an XDP program redirects frames, before the kernel's own input path, into memory of this process, and a frame
-//! that was received on one port is sent on another from where it lies.
+//! AF_XDP: an XDP program redirects frames, before the kernel's own input path, into memory of this process,
+//! and a frame that was received on one port is sent on another from where it lies.
 //!
-//! Each worker has a queue of its own on every interface. Where a worker's ports are few they share one memory area; where
-//! they are many each has its own ([`Plan`]). Each chunk of an area has a home: the port in whose fill ring it goes. A
-//! received frame is lent in its chunk. An [`XdpTx`] that finds the frame it is to send in its area sends it from there and
-//! marks the chunk as in flight; the home port gives the chunk to the kernel again only when the frame's loan is over
-//! and the mark is gone. Any other frame (one that the router made, a segment, one from another area) is copied into
-//! a chunk of the sending port's own.
+//! Each worker has a queue of its own on every interface. Where a worker's ports are few they share one
+//! memory area; where they are many each has its own ([`Plan`]). Each chunk of an area has a home: the port
+//! in whose fill ring it goes. A received frame is lent in its chunk. An [`XdpTx`] that finds the frame it is
+//! to send in its area sends it from there and marks the chunk as in flight; the home port gives the chunk to
+//! the kernel again only when the frame's loan is over and the mark is gone. Any other frame (one that the
+//! router made, a segment, one from another area) is copied into a chunk of the sending port's own.
 //!
-//! There is no offload metadata: checksums are complete and no frame is larger than the MTU, both ways. So hosts have to
-//! send complete frames (their links' offloads are off), and this is the backend for many small packets rather than
-//! for bulk TCP. Every frame comes here and none goes to the kernel; those that are not the router's to forward are counted.
-//! Source: Documentation/networking/af_xdp.rst, net/xdp/xsk.c.
+//! There is no offload metadata: checksums are complete and no frame is larger than the MTU, both ways. So
+//! hosts have to send complete frames (their links' offloads are off), and this is the backend for many small
+//! packets rather than for bulk TCP. Every frame comes here and none goes to the kernel; those that are not
+//! the router's to forward are counted. Source: Documentation/networking/af_xdp.rst, net/xdp/xsk.c.
 
 mod area;
 mod chunk;
@@ -77,8 +77,8 @@ fn open_backend(interfaces: &[Interface], queues: usize) -> Result<Vec<Vec<Queue
     Ok(ports)
 }
 
-/// Opens ports on the first `queues` queues of interfaces that have as many, in the network namespace of the calling
-/// thread: for each queue the ports in the order of the interfaces.
+/// Opens ports on the first `queues` queues of interfaces that have as many, in the network namespace of the
+/// calling thread: for each queue the ports in the order of the interfaces.
 ///
 /// # Errors
 /// [`OpenError`], one variant a step.
@@ -147,15 +147,15 @@ fn open_area(
     Ok(ports)
 }
 
-/// Sets what makes a socket faster, but is not to be had everywhere.
+/// Sets options that make a socket faster, where they are supported.
 fn tune(fd: BorrowedFd<'_>, settings: Settings) {
     // A kernel before 6.17 sends 32 frames a call whatever we ask for.
     let _ = xdp::set_send_budget(fd, u32::try_from(BURST_FRAMES).unwrap_or(32));
     socket::set_buffer(fd, Buffer::Send, settings.send_buffer_bytes);
 }
 
-/// Loads a program, makes an AF_XDP socket with a small memory area and binds it to queue 0 of an interface in copy mode;
-/// all of it is gone on return.
+/// Loads a program, makes an AF_XDP socket with a small memory area and binds it to queue 0 of an interface
+/// in copy mode; all of it is gone on return.
 fn probe(ifindex: u32) -> Result<(), OpenError> {
     load_classifier(&PASS).map_err(OpenError::Program)?;
     let fd = xdp::open().map_err(OpenError::Socket)?;

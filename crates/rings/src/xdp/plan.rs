@@ -1,9 +1,10 @@
 //! How much memory xdp ports take, by their number: sized before anything is mapped.
 //!
 //! The kernel makes a buffer pool a socket, with a record for every chunk of the *area* that the socket uses
-//! (`xp_create_and_assign_umem`, net/xdp/xsk_buff_pool.c). In an area that all ports share these records grow with the square of the number
-//! of ports. So only few ports share one; each of many has its own, and a frame that crosses from one area to another is
-//! copied. What a port may hold shrinks with their number, so that a lab of many ports stays within a budget.
+//! (`xp_create_and_assign_umem`, net/xdp/xsk_buff_pool.c). In an area that all ports share these records grow
+//! with the square of the number of ports. So only few ports share one; each of many has its own, and a frame
+//! that crosses from one area to another is copied. What a port may hold shrinks with their number, so that a
+//! lab of many ports stays within a budget.
 
 use crate::backend::Demand;
 use crate::sys::xdp::Entries;
@@ -17,7 +18,8 @@ const SHARED_PORTS: usize = 4;
 const MIN_CHUNKS: usize = 512;
 /// Chunks are handed out in portions of this many.
 const PORTION: usize = 128;
-/// Bytes of the kernel's record of a chunk in a socket's pool (`struct xdp_buff_xsk`, 128 with its alignment).
+/// Bytes of the kernel's record of a chunk in a socket's pool (`struct xdp_buff_xsk`, 128 with its
+/// alignment).
 const POOL_RECORD_BYTES: usize = 128;
 /// Bytes that this process keeps beside a chunk: who has it, and whether it is in flight.
 const OWN_RECORD_BYTES: usize = 64;
@@ -27,7 +29,8 @@ const PAGE_BYTES: usize = 4096;
 const PAGE_RECORD_BYTES: usize = 16;
 /// What a port takes however small it is: the sockets, the program, the map, rounding of the rings to pages.
 const FIXED_BYTES: usize = 64 << 10;
-/// The largest piece that the kernel's allocator rounds up to a power of two (`KMALLOC_MAX_SIZE`); larger ones are made of pages.
+/// The largest piece that the kernel's allocator rounds up to a power of two (`KMALLOC_MAX_SIZE`); larger
+/// ones are made of pages.
 const KMALLOC_MAX_BYTES: usize = 4 << 20;
 
 /// What each port of a router gets, and what that takes.
@@ -84,7 +87,8 @@ impl Plan {
         Plan { ports, queues, chunk_bytes, shared, home, copies, in_flight }
     }
 
-    /// Entries of the rings of one queue of one port: in the fill and the rx ring as many as there are chunks for them.
+    /// Entries of the rings of one queue of one port: in the fill and the rx ring as many as there are chunks
+    /// for them.
     pub(super) fn entries(&self) -> Entries {
         let entries = |frames: usize| u32::try_from(frames.next_power_of_two()).unwrap_or(u32::MAX);
         Entries { rx: entries(self.home), tx: entries(self.in_flight) }
@@ -159,7 +163,8 @@ mod tests {
 
     #[test]
     fn two_ports_hold_a_tcp_window() {
-        // net.ipv4.tcp_rmem[2], 6 MiB: half of it is the window, and a frame of an MTU of 1500 carries 1448 bytes.
+        // net.ipv4.tcp_rmem[2], 6 MiB: half of it is the window, and a frame of an MTU of 1500 carries 1448
+        // bytes.
         let plan = plan(2, 1, 1500);
         assert!(plan.home >= 5120 && plan.in_flight == 1024, "{plan:?}");
         assert_eq!((plan.shared, plan.entries().rx), (2, 8192));

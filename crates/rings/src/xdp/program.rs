@@ -1,4 +1,4 @@
-//! The XDP program that redirects a port's frames into our sockets, and its attachment to an interface.
+//! The XDP program that redirects a port's frames into AF_XDP sockets, and its attachment to an interface.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::sys::bpf::{
 };
 use crate::xdp::error::OpenError;
 
-/// The way from an interface into our sockets.
+/// The redirection of an interface into AF_XDP sockets.
 pub(super) struct Redirect {
     /// The socket of each queue.
     pub(super) map: OwnedFd,
@@ -16,8 +16,8 @@ pub(super) struct Redirect {
     pub(super) link: Arc<OwnedFd>,
 }
 
-/// Attaches the program that redirects an interface's frames into the socket of their queue. Where there is none yet they
-/// go to the kernel.
+/// Attaches the program that redirects an interface's frames into the socket of their queue. Where there is
+/// none yet they go to the kernel.
 pub(super) fn redirect(ifindex: u32, queues: u32) -> Result<Redirect, OpenError> {
     let map = create_xsk_map(queues).map_err(OpenError::Program)?;
     let program = load_xdp(&redirect_program(bpf::immediate_fd(&map))).map_err(OpenError::Program)?;
@@ -32,11 +32,11 @@ const PASS: i32 = 2;
 /// `bpf_redirect_map()`.
 const REDIRECT_MAP: i32 = 51;
 
-/// Every frame goes to the socket of its queue: the router counts what it does not forward, as over the other backends, and a
-/// frame with a priority tag is forwarded.
+/// Every frame goes to the socket of its queue: the router counts the frames that it does not forward, as over the
+/// other backends, and a frame with a priority tag is forwarded.
 ///
-/// A tag that stands beside the frame (`skb->vlan_tci`) is not to be seen here, and is lost with a redirect. So the senders
-/// have to put it into the frame themselves (`tx-vlan-hw-insert` off at the other end of a veth).
+/// A tag beside the frame (`skb->vlan_tci`) is not visible here, and is lost with a redirect. So the senders have to
+/// put it into the frame themselves (`tx-vlan-hw-insert` off at the other end of a veth).
 fn redirect_program(map: i32) -> [Instruction; 6] {
     let op = Instruction::new;
     [

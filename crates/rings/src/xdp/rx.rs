@@ -35,8 +35,8 @@ pub struct XdpRx {
 }
 
 impl XdpRx {
-    /// The receive half of a socket that is bound, whose frames go into the chunks of `home`; the kernel has them when this
-    /// returns. `redirect` keeps the program attached.
+    /// The receive half of a socket that is bound, whose frames go into the chunks of `home`; the kernel has
+    /// them when this returns. `redirect` keeps the program attached.
     pub(super) fn new(
         port: PortId,
         area: SharedArea,

@@ -3,8 +3,8 @@
 /// How xdp ports are set up; [`Settings::default`] is what measured best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Frames that may wait at a port, at most. Where it holds less than a sender's TCP window, every window costs some
-    /// retransmits.
+    /// Frames that may wait at a port, at most. Where it holds less than a sender's TCP window, every window
+    /// costs some retransmits.
     pub frames: u32,
     /// Frames that may be on their way out by one port, at most.
     pub in_flight: u32,

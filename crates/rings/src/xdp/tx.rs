@@ -1,4 +1,5 @@
-//! The transmit half: frames leave from where they lie in the area, or from a copy, and the kernel says when they have.
+//! The transmit half: frames leave from where they lie in the area, or from a copy, and the kernel says when
+//! they have.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ const SMALLEST_MTU: u32 = 68;
 /// Calls to the kernel, at most, for one burst to be sent: before 6.17 each sends up to 32.
 const KICKS: usize = 8;
 
-/// Which frame of the tx ring the kernel took last, though it tells so only at times.
+/// The frame of the tx ring that the kernel took last; it publishes that only at times.
 #[derive(Debug, Default)]
 pub(super) struct Unsent {
     /// Frames that it took, ever.
@@ -27,9 +28,11 @@ pub(super) struct Unsent {
 }
 
 impl Unsent {
-    /// Notes a call's outcome: the ring's consumer index before and after it, and whether it ended by dropping a frame.
+    /// Notes a call's outcome: the ring's consumer index before and after it, and whether it ended by
+    /// dropping a frame.
     ///
-    /// The kernel stores the index only when the call has sent something (xsk_generic_xmit), counting what it dropped.
+    /// The kernel stores the index only when the call has sent something (xsk_generic_xmit), counting what it
+    /// dropped.
     fn note(&mut self, before: u32, after: u32, dropped: bool) {
         if before != after {
             self.taken = after;
@@ -82,8 +85,8 @@ pub struct XdpTx {
 }
 
 impl XdpTx {
-    /// The transmit half of a socket that is bound: at most `limit` frames are in flight, and frames that lie outside the
-    /// area are copied into the chunks of `copies`.
+    /// The transmit half of a socket that is bound: at most `limit` frames are in flight, and frames that lie
+    /// outside the area are copied into the chunks of `copies`.
     pub(super) fn new(
         area: SharedArea,
         (ring, completion): (Producer<RingMemory, 2>, Consumer<RingMemory, 1>),
@@ -152,8 +155,8 @@ impl XdpTx {
         Ok(())
     }
 
-    /// Has the kernel send what is in the ring. What it does not take now goes with the next burst, or when the worker
-    /// goes to sleep.
+    /// Tells the kernel to send the frames in the ring. Those that it does not take now go with the next
+    /// burst, or when the worker goes to sleep.
     fn kick(&mut self, sent: &mut Sent) {
         let mut kicks = 0;
         while kicks < KICKS && self.ring.waiting() > 0 {
@@ -164,7 +167,8 @@ impl XdpTx {
             self.unsent.note(before, after, errno == libc::EBUSY);
             match errno {
                 0 => return,
-                // The next device did not take one frame: it is dropped, and comes back like those that were sent.
+                // The next device did not take one frame: it is dropped, and comes back like those that were
+                // sent.
                 libc::EBUSY => {
                     let [_, word] = self.ring.entry(self.unsent.dropped());
                     let bytes = length_of(word) as usize;
@@ -180,8 +184,8 @@ impl XdpTx {
     }
 }
 
-/// Why the next device did not take a frame of this length: it had no room, or the frame was made for a larger MTU than the
-/// link has now. The kernel does not say which.
+/// Why the next device dropped a frame of this length: its queue was full, or the frame was made for a larger
+/// MTU than the link has now. The kernel does not say which.
 #[cold]
 fn reason(bytes: usize, mtu: impl Fn() -> Option<u32>) -> Refusal {
     let fits = |mtu: u32| bytes <= mtu as usize + LINK_BYTES;

@@ -1,15 +1,15 @@
 //! The memory area that AF_XDP sockets share with the kernel, cut into chunks of equal size.
 //!
-//! A [`Chunk`] is the one right to touch its bytes: it can be neither copied nor made anew. Whoever lets the kernel write
-//! into a chunk gives it away first ([`super::Inbound`]).
+//! A [`Chunk`] is the only right to touch its bytes: it can be neither copied nor made anew. Code that lets
+//! the kernel write into a chunk gives it away first ([`super::Inbound`]).
 
 use std::io;
 use std::sync::Arc;
 
 use crate::sys::mapping::Mapping;
 
-/// The area's memory. It lives as long as any of its chunks, and the kernel keeps the pages for as long as a socket uses
-/// them.
+/// The area's memory. It lives as long as any of its chunks, and the kernel keeps the pages for as long as a
+/// socket uses them.
 #[derive(Debug)]
 pub(crate) struct Area {
     memory: Mapping,
@@ -35,7 +35,7 @@ impl Area {
         Ok((area, all))
     }
 
-    /// What `XDP_UMEM_REG` is told.
+    /// The argument of `XDP_UMEM_REG`.
     pub(crate) fn registration(&self) -> libc::xdp_umem_reg {
         libc::xdp_umem_reg {
             addr: self.memory.base().as_ptr() as u64,
@@ -77,8 +77,9 @@ impl Chunk {
 
     /// Its bytes.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: inside the mapping, which lives as long as this chunk; this is the only chunk of that number and
-        // it is borrowed exclusively; the kernel writes only into chunks that were given to it, so not into this.
+        // SAFETY: inside the mapping, which lives as long as this chunk; this is the only chunk of that
+        // number and it is borrowed exclusively; the kernel writes only into chunks that were given to it, so
+        // not into this.
         unsafe {
             std::slice::from_raw_parts_mut(
                 self.area.memory.base().as_ptr().add(self.offset()),

@@ -20,8 +20,8 @@ pub(crate) struct RingMemory {
 }
 
 impl RingMemory {
-    /// Maps the ring that lies at `offset` of `fd` (`XDP_PGOFF_RX_RING` and the others), laid out as the kernel says
-    /// (`XDP_MMAP_OFFSETS`), whose entries have `words` words in all.
+    /// Maps the ring that lies at `offset` of `fd` (`XDP_PGOFF_RX_RING` and the others), laid out as the
+    /// kernel says (`XDP_MMAP_OFFSETS`), whose entries have `words` words in all.
     pub(crate) fn map(
         fd: BorrowedFd<'_>,
         offset: libc::off_t,
@@ -41,8 +41,8 @@ impl RingMemory {
     }
 
     fn index(&self, at: usize) -> &AtomicU32 {
-        // SAFETY: `map` checked that the word lies in the mapping and is aligned, and mappings begin at a page; it is
-        // only ever accessed atomically on our side.
+        // SAFETY: `map` checked that the word lies in the mapping and is aligned, and mappings begin at a
+        // page; it is only ever accessed atomically on our side.
         unsafe { AtomicU32::from_ptr(self.mapping.base().as_ptr().add(at).cast()) }
     }
 }
@@ -57,8 +57,8 @@ impl Memory for RingMemory {
     }
 
     fn slots(&self) -> &[AtomicU64] {
-        // SAFETY: `map` made the mapping so long that `words` aligned words lie behind `slots`; an AtomicU64 is one such
-        // word, and they are only ever accessed atomically on our side.
+        // SAFETY: `map` made the mapping so long that `words` aligned words lie behind `slots`; an AtomicU64
+        // is one such word, and they are only ever accessed atomically on our side.
         unsafe { std::slice::from_raw_parts(self.mapping.base().as_ptr().add(self.slots).cast(), self.words) }
     }
 }

@@ -54,7 +54,7 @@ pub(crate) fn statistics(fd: BorrowedFd<'_>) -> io::Result<libc::xdp_statistics>
     socket::get_option(fd, libc::SOL_XDP, libc::XDP_STATISTICS, zero)
 }
 
-/// Has the kernel send what is in the tx ring, as much as it will in one go. `EAGAIN` is normal.
+/// Tells the kernel to send the frames in the tx ring, as many as it will in one call. `EAGAIN` is normal.
 pub(crate) fn kick(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: no buffer and no address are passed.
     let rc =
@@ -105,8 +105,8 @@ pub(crate) struct Entries {
     pub(crate) tx: u32,
 }
 
-/// Makes and maps the rings of a socket that is not bound yet. The chunks that will be given to the kernel have the numbers
-/// from `first` on, `chunks` of them.
+/// Makes and maps the rings of a socket that is not bound yet. The chunks that will be given to the kernel
+/// have the numbers from `first` on, `chunks` of them.
 pub(crate) fn rings(fd: BorrowedFd<'_>, entries: Entries, first: usize, chunks: usize) -> io::Result<Rings> {
     for (ring, entries) in [
         (libc::XDP_UMEM_FILL_RING, entries.rx),

@@ -1,9 +1,9 @@
-//! The index logic of AF_XDP rings: single producer, single consumer, free-running 32-bit indexes over a power of two of
-//! entries (Documentation/networking/af_xdp.rst, net/xdp/xsk_queue.h).
+//! The index logic of AF_XDP rings: single producer, single consumer, free-running 32-bit indexes over a
+//! power of two of entries (Documentation/networking/af_xdp.rst, net/xdp/xsk_queue.h).
 //!
-//! Whoever produces writes entries and then stores the producer index with release semantics; whoever consumes loads it
-//! with acquire semantics, reads, and then stores the consumer index likewise. All words are atomics, so nothing here
-//! needs to be trusted with memory.
+//! The producer writes entries and then stores its index with release semantics; the consumer loads that
+//! index with acquire semantics, reads the entries, and then stores its own index likewise. All words are
+//! atomics, so nothing here needs to be trusted with memory.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -83,7 +83,8 @@ impl<M: Memory, const WORDS: usize> Producer<M, WORDS> {
         self.next.wrapping_sub(self.consumed())
     }
 
-    /// An entry that was pushed, by its number since ever; what it says is of use only until it is overwritten.
+    /// An entry that was pushed, by its number since ever; what it says is of use only until it is
+    /// overwritten.
     pub(crate) fn entry(&self, number: u32) -> [u64; WORDS] {
         let slot = slot::<WORDS>(self.memory.slots(), number);
         std::array::from_fn(|word| slot[word].load(Ordering::Relaxed))

@@ -1,4 +1,5 @@
-//! The fill ring and the rx ring together: chunks go to the kernel by the one and come back by the other, each with a frame.
+//! The fill ring and the rx ring together: chunks go to the kernel by the one and come back by the other,
+//! each with a frame.
 
 use crate::sys::xdp::area::{Area, Chunk};
 use crate::sys::xdp::memory::RingMemory;
@@ -6,8 +7,8 @@ use crate::sys::xdp::ring::{Consumer, Producer, length_of};
 
 /// The fill ring and the rx ring of a socket.
 ///
-/// A chunk that is the kernel's to write lies in `given`, where nobody can touch its bytes; the only way out is the rx
-/// ring. So the fill ring itself is shown to nobody.
+/// A chunk that is the kernel's to write lies in `given`, where nobody can touch its bytes; the only way out
+/// is the rx ring. So the fill ring itself is shown to nobody.
 #[derive(Debug)]
 pub(crate) struct RxRings {
     fill: Producer<RingMemory, 1>,
@@ -28,8 +29,8 @@ pub(crate) struct Arrival {
 }
 
 impl RxRings {
-    /// The rings of a socket to which nothing was given yet, and to which `chunks` chunks can be given, with numbers from
-    /// `first` on.
+    /// The rings of a socket to which nothing was given yet, and to which `chunks` chunks can be given, with
+    /// numbers from `first` on.
     pub(super) fn new(fill: RingMemory, rx: RingMemory, first: usize, chunks: usize) -> RxRings {
         let given = (0..chunks).map(|_| None).collect();
         RxRings { fill: Producer::new(fill), rx: Consumer::new(rx), given, first }
