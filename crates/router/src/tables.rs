@@ -30,7 +30,7 @@ pub struct Tables {
     pub(crate) fib: Arc<Fib>,
     /// The forwarding table does not fit the caches that are near.
     pub(crate) is_large: bool,
-    pub(crate) targets: Arc<NextHopEntries>,
+    pub(crate) next_hops: Arc<NextHopEntries>,
     pub(crate) own4: Arc<[Ipv4Addr]>,
     pub(crate) neighbours: Arc<NeighbourMap>,
     pub(crate) settings: Arc<Settings>,
@@ -120,18 +120,18 @@ impl Tables {
 
     #[inline]
     pub(crate) fn route4(&self, destination: Ipv4Addr) -> &NextHopEntry {
-        self.target(self.fib.lookup4(destination))
+        self.entry(self.fib.lookup4(destination))
     }
 
     #[inline]
     pub(crate) fn route6(&self, destination: Ipv6Addr) -> &NextHopEntry {
-        self.target(self.fib.lookup6(destination))
+        self.entry(self.fib.lookup6(destination))
     }
 
     #[inline]
-    fn target(&self, value: Option<u32>) -> &NextHopEntry {
+    fn entry(&self, value: Option<u32>) -> &NextHopEntry {
         let index = value.and_then(|value| usize::try_from(value).ok());
-        index.and_then(|index| self.targets.get(index)).unwrap_or(&NO_ROUTE)
+        index.and_then(|index| self.next_hops.get(index)).unwrap_or(&NO_ROUTE)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The neighbour table and its state machine (RFC 826, RFC 4861 section 7.3).
 
+mod action;
 pub(crate) mod map;
 mod probe;
 mod table;
@@ -19,6 +20,7 @@ use crate::random::Random;
 use crate::tables::Tables;
 use crate::verdict::{Event, NextHop, Seen};
 
+pub use action::Action;
 pub use map::NeighbourMap;
 use table::{Entry, State, Table, visible};
 
@@ -59,22 +61,6 @@ impl Default for NeighConfig {
             seed: 0x9e37_79b9_7f4a_7c15,
         }
     }
-}
-
-/// What the control plane is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Send this complete frame (an ARP request or a neighbour solicitation).
-    Probe {
-        /// By this port.
-        port: PortId,
-        /// Ethernet header included.
-        frame: Vec<u8>,
-    },
-    /// Frames held for this next hop may go, once the new map is published.
-    Resolved(NextHop),
-    /// Frames held for this next hop are to be given up, for this reason.
-    Failed(NextHop, DropReason),
 }
 
 /// A line of the neighbour table, for people.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use nsrouter_wire::eth::MacAddr;
 
-use super::Action;
+use super::action::Action;
 use crate::drop::DropReason;
 use crate::verdict::NextHop;
 

@@ -1,6 +1,7 @@
 //! What the values of the forwarding table stand for.
 
 pub(crate) mod group;
+pub(crate) mod writer;
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -91,13 +92,13 @@ impl NextHopEntries {
     }
 
     /// Fills a slot that is empty.
-    pub(crate) fn set(&self, mut number: usize, target: NextHopEntry) {
+    pub(crate) fn set(&self, mut number: usize, entry: NextHopEntry) {
         let mut part = self;
         while number >= part.slots.len() {
             number -= part.slots.len();
             part = part.more.get_or_init(|| Box::new(NextHopEntries::with_slots(2 * part.slots.len())));
         }
-        part.slots[number].get_or_init(|| target);
+        part.slots[number].get_or_init(|| entry);
     }
 }
 

@@ -10,24 +10,24 @@ use crate::port::Ports;
 
 /// The subnets of ports that are up, their broadcast addresses, and the addresses of all ports; of two that say
 /// something about the same prefix the one named later.
-pub(crate) fn ways(ports: &Ports) -> HashMap<IpNet, Adjacency> {
-    let mut ways = HashMap::new();
+pub(super) fn adjacencies(ports: &Ports) -> HashMap<IpNet, Adjacency> {
+    let mut adjacencies = HashMap::new();
     for port in ports.iter().filter(|port| port.up) {
-        ways.extend(port.v4.iter().map(|net| (IpNet::V4(net.trunc()), Adjacency::OnLink(port.id))));
-        ways.extend(port.v6.iter().map(|net| (IpNet::V6(net.trunc()), Adjacency::OnLink(port.id))));
+        adjacencies.extend(port.v4.iter().map(|net| (IpNet::V4(net.trunc()), Adjacency::OnLink(port.id))));
+        adjacencies.extend(port.v6.iter().map(|net| (IpNet::V6(net.trunc()), Adjacency::OnLink(port.id))));
     }
     // A /31 link and a /32 address have no broadcast address (RFC 3021).
     let broadcast = ports.iter().filter(|port| port.up).flat_map(|port| &port.v4);
     let broadcast = broadcast.filter(|net| net.prefix_len() < 31).map(|net| host4(net.broadcast()));
-    ways.extend(broadcast.map(|address| (address, Adjacency::Broadcast)));
+    adjacencies.extend(broadcast.map(|address| (address, Adjacency::Broadcast)));
     for port in ports.iter() {
-        ways.extend(port.v4.iter().map(|net| (host4(net.addr()), Adjacency::Local)));
+        adjacencies.extend(port.v4.iter().map(|net| (host4(net.addr()), Adjacency::Local)));
         // The subnet-router anycast address (RFC 4291 section 2.6.1) is ours too.
         let anycast = port.v6.iter().filter(|net| net.prefix_len() < 127).map(|net| host6(net.network()));
-        ways.extend(anycast.map(|address| (address, Adjacency::Local)));
-        ways.extend(port.v6.iter().map(|net| (host6(net.addr()), Adjacency::Local)));
+        adjacencies.extend(anycast.map(|address| (address, Adjacency::Local)));
+        adjacencies.extend(port.v6.iter().map(|net| (host6(net.addr()), Adjacency::Local)));
     }
-    ways
+    adjacencies
 }
 
 fn host4(address: Ipv4Addr) -> IpNet {

@@ -28,11 +28,11 @@ pub enum InsertMode {
 
 /// A route without its prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Entry {
-    pub(crate) metric: u32,
-    /// The number of what it does.
-    pub(crate) kind: u32,
-    pub(crate) origin: Origin,
+pub(super) struct Entry {
+    pub(super) metric: u32,
+    /// The number of what it does ([`RouteInfos`](super::route_info::RouteInfos)).
+    pub(super) info: u32,
+    pub(super) origin: Origin,
 }
 
 /// The routes to one prefix, by metric; most prefixes have but one.
@@ -79,21 +79,21 @@ impl Entries {
 
 /// All declared routes.
 #[derive(Debug, Default)]
-pub(crate) struct Declared {
+pub(super) struct Declared {
     routes: PrefixMap<Entries>,
 }
 
 impl Declared {
     /// The routes to exactly this prefix, by metric.
-    pub(crate) fn at(&self, prefix: IpNet) -> &[Entry] {
+    pub(super) fn at(&self, prefix: IpNet) -> &[Entry] {
         self.routes.get(prefix).map_or(&[], Entries::as_slice)
     }
 
-    pub(crate) fn contains(&self, prefix: IpNet, entry: Entry) -> bool {
+    pub(super) fn contains(&self, prefix: IpNet, entry: Entry) -> bool {
         self.at(prefix).contains(&entry)
     }
 
-    pub(crate) fn add(&mut self, prefix: IpNet, entry: Entry, mode: InsertMode) {
+    pub(super) fn add(&mut self, prefix: IpNet, entry: Entry, mode: InsertMode) {
         match self.routes.get_mut(prefix) {
             Some(entries) => entries.add(entry, mode),
             None => _ = self.routes.insert(prefix, Entries::One(entry)),
@@ -101,18 +101,18 @@ impl Declared {
     }
 
     /// Puts the entry in place of the first with its metric and origin, which is returned, or adds it.
-    pub(crate) fn replace(&mut self, prefix: IpNet, entry: Entry) -> Option<Entry> {
+    pub(super) fn replace(&mut self, prefix: IpNet, entry: Entry) -> Option<Entry> {
         let replaced = self.remove_first(prefix, entry.metric, entry.origin);
         self.add(prefix, entry, InsertMode::Prepend);
         replaced
     }
 
     /// Takes this entry out; false when it was not there.
-    pub(crate) fn remove(&mut self, prefix: IpNet, entry: Entry) -> bool {
+    pub(super) fn remove(&mut self, prefix: IpNet, entry: Entry) -> bool {
         self.take(prefix, |other| *other == entry).is_some()
     }
 
-    pub(crate) fn remove_first(&mut self, prefix: IpNet, metric: u32, origin: Origin) -> Option<Entry> {
+    pub(super) fn remove_first(&mut self, prefix: IpNet, metric: u32, origin: Origin) -> Option<Entry> {
         self.take(prefix, |other| (other.metric, other.origin) == (metric, origin))
     }
 
@@ -127,13 +127,13 @@ impl Declared {
     }
 
     /// Every route.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (IpNet, Entry)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (IpNet, Entry)> {
         let routes = self.routes.iter();
         routes.flat_map(|(prefix, entries)| entries.as_slice().iter().map(move |entry| (prefix, *entry)))
     }
 
     /// The routes that lead to an address, the longest prefix first, and of those by metric.
-    pub(crate) fn covering(&self, address: IpAddr) -> impl Iterator<Item = Entry> {
+    pub(super) fn covering(&self, address: IpAddr) -> impl Iterator<Item = Entry> {
         self.routes.covering(address).into_iter().flat_map(Entries::as_slice).copied()
     }
 }

@@ -11,26 +11,11 @@ use crate::drop::DropReason;
 use crate::nexthop::Adjacency;
 use crate::nexthop::group::{GroupMember, NextHopGroup};
 use crate::port::{Port, Ports};
+use crate::rib::declared::Declared;
+use crate::rib::route_info::{Resolution, RouteInfos};
 
 /// How many recursive routes may lead to each other before a gateway counts as unreachable.
-pub(crate) const MAX_RECURSION: usize = 4;
-
-/// The routes by which gateways are found that are not on a link of ours.
-pub(crate) trait Lookup {
-    /// What the routes to the address do, the longest prefix first, and of those by metric.
-    fn kinds_to(&self, address: IpAddr) -> Vec<&RouteKind>;
-}
-
-/// What a route comes to with the ports and routes of the moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Resolution {
-    /// `None` when no hop can be used now.
-    pub(crate) adjacency: Option<Adjacency>,
-    /// A gateway that is on no link, whether up or down.
-    pub(crate) unreachable: Option<IpAddr>,
-    /// Whether other routes had to be asked.
-    pub(crate) recursive: bool,
-}
+pub(super) const MAX_RECURSION: usize = 4;
 
 /// What a gateway's address turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +29,7 @@ enum GatewayLocation {
 }
 
 /// Whether the route's hops are hops at all.
-pub(crate) fn check(ports: &Ports, route: &Route) -> Result<(), TablesError> {
+pub(super) fn check(ports: &Ports, route: &Route) -> Result<(), TablesError> {
     let prefix = route.prefix;
     let RouteKind::Unicast(hops) = &route.kind else { return Ok(()) };
     if hops.is_empty() {
@@ -63,7 +48,7 @@ pub(crate) fn check(ports: &Ports, route: &Route) -> Result<(), TablesError> {
 }
 
 /// The gateways of a route whose ports have to be found.
-pub(crate) fn gateways(kind: &RouteKind) -> impl Iterator<Item = IpAddr> {
+pub(super) fn gateways(kind: &RouteKind) -> impl Iterator<Item = IpAddr> {
     let hops = match kind {
         RouteKind::Unicast(hops) => hops.as_slice(),
         RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit => &[],
@@ -72,7 +57,7 @@ pub(crate) fn gateways(kind: &RouteKind) -> impl Iterator<Item = IpAddr> {
 }
 
 /// The ports that a route names.
-pub(crate) fn ports(kind: &RouteKind) -> impl Iterator<Item = PortId> {
+pub(super) fn ports(kind: &RouteKind) -> impl Iterator<Item = PortId> {
     let hops = match kind {
         RouteKind::Unicast(hops) => hops.as_slice(),
         RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit => &[],
@@ -80,50 +65,90 @@ pub(crate) fn ports(kind: &RouteKind) -> impl Iterator<Item = PortId> {
     hops.iter().filter_map(|hop| hop.port)
 }
 
-/// Where a route leads.
-pub(crate) fn resolve(ports: &Ports, routes: &impl Lookup, kind: &RouteKind) -> Resolution {
-    let rejects = |reason| Resolution {
-        adjacency: Some(Adjacency::Reject(reason)),
-        unreachable: None,
-        recursive: false,
-    };
-    let hops = match kind {
-        RouteKind::Blackhole => return rejects(DropReason::Blackhole),
-        RouteKind::Unreachable => return rejects(DropReason::Unreachable),
-        RouteKind::Prohibit => return rejects(DropReason::Prohibited),
-        RouteKind::Unicast(hops) => hops,
-    };
-    let mut resolution = Resolution { adjacency: None, unreachable: None, recursive: false };
-    let mut usable = Vec::with_capacity(hops.len());
-    for RouteNextHop { port, via, weight } in hops.iter().copied() {
-        match (port, via) {
-            (Some(port), via) => {
-                // A port that was removed may come back.
-                let Some(port) = ports.get(port) else { continue };
-                let is_up = via.map_or(port.up, |via| port.is_up_for(via));
-                usable.extend(is_up.then_some(GroupMember { port: port.id, via, weight }));
-            }
-            (None, Some(via)) => {
-                let direct = connected_to(ports, via);
-                resolution.recursive |= direct.is_none();
-                match direct.unwrap_or_else(|| recurse(ports, routes, via, MAX_RECURSION)) {
-                    GatewayLocation::OnLink(port, via) => {
-                        usable.push(GroupMember { port, via: Some(via), weight })
+/// What gateways are found by: the ports' subnets, and the declared routes where a gateway is in none of these.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Resolver<'a> {
+    pub(super) ports: &'a Ports,
+    pub(super) declared: &'a Declared,
+    pub(super) infos: &'a RouteInfos,
+}
+
+impl Resolver<'_> {
+    /// What a route comes to now.
+    pub(super) fn resolve(&self, kind: &RouteKind) -> Resolution {
+        let rejects = |reason| Resolution {
+            adjacency: Some(Adjacency::Reject(reason)),
+            unresolved: None,
+            recursive: false,
+        };
+        let hops = match kind {
+            RouteKind::Blackhole => return rejects(DropReason::Blackhole),
+            RouteKind::Unreachable => return rejects(DropReason::Unreachable),
+            RouteKind::Prohibit => return rejects(DropReason::Prohibited),
+            RouteKind::Unicast(hops) => hops,
+        };
+        let mut resolution = Resolution { adjacency: None, unresolved: None, recursive: false };
+        let mut usable = Vec::with_capacity(hops.len());
+        for RouteNextHop { port, via, weight } in hops.iter().copied() {
+            match (port, via) {
+                (Some(port), via) => {
+                    // A port that was removed may come back.
+                    let Some(port) = self.ports.get(port) else { continue };
+                    let is_up = via.map_or(port.up, |via| port.is_up_for(via));
+                    usable.extend(is_up.then_some(GroupMember { port: port.id, via, weight }));
+                }
+                (None, Some(via)) => {
+                    let direct = connected_to(self.ports, via);
+                    resolution.recursive |= direct.is_none();
+                    match direct.unwrap_or_else(|| self.recurse(via, MAX_RECURSION)) {
+                        GatewayLocation::OnLink(port, via) => {
+                            usable.push(GroupMember { port, via: Some(via), weight })
+                        }
+                        GatewayLocation::LinkDown => {}
+                        GatewayLocation::Unresolved => resolution.unresolved = Some(via),
                     }
-                    GatewayLocation::LinkDown => {}
-                    GatewayLocation::Unresolved => resolution.unreachable = Some(via),
+                }
+                (None, None) => {}
+            }
+        }
+        resolution.adjacency = match usable.as_slice() {
+            [] => None,
+            [GroupMember { port, via: None, .. }] => Some(Adjacency::OnLink(*port)),
+            [GroupMember { port, via: Some(via), .. }] => Some(Adjacency::Via(*port, *via)),
+            _ => Some(Adjacency::Group(Arc::new(NextHopGroup::new(usable)))),
+        };
+        resolution
+    }
+
+    /// Where a gateway is that other routes lead to: by the longest prefix first, and of those by metric.
+    fn recurse(&self, via: IpAddr, depth: usize) -> GatewayLocation {
+        let Some(depth) = depth.checked_sub(1) else { return GatewayLocation::Unresolved };
+        let mut answer = GatewayLocation::Unresolved;
+        for entry in self.declared.covering(via) {
+            let Some(info) = self.infos.get(entry.info) else { continue };
+            let RouteKind::Unicast(hops) = &info.kind else { return answer };
+            for hop in hops {
+                let found = match (hop.port, hop.via) {
+                    (Some(port), next) => match self.ports.get(port) {
+                        Some(port) if port.is_up_for(next.unwrap_or(via)) => {
+                            GatewayLocation::OnLink(port.id, next.unwrap_or(via))
+                        }
+                        Some(_) | None => GatewayLocation::LinkDown,
+                    },
+                    (None, Some(next)) if next != via => {
+                        connected_to(self.ports, next).unwrap_or_else(|| self.recurse(next, depth))
+                    }
+                    (None, _) => GatewayLocation::Unresolved,
+                };
+                match found {
+                    GatewayLocation::OnLink(..) => return found,
+                    GatewayLocation::LinkDown => answer = GatewayLocation::LinkDown,
+                    GatewayLocation::Unresolved => {}
                 }
             }
-            (None, None) => {}
         }
+        answer
     }
-    resolution.adjacency = match usable.as_slice() {
-        [] => None,
-        [GroupMember { port, via: None, .. }] => Some(Adjacency::OnLink(*port)),
-        [GroupMember { port, via: Some(via), .. }] => Some(Adjacency::Via(*port, *via)),
-        _ => Some(Adjacency::Group(Arc::new(NextHopGroup::new(usable)))),
-    };
-    resolution
 }
 
 /// The port in whose subnet a gateway is.
@@ -142,34 +167,6 @@ fn connected_to(ports: &Ports, via: IpAddr) -> Option<GatewayLocation> {
         .map(|(up, _, id)| if up { GatewayLocation::OnLink(id, via) } else { GatewayLocation::LinkDown })
 }
 
-/// The place of a gateway that other routes lead to.
-fn recurse(ports: &Ports, routes: &impl Lookup, via: IpAddr, depth: usize) -> GatewayLocation {
-    let Some(depth) = depth.checked_sub(1) else { return GatewayLocation::Unresolved };
-    let mut answer = GatewayLocation::Unresolved;
-    for kind in routes.kinds_to(via) {
-        let RouteKind::Unicast(hops) = kind else { return answer };
-        for hop in hops {
-            let found = match (hop.port, hop.via) {
-                (Some(port), next) => match ports.get(port) {
-                    Some(port) if port.is_up_for(next.unwrap_or(via)) => {
-                        GatewayLocation::OnLink(port.id, next.unwrap_or(via))
-                    }
-                    Some(_) | None => GatewayLocation::LinkDown,
-                },
-                (None, Some(next)) if next != via => {
-                    connected_to(ports, next).unwrap_or_else(|| recurse(ports, routes, next, depth))
-                }
-                (None, _) => GatewayLocation::Unresolved,
-            };
-            match found {
-                GatewayLocation::OnLink(..) => return found,
-                GatewayLocation::LinkDown => answer = GatewayLocation::LinkDown,
-                GatewayLocation::Unresolved => {}
-            }
-        }
-    }
-    answer
-}
-
 #[cfg(test)]
+#[path = "gateways_tests.rs"]
 mod tests;

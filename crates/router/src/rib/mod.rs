@@ -1,93 +1,58 @@
-//! The declared routes, and the forwarding table kept true to them, change by change.
+//! The routing information base: ports, declared routes and neighbours, and the FIB kept true to them, change by change.
 //!
-//! A change of a route is in force when the call returns: workers read the same cells. Ports and settings are published with
-//! [`Rib::tables`], which also tells when the memory of removed prefixes can be used again: each snapshot carries
-//! a token, and once nobody has a snapshot that is older than a removal, nobody can be inside of what was removed.
+//! A change of a route is in force when the call returns: workers read the same cells. Ports, settings and neighbours are
+//! published with [`Rib::tables`], which also tells when the memory of removed prefixes can be used again: once nobody
+//! has a snapshot that is older than a removal, nobody can be inside of what was removed.
 
 mod connected_routes;
 mod declared;
 mod gateways;
+mod generations;
+mod route_info;
+mod slots;
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 use nsrouter_wire::frame::PortId;
 
-use crate::config::{PortConfig, Route, RouteKind, Settings, TablesError};
+use crate::config::{PortConfig, Route, Settings, TablesError};
 use crate::epoch::SharedEpoch;
 use crate::fib::{FibWriter, Retired};
 use crate::neigh::map::NeighbourMap;
-use crate::nexthop::{Adjacency, NO_MTU, NextHopEntries, NextHopEntry};
-use crate::port::{MAX_SLOTS, MIN_IPV6_MTU_BYTES, MIN_MTU_BYTES, Port, Ports, check_number, check_ports};
+use crate::nexthop::writer::NextHopWriter;
+use crate::nexthop::{Adjacency, NO_MTU, NextHopEntry};
+use crate::port::{MAX_SLOTS, Port, Ports, check_number, check_ports};
 use crate::tables::Tables;
 use declared::{Declared, Entry};
-use gateways::Resolution;
+use gateways::Resolver;
+use generations::Generations;
+use route_info::{RouteInfo, RouteInfos};
+use slots::Slots;
 
 pub use declared::{InsertMode, Origin};
 
-/// NextHopEntries that no prefix uses any more are forgotten when there are this many, and more than those in use.
-const MOST_DEAD: usize = 1 << 16;
-
 /// Beyond this, look-ups wait for memory: the half of a usual second-level cache.
 const LARGE_BYTES: usize = 1 << 20;
-
-/// A way of treating packets that one or many routes have in common.
-#[derive(Debug)]
-struct Kind {
-    kind: RouteKind,
-    /// The largest packet that these routes let pass.
-    mtu: u16,
-    routes: usize,
-    resolution: Resolution,
-}
-
-/// What a route does, and the largest packet that it lets pass. Linux, too, takes no IPv6 route's MTU for less than the least
-/// (`ip6_forward`).
-fn treatment(route: &Route) -> (RouteKind, u16) {
-    let least = if route.prefix.addr().is_ipv6() { MIN_IPV6_MTU_BYTES } else { MIN_MTU_BYTES };
-    let mtu = route.mtu.map_or(NO_MTU, |mtu| u16::try_from(mtu.max(least)).unwrap_or(NO_MTU));
-    (route.kind.clone(), mtu)
-}
 
 /// Ports and routes, and the forwarding table that follows from them. One writer, the control plane, owns it.
 #[derive(Debug)]
 pub struct Rib {
     ports: Ports,
-    slots: Vec<Slot>,
-    neighbours: Arc<NeighbourMap>,
+    slots: Slots,
     own4: Arc<[Ipv4Addr]>,
+    /// The routes to the ports' own subnets and addresses, which no declared route overrides.
+    connected: HashMap<IpNet, Adjacency>,
+    declared: Declared,
+    infos: RouteInfos,
+    fib: FibWriter,
+    next_hops: NextHopWriter,
+    neighbours: Arc<NeighbourMap>,
     settings: Arc<Settings>,
     epoch: SharedEpoch,
-    declared: Declared,
-    kinds: Vec<Kind>,
-    kind_numbers: HashMap<(RouteKind, u16), u32>,
-    unused_kinds: Vec<u32>,
-    /// Kinds with a gateway that is not on a link of ours, so that other routes decide where it is.
-    recursive: HashSet<u32>,
-    /// Subnets and addresses of our own, which nothing overrides.
-    connected: HashMap<IpNet, Adjacency>,
-    fib: FibWriter,
-    targets: Arc<NextHopEntries>,
-    target_numbers: HashMap<NextHopEntry, u32>,
-    /// Prefixes that lead to each target, by its number.
-    target_users: Vec<u32>,
-    dead_targets: usize,
-    generation: Arc<()>,
-    /// Memory that may be used again when nobody has tables of this generation or an older one.
-    waiting: VecDeque<(Arc<()>, Retired)>,
-    /// Generations of tables that began before this one's.
-    generations: u64,
-}
-
-/// What became of a slot's ports.
-#[derive(Clone, Debug, Default)]
-struct Slot {
-    /// Ports that the slot had before the one that it has, or will have next.
-    former_ports: u32,
-    /// The generation of tables that may have the last of these still.
-    emptied_in: u64,
+    generations: Generations<Retired>,
 }
 
 impl Rib {
@@ -97,31 +62,23 @@ impl Rib {
     /// [`TablesError`] names the port that does not fit.
     pub fn new(configs: &[PortConfig], settings: Settings) -> Result<Rib, TablesError> {
         let epoch = SharedEpoch::default();
-        let mut table = Rib {
+        let mut rib = Rib {
             ports: Ports::default(),
-            slots: vec![Slot::default(); configs.len()],
-            neighbours: Arc::default(),
+            slots: Slots::default(),
             own4: Arc::default(),
-            settings: Arc::new(settings),
-            epoch: epoch.clone(),
-            declared: Declared::default(),
-            kinds: Vec::new(),
-            kind_numbers: HashMap::new(),
-            unused_kinds: Vec::new(),
-            recursive: HashSet::new(),
             connected: HashMap::new(),
-            fib: FibWriter::new(epoch),
-            targets: Arc::default(),
-            target_numbers: HashMap::new(),
-            target_users: Vec::new(),
-            dead_targets: 0,
-            generation: Arc::default(),
-            waiting: VecDeque::new(),
-            generations: 1,
+            declared: Declared::default(),
+            infos: RouteInfos::default(),
+            fib: FibWriter::new(epoch.clone()),
+            next_hops: NextHopWriter::default(),
+            neighbours: Arc::default(),
+            settings: Arc::new(settings),
+            epoch,
+            generations: Generations::default(),
         };
         check_ports(configs)?;
-        table.take_ports(Ports::new(configs))?;
-        Ok(table)
+        rib.take_ports(Ports::new(configs))?;
+        Ok(rib)
     }
 
     /// Declares configured routes, all of which have to be usable in principle.
@@ -149,13 +106,12 @@ impl Rib {
     /// [`TablesError::TooManyPorts`] when all slots are in use.
     pub fn free_slot(&mut self) -> Result<PortId, TablesError> {
         self.reclaim();
-        let named: HashSet<PortId> =
-            self.kind_numbers.keys().flat_map(|(kind, _)| gateways::ports(kind)).collect();
-        // The generations that wait come right before this one.
-        let oldest_read = self.generations - self.waiting.len() as u64;
+        let named: HashSet<PortId> = self.infos.kinds().flat_map(gateways::ports).collect();
+        let oldest_read = self.generations.oldest_read();
         let is_free = |slot: &PortId| {
-            let is_read = self.slots.get(slot.index()).is_some_and(|slot| slot.emptied_in >= oldest_read);
-            self.ports.get(*slot).is_none() && !is_read && !named.contains(slot)
+            self.ports.get(*slot).is_none()
+                && self.slots.is_forgotten(*slot, oldest_read)
+                && !named.contains(slot)
         };
         let slots = (0..u16::MAX).map(PortId).take(MAX_SLOTS);
         slots.into_iter().find(is_free).ok_or(TablesError::TooManyPorts(MAX_SLOTS + 1))
@@ -175,10 +131,7 @@ impl Rib {
         if self.ports.get(slot).is_some() {
             return Err(TablesError::SlotTaken(slot));
         }
-        if self.slots.len() <= slot.index() {
-            self.slots.resize(slot.index() + 1, Slot::default());
-        }
-        let port = Port::new(slot, self.slots[slot.index()].former_ports, config);
+        let port = self.slots.port(slot, config);
         self.take_ports(self.ports.with(slot, Some(port)))
     }
 
@@ -192,8 +145,7 @@ impl Rib {
         if self.ports.get(slot).is_none() {
             return Ok(false);
         }
-        self.slots[slot.index()].former_ports += 1;
-        self.slots[slot.index()].emptied_in = self.generations;
+        self.slots.empty(slot, self.generations.number());
         self.take_ports(self.ports.with(slot, None)).map(|()| true)
     }
 
@@ -240,9 +192,8 @@ impl Rib {
         self.ports = ports;
         self.neighbours = NeighbourMap::only_of(std::mem::take(&mut self.neighbours), &self.ports);
         self.own4 = self.ports.iter().flat_map(|port| port.v4.iter().map(Ipv4Net::addr)).collect();
-        let before = std::mem::replace(&mut self.connected, connected_routes::ways(&self.ports));
-        let numbers: Vec<u32> = self.kind_numbers.values().copied().collect();
-        let changed = self.resolve_again(numbers);
+        let before = std::mem::replace(&mut self.connected, connected_routes::adjacencies(&self.ports));
+        let changed = self.resolve_again(self.infos.numbers());
         let changed_subnets = before
             .iter()
             .filter(|(prefix, adjacency)| self.connected.get(*prefix) != Some(*adjacency))
@@ -258,36 +209,31 @@ impl Rib {
     /// # Errors
     /// [`TablesError::GatewayUnreachable`] when the gateway is on no link: the route is declared, and used as soon as it
     /// can be. With any other error nothing is changed.
-    pub fn insert(
-        &mut self,
-        origin: Origin,
-        placement: InsertMode,
-        route: &Route,
-    ) -> Result<(), TablesError> {
+    pub fn insert(&mut self, origin: Origin, mode: InsertMode, route: &Route) -> Result<(), TablesError> {
         let prefix = route.prefix.trunc();
-        let kind = self.intern(route)?;
-        let entry = Entry { metric: route.metric, kind, origin };
-        let replaced = match placement {
+        let info = self.intern(route)?;
+        let entry = Entry { metric: route.metric, info, origin };
+        let replaced = match mode {
             InsertMode::Replace => self.declared.replace(prefix, entry),
             InsertMode::Prepend | InsertMode::Append => {
                 if self.declared.contains(prefix, entry) {
-                    self.release(kind);
-                    return self.stranded(route);
+                    self.infos.release(info);
+                    return self.check_gateway(route);
                 }
-                self.declared.add(prefix, entry, placement);
+                self.declared.add(prefix, entry, mode);
                 None
             }
         };
         if let Some(replaced) = replaced {
-            self.release(replaced.kind);
+            self.infos.release(replaced.info);
         }
         if let Err(full) = self.changed(prefix) {
             self.declared.remove(prefix, entry);
-            self.release(kind);
+            self.infos.release(info);
             self.changed(prefix)?;
             return Err(full);
         }
-        self.stranded(route)
+        self.check_gateway(route)
     }
 
     /// Takes a declared route back; false when there is none that is equal in all.
@@ -296,11 +242,11 @@ impl Rib {
     /// [`TablesError::Full`] when what takes its place does not fit.
     pub fn remove(&mut self, origin: Origin, route: &Route) -> Result<bool, TablesError> {
         let prefix = route.prefix.trunc();
-        let Some(kind) = self.kind_numbers.get(&treatment(route)).copied() else { return Ok(false) };
-        if !self.declared.remove(prefix, Entry { metric: route.metric, kind, origin }) {
+        let Some(info) = self.infos.number(route) else { return Ok(false) };
+        if !self.declared.remove(prefix, Entry { metric: route.metric, info, origin }) {
             return Ok(false);
         }
-        self.release(kind);
+        self.infos.release(info);
         self.changed(prefix)?;
         Ok(true)
     }
@@ -312,7 +258,7 @@ impl Rib {
     pub fn remove_first(&mut self, origin: Origin, prefix: IpNet, metric: u32) -> Result<bool, TablesError> {
         let prefix = prefix.trunc();
         let Some(entry) = self.declared.remove_first(prefix, metric, origin) else { return Ok(false) };
-        self.release(entry.kind);
+        self.infos.release(entry.info);
         self.changed(prefix)?;
         Ok(true)
     }
@@ -325,8 +271,8 @@ impl Rib {
         let keep: HashSet<(IpNet, Entry)> = routes
             .iter()
             .filter_map(|route| {
-                let kind = *self.kind_numbers.get(&treatment(route))?;
-                Some((route.prefix.trunc(), Entry { metric: route.metric, kind, origin }))
+                let info = self.infos.number(route)?;
+                Some((route.prefix.trunc(), Entry { metric: route.metric, info, origin }))
             })
             .collect();
         let gone: Vec<(IpNet, Entry)> = self
@@ -336,7 +282,7 @@ impl Rib {
             .collect();
         for (prefix, entry) in gone {
             self.declared.remove(prefix, entry);
-            self.release(entry.kind);
+            self.infos.release(entry.info);
             self.changed(prefix)?;
         }
         Ok(())
@@ -345,34 +291,28 @@ impl Rib {
     /// A snapshot for the workers. Everything is shared, so this costs the same whatever the
     /// number of routes.
     pub fn tables(&mut self) -> Tables {
-        if self.dead_targets > MOST_DEAD && self.dead_targets > self.target_numbers.len() / 2 {
-            self.forget_dead_targets();
+        if self.next_hops.is_mostly_unused() {
+            self.renumber_next_hops();
         }
-        let before = std::mem::take(&mut self.generation);
-        self.generations += 1;
-        self.waiting.push_back((before, self.fib.take_retired()));
+        let generation = self.generations.begin(self.fib.take_retired());
         self.reclaim();
         Tables {
             ports: self.ports.clone(),
             fib: self.fib.fib(),
             is_large: self.fib.fib_memory_bytes() > LARGE_BYTES,
-            targets: Arc::clone(&self.targets),
+            next_hops: self.next_hops.entries(),
             own4: Arc::clone(&self.own4),
             neighbours: Arc::clone(&self.neighbours),
             settings: Arc::clone(&self.settings),
             epoch: self.epoch.clone(),
             taken_at: self.epoch.number(),
-            _generation: Arc::clone(&self.generation),
+            _generation: generation,
         }
     }
 
-    /// Lets memory be used again that no reader can be inside of any more: oldest first, as a reader of an older generation
-    /// may still be inside of anything that was removed later.
+    /// Lets memory be used again that no reader can be inside of any more.
     fn reclaim(&mut self) {
-        while let Some((generation, _)) = self.waiting.front_mut()
-            && Arc::get_mut(generation).is_some()
-            && let Some((_, retired)) = self.waiting.pop_front()
-        {
+        while let Some(retired) = self.generations.take_unread() {
             self.fib.reuse(retired);
         }
     }
@@ -380,7 +320,7 @@ impl Rib {
     /// Every declared route, used or not, with who declared it; without the ports' own subnets and addresses.
     pub fn routes(&self) -> impl Iterator<Item = (Origin, Route)> {
         self.declared.iter().filter_map(|(prefix, entry)| {
-            let Kind { kind, mtu, .. } = self.kinds.get(usize::try_from(entry.kind).ok()?)?;
+            let RouteInfo { kind, mtu, .. } = self.infos.get(entry.info)?;
             let mtu = (*mtu != NO_MTU).then_some(u32::from(*mtu));
             Some((entry.origin, Route { prefix, kind: kind.clone(), metric: entry.metric, mtu }))
         })
@@ -401,125 +341,74 @@ impl Rib {
     /// # Errors
     /// [`TablesError::GatewayUnreachable`] if there is one.
     fn check_gateways(&self) -> Result<(), TablesError> {
-        let unreachable = |number: u32| self.kind(number).and_then(|kind| kind.resolution.unreachable);
-        if !self.recursive.iter().any(|number| unreachable(*number).is_some()) {
+        if !self.infos.recursive().any(|info| self.infos.unresolved(info).is_some()) {
             return Ok(());
         }
-        let first = self.declared.iter().find_map(|(prefix, entry)| Some((prefix, unreachable(entry.kind)?)));
+        let unresolved = |(prefix, entry): (IpNet, Entry)| Some((prefix, self.infos.unresolved(entry.info)?));
+        let first = self.declared.iter().find_map(unresolved);
         first.map_or(Ok(()), |(prefix, via)| Err(TablesError::GatewayUnreachable { prefix, via }))
     }
 
-    fn kind(&self, number: u32) -> Option<&Kind> {
-        self.kinds.get(usize::try_from(number).ok()?)
-    }
-
-    fn kind_mut(&mut self, number: u32) -> Option<&mut Kind> {
-        self.kinds.get_mut(usize::try_from(number).ok()?)
-    }
-
-    fn stranded(&self, route: &Route) -> Result<(), TablesError> {
-        if self.recursive.is_empty() {
+    /// Whether the gateways of this route resolve.
+    ///
+    /// # Errors
+    /// [`TablesError::GatewayUnreachable`] if one does not.
+    fn check_gateway(&self, route: &Route) -> Result<(), TablesError> {
+        if self.infos.recursive().next().is_none() {
             return Ok(());
         }
-        let number = self.kind_numbers.get(&treatment(route));
-        match number.and_then(|number| self.kind(*number)?.resolution.unreachable) {
-            Some(via) => Err(TablesError::GatewayUnreachable { prefix: route.prefix, via }),
-            None => Ok(()),
-        }
+        let unresolved = self.infos.number(route).and_then(|info| self.infos.unresolved(info));
+        unresolved.map_or(Ok(()), |via| Err(TablesError::GatewayUnreachable { prefix: route.prefix, via }))
     }
 
-    /// The number of the route's kind, with one more route to it.
+    fn resolver(&self) -> Resolver<'_> {
+        Resolver { ports: &self.ports, declared: &self.declared, infos: &self.infos }
+    }
+
+    /// The number of what the route does, shared by one more route.
     fn intern(&mut self, route: &Route) -> Result<u32, TablesError> {
-        let treatment = treatment(route);
-        if let Some(number) = self.kind_numbers.get(&treatment).copied() {
-            if let Some(kind) = self.kind_mut(number) {
-                kind.routes += 1;
-            }
-            return Ok(number);
+        if let Some(info) = self.infos.number(route) {
+            self.infos.share(info);
+            return Ok(info);
         }
         gateways::check(&self.ports, route)?;
-        let resolution = gateways::resolve(&self.ports, self, &route.kind);
-        let is_recursive = resolution.recursive;
-        let kind = Kind { kind: route.kind.clone(), mtu: treatment.1, routes: 1, resolution };
-        let number = match self.unused_kinds.pop() {
-            Some(number) => {
-                if let Some(unused) = self.kind_mut(number) {
-                    *unused = kind;
-                }
-                number
-            }
-            None => {
-                let full = TablesError::Full { prefix: route.prefix };
-                let number = u32::try_from(self.kinds.len()).map_err(|_| full)?;
-                self.kinds.push(kind);
-                number
-            }
-        };
-        if is_recursive {
-            self.recursive.insert(number);
-        }
-        self.kind_numbers.insert(treatment, number);
-        Ok(number)
-    }
-
-    /// One route fewer has this kind.
-    fn release(&mut self, number: u32) {
-        let Some(kind) = self.kind_mut(number) else { return };
-        kind.routes -= 1;
-        if kind.routes == 0 {
-            let treatment = (kind.kind.clone(), kind.mtu);
-            self.kind_numbers.remove(&treatment);
-            self.recursive.remove(&number);
-            self.unused_kinds.push(number);
-        }
+        let resolution = self.resolver().resolve(&route.kind);
+        self.infos.add(route, resolution).ok_or(TablesError::Full { prefix: route.prefix })
     }
 
     /// Brings the forwarding table up to date after the declared routes to a prefix have changed.
     fn changed(&mut self, prefix: IpNet) -> Result<(), TablesError> {
-        let decides = |number: &u32| {
-            let gateways = self.kind(*number).map(|kind| gateways::gateways(&kind.kind));
-            gateways.is_some_and(|mut gateways| gateways.any(|via| prefix.contains(&via)))
+        let decides = |info: u32| {
+            let info = self.infos.get(info);
+            info.is_some_and(|info| gateways::gateways(&info.kind).any(|via| prefix.contains(&via)))
         };
-        if self.recursive.iter().any(decides) {
-            let numbers = self.recursive.iter().copied().collect();
-            let changed = self.resolve_again(numbers);
+        if self.infos.recursive().any(decides) {
+            let changed = self.resolve_again(self.infos.recursive().collect());
             self.refresh_users_of(&changed)?;
         }
         self.refresh(prefix)
     }
 
-    /// Resolves kinds anew and returns those that came out otherwise.
-    fn resolve_again(&mut self, numbers: Vec<u32>) -> HashSet<u32> {
+    /// Resolves the gateways of these anew, and returns those that came out otherwise.
+    fn resolve_again(&mut self, infos: Vec<u32>) -> HashSet<u32> {
         let mut changed = HashSet::new();
-        for number in numbers {
-            let Some(kind) = self.kind(number) else { continue };
-            let resolution = gateways::resolve(&self.ports, self, &kind.kind);
-            if resolution == kind.resolution {
-                continue;
+        for number in infos {
+            let Some(info) = self.infos.get(number) else { continue };
+            let resolution = self.resolver().resolve(&info.kind);
+            if self.infos.resolve(number, resolution) {
+                changed.insert(number);
             }
-            if resolution.recursive {
-                self.recursive.insert(number);
-            } else {
-                self.recursive.remove(&number);
-            }
-            if let Some(kind) = self.kind_mut(number) {
-                kind.resolution = resolution;
-            }
-            changed.insert(number);
         }
         changed
     }
 
-    fn refresh_users_of(&mut self, kinds: &HashSet<u32>) -> Result<(), TablesError> {
-        if kinds.is_empty() {
+    /// Brings the FIB up to date for the prefixes of all routes that do what one of these numbers stands for.
+    fn refresh_users_of(&mut self, infos: &HashSet<u32>) -> Result<(), TablesError> {
+        if infos.is_empty() {
             return Ok(());
         }
-        let users: Vec<IpNet> = self
-            .declared
-            .iter()
-            .filter(|(_, entry)| kinds.contains(&entry.kind))
-            .map(|(prefix, _)| prefix)
-            .collect();
+        let users = self.declared.iter().filter(|(_, entry)| infos.contains(&entry.info));
+        let users: Vec<IpNet> = users.map(|(prefix, _)| prefix).collect();
         users.into_iter().try_for_each(|prefix| self.refresh(prefix))
     }
 
@@ -527,75 +416,50 @@ impl Rib {
     /// the routes that can be used now the one with the lowest metric, of equals the first.
     fn refresh(&mut self, prefix: IpNet) -> Result<(), TablesError> {
         let usable = |entry: &Entry| {
-            let kind = self.kind(entry.kind)?;
-            Some((kind.resolution.adjacency.clone()?, kind.mtu))
+            let info = self.infos.get(entry.info)?;
+            Some((info.resolution.adjacency.clone()?, info.mtu))
         };
-        let adjacency = match self.connected.get(&prefix) {
+        let best = match self.connected.get(&prefix) {
             Some(adjacency) => Some((adjacency.clone(), NO_MTU)),
             None => self.declared.at(prefix).iter().find_map(usable),
         };
-        let had = match adjacency {
+        let had = match best {
             Some((adjacency, mtu)) => {
-                let full = |_| TablesError::Full { prefix };
-                let number = self.target(prefix, adjacency, mtu)?;
-                let had = self.fib.insert(prefix, number).map_err(full)?;
+                let full = TablesError::Full { prefix };
+                let prefix_len = if prefix.addr().is_ipv6() { prefix.prefix_len() } else { 0 };
+                let entry = NextHopEntry { adjacency, prefix_len, mtu };
+                let number = self.next_hops.number(entry).ok_or(full.clone())?;
+                let had = self.fib.insert(prefix, number).map_err(|_| full)?;
                 if had == Some(number) {
                     return Ok(());
                 }
-                self.use_target(number);
+                self.next_hops.share(number);
                 had
             }
             None => self.fib.remove(prefix),
         };
-        if let Some(users) = had.and_then(|number| self.target_users.get_mut(usize::try_from(number).ok()?)) {
-            *users -= 1;
-            self.dead_targets += usize::from(*users == 0);
+        if let Some(had) = had {
+            self.next_hops.release(had);
         }
         Ok(())
     }
 
-    fn use_target(&mut self, number: u32) {
-        if let Some(users) = usize::try_from(number).ok().and_then(|at| self.target_users.get_mut(at)) {
-            self.dead_targets -= usize::from(*users == 0);
-            *users += 1;
-        }
-    }
-
-    /// The number of a target, which is there for readers before anything can lead to it.
-    fn target(&mut self, prefix: IpNet, adjacency: Adjacency, mtu: u16) -> Result<u32, TablesError> {
-        let prefix_len = if prefix.addr().is_ipv6() { prefix.prefix_len() } else { 0 };
-        let target = NextHopEntry { adjacency, prefix_len, mtu };
-        if let Some(number) = self.target_numbers.get(&target) {
-            return Ok(*number);
-        }
-        let number = self.target_numbers.len();
-        self.targets.set(number, target.clone());
-        let number = u32::try_from(number).map_err(|_| TablesError::Full { prefix })?;
-        self.target_numbers.insert(target, number);
-        self.target_users.push(0);
-        self.dead_targets += 1;
-        Ok(number)
-    }
-
-    /// Begins numbers and forwarding table anew. Readers go on with the old ones until they take new tables.
-    fn forget_dead_targets(&mut self) {
-        // Nobody changes the table any more that older tables have.
+    /// Numbers the next-hop entries anew, those in use alone, in a new FIB. Readers go on with the old ones until they take
+    /// new tables.
+    fn renumber_next_hops(&mut self) {
         self.epoch.outdate_tables();
         let fib = std::mem::replace(&mut self.fib, FibWriter::new(self.epoch.clone()));
-        let targets = std::mem::take(&mut self.targets);
-        self.target_numbers.clear();
-        self.target_users.clear();
-        self.dead_targets = 0;
-        // The memory went with the table; who reads which generation is still asked.
-        self.waiting.iter_mut().for_each(|(_, retired)| *retired = Retired::default());
+        let entries = std::mem::take(&mut self.next_hops).entries();
+        // The memory went with the old FIB.
+        self.generations.forget_waiting();
         for (prefix, number) in fib.iter() {
-            let target = usize::try_from(number).ok().and_then(|number| targets.get(number));
-            let Some(target) = target else { continue };
+            let entry = usize::try_from(number).ok().and_then(|number| entries.get(number));
+            let Some(entry) = entry else { continue };
             // What had room before has room now.
-            if let Ok(number) = self.target(prefix, target.adjacency.clone(), target.mtu)
+            if let Some(number) = self.next_hops.number(entry.clone())
                 && self.fib.insert(prefix, number).is_ok()
             {
-                self.use_target(number);
+                self.next_hops.share(number);
             }
         }
     }
@@ -607,17 +471,9 @@ impl Tables {
     /// # Errors
     /// [`TablesError`] names the port or route that does not fit.
     pub fn new(ports: &[PortConfig], routes: &[Route], settings: Settings) -> Result<Tables, TablesError> {
-        let mut table = Rib::new(ports, settings)?;
-        table.configure(routes)?;
-        Ok(table.tables())
-    }
-}
-
-/// The declared routes that lead to an address, the longest prefix first, and of those by metric.
-impl gateways::Lookup for Rib {
-    fn kinds_to(&self, address: IpAddr) -> Vec<&RouteKind> {
-        let entries = self.declared.covering(address);
-        entries.into_iter().filter_map(|entry| Some(&self.kind(entry.kind)?.kind)).collect()
+        let mut rib = Rib::new(ports, settings)?;
+        rib.configure(routes)?;
+        Ok(rib.tables())
     }
 }
 

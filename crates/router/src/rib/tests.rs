@@ -1,11 +1,11 @@
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nsrouter_wire::frame::PortId;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::RouteNextHop;
+use crate::config::{RouteKind, RouteNextHop};
 use crate::drop::DropReason;
 use crate::testing::lab_ports;
 
@@ -169,7 +169,7 @@ fn targets_that_nothing_leads_to_are_forgotten() {
         tables = table.tables();
         assert_eq!(tables.route4([192, 0, 2, 1].into()).adjacency, Adjacency::Via(PortId(0), to.into()));
     }
-    assert!(table.target_numbers.len() < 2 * MOST_DEAD, "{}", table.target_numbers.len());
+    assert!(table.next_hops.len() < 2 << 16, "{}", table.next_hops.len());
     assert_eq!(way4(&tables, "198.51.100.1"), gateway(0, "10.10.251.1"));
     assert_eq!(way4(&tables, "10.10.252.2"), Adjacency::Local);
 }
@@ -228,7 +228,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn from_scratch(ports: &[PortConfig], table: &Rib) -> Tables {
     let mut fresh = Rib::new(ports, Settings::default()).unwrap();
     for (prefix, entry) in table.declared.iter() {
-        let kind = table.kind(entry.kind).unwrap().kind.clone();
+        let kind = table.infos.get(entry.info).unwrap().kind.clone();
         let _ = fresh.insert(
             Origin::Learned,
             InsertMode::Append,
