@@ -95,7 +95,7 @@ fn browser() {
         output
     };
     let dom = String::from_utf8(open(&["--dump-dom"]).stdout).unwrap();
-    // Throughput, forwarded, delivered, two of round trips, two of processor time, two against size, one
+    // Throughput, forwarded, delivered, two of round trips, two of CPU time, two against size, one
     // distribution.
     assert_eq!(dom.matches("<svg").count(), 10, "{dom}");
     let pictures = [("light", "1"), ("dark", "0")].map(|(name, scheme)| {

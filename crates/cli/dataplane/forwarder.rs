@@ -1,10 +1,9 @@
-//! Where lab and engine meet: the ports that a lab made become the ports of an engine.
+//! Starts forwarding in a lab's routers: the lab's ports become an engine's ports.
 
 use std::net::IpAddr;
 
 use anyhow::{Context, anyhow};
 use nsrouter_engine::kernel::Kernel;
-use nsrouter_engine::status::{RouteList, Status};
 use nsrouter_engine::userspace::{OpenHost, Spin, Userspace, UserspaceConfig};
 use nsrouter_engine::{Engine, NeighConfig, Route, RouteKind, RouteNextHop, Settings};
 use nsrouter_lab::records::PortInfo;
@@ -13,92 +12,37 @@ use nsrouter_lab::{Lab, LabNode, Stop};
 use nsrouter_rings::tun;
 
 use crate::dataplane::choice::Choice;
+use crate::dataplane::engines::Engines;
 use crate::dataplane::ports::{self, DeviceEnds};
 use crate::options::settings::Setting;
 
 /// The threads that forward in userspace mode.
 #[derive(Clone, Debug)]
 pub(crate) struct Threads {
-    /// How many a router has.
+    /// Workers per router.
     pub(crate) workers: usize,
-    /// The processors that they stay on, in turn; empty: wherever they are put.
+    /// The CPUs that they are pinned to, in turn; none leaves them to the scheduler.
     pub(crate) cpus: Vec<usize>,
-    /// Their nice value, where it is not this process's.
+    /// Their nice value; `None` keeps this process's.
     pub(crate) nice: Option<i32>,
-    /// How long an idle one looks for frames before it sleeps.
+    /// How long an idle worker busy-polls before it sleeps.
     pub(crate) spin: Spin,
 }
 
-/// The userspace router that is asked for.
+/// A userspace router.
 pub(crate) struct Dataplane {
-    /// Its backend, and why that one.
+    /// Its backend, and the reason for it.
     pub(crate) choice: Choice,
     /// Its worker threads.
     pub(crate) threads: Threads,
-    /// What `--set` changes.
+    /// The settings that `--set` changes.
     pub(crate) set: Vec<Setting>,
-}
-
-/// The engines of a lab, one a router.
-pub(crate) struct Engines(Vec<(String, Engine)>);
-
-impl Engines {
-    /// What they tell, as one: with several routers a port's name is `ROUTER/PORT`.
-    pub(crate) fn status(&self) -> anyhow::Result<Status> {
-        let all = self.0.iter().map(|(name, engine)| Ok((name.clone(), engine.status()?)));
-        Ok(merged(all.collect::<anyhow::Result<_>>()?))
-    }
-
-    /// The routes of all userspace routers, ports named as in the status; none in kernel mode.
-    pub(crate) async fn routes(&self) -> Option<RouteList> {
-        let asked: Option<Vec<_>> =
-            self.0.iter().map(|(name, engine)| Some((name, engine.routes()?))).collect();
-        let mut all = RouteList::default();
-        for (name, routes) in asked? {
-            let mut list = routes.await;
-            if self.0.len() > 1 {
-                let ports = list.routes.iter_mut().flat_map(|route| &mut route.hops);
-                ports.filter_map(|hop| hop.port.as_mut()).for_each(|port| *port = format!("{name}/{port}"));
-                list.routes.iter_mut().for_each(|route| route.router = Some(name.clone()));
-            }
-            all.routes.extend(list.routes);
-            all.total += list.total;
-        }
-        Some(all)
-    }
-
-    /// Whether one has ended by itself.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.0.iter().any(|(_, engine)| engine.has_ended())
-    }
-
-    /// Stops them all.
-    pub(crate) fn stop(self) -> anyhow::Result<Status> {
-        let all = self.0.into_iter().map(|(name, engine)| Ok((name, engine.stop()?)));
-        Ok(merged(all.collect::<anyhow::Result<_>>()?))
-    }
-}
-
-fn merged(all: Vec<(String, Status)>) -> Status {
-    let alone = all.len() == 1;
-    all.into_iter()
-        .map(|(name, mut status)| {
-            if !alone {
-                let ports = status.ports.iter_mut().chain(&mut status.host_ports);
-                ports.for_each(|port| port.name = format!("{name}/{}", port.name));
-                status.neighbours.iter_mut().for_each(|entry| entry.port = format!("{name}/{}", entry.port));
-                status.warnings.iter_mut().for_each(|warning| *warning = format!("{name}: {warning}"));
-            }
-            status
-        })
-        .reduce(Status::merge)
-        .unwrap_or_default()
 }
 
 /// Starts forwarding in the lab's routers: by the userspace router, or by the kernel where there is none.
 ///
 /// # Errors
-/// What the lab, the rings or the engine could not do; that `stop` was asked for.
+/// Those of the lab, the rings and the engine; that `stop` was requested.
 pub(crate) fn start(
     lab: &mut Lab,
     dataplane: Option<&Dataplane>,
@@ -136,7 +80,7 @@ fn start_userspace(
     let Dataplane { choice: Choice { backend, .. }, threads, set } = dataplane;
     let node = lab.node(router)?;
     let infos = node.ports.clone();
-    // A socket belongs to the namespace of the thread that opens it, so the rings are opened in there.
+    // A socket belongs to the namespace of the thread that opens it.
     let (ports, device) = node
         .ns
         .run(|| (ports::open(backend, router, &infos, threads.workers, devices), tun::open(HOST_PORT)))
@@ -154,7 +98,7 @@ fn start_userspace(
                 txs: (0..threads.workers).map(|_| Box::new(transmit.clone()) as _).collect(),
             })
         }
-        Err(error) => Err(format!("{error}; so programs in the router have no way into the network")),
+        Err(error) => Err(format!("{error}; so programs in the router have no access to the network")),
     };
     let node = lab.node(router)?;
     let (mut settings, mut neighbours) = (Settings::default(), NeighConfig::default());
@@ -178,12 +122,12 @@ fn start_userspace(
     Ok(Engine::Userspace(Box::new(engine)))
 }
 
-/// The host port's MTU: what every port takes, but for ports whose MTU is too small for IPv6, which the router's own programs
-/// would lose on all. What is too large for such a port is fragmented, or its sender is told.
+/// The host port's MTU: the smallest of the ports that carry IPv6, because below 1280 bytes local programs would lose IPv6
+/// on all of them. A packet too large for a smaller port is fragmented, or answered by an ICMP error.
 fn host_mtu(ports: &[PortInfo]) -> u32 {
-    const LEAST_FOR_IPV6: u32 = 1280;
+    const IPV6_MIN_MTU: u32 = 1280;
     let mtus = || ports.iter().map(|info| info.mtu);
-    mtus().filter(|mtu| *mtu >= LEAST_FOR_IPV6).min().or_else(|| mtus().min()).unwrap_or(1500)
+    mtus().filter(|mtu| *mtu >= IPV6_MIN_MTU).min().or_else(|| mtus().min()).unwrap_or(1500)
 }
 
 /// The router's static routes, as the topology declares them.

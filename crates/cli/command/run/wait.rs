@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use tokio::process::Child;
 
 use crate::command::run::signals::Signals;
-use crate::dataplane::forwarder::Engines;
+use crate::dataplane::engines::Engines;
 use crate::output::{self, Lasting, outln, report};
 
 /// How long a command may take to end after it was asked to.
