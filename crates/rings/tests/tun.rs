@@ -13,8 +13,9 @@ use nsrouter_rings::port::{Burst, Receive, Sent, Transmit};
 use nsrouter_rings::tun;
 use nsrouter_wire::checksum::Sum;
 use nsrouter_wire::frame::{Frame, PortId};
-use nsrouter_wire::ipv4::{self, Fields, protocol};
+use nsrouter_wire::ipv4::{self, Fields};
 use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
+use nsrouter_wire::protocol;
 use nsrouter_wire::segment::Segments;
 use tun_tap::{Iface, Mode};
 

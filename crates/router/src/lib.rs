@@ -6,38 +6,45 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_possible_truncation))]
 
 pub mod config;
+mod context;
 pub mod counters;
 pub mod drop;
+mod egress;
 mod epoch;
+mod events;
 pub mod fib;
-mod icmp_error;
 mod ip4;
 mod ip6;
 mod limit;
 mod link;
-mod local;
 pub mod neigh;
 mod nexthop;
 mod own;
+mod packet;
 mod pipeline;
+#[cfg(test)]
+mod pipeline_tests;
 mod port;
 mod random;
-mod redirect;
 mod rib;
+mod router;
 pub mod tables;
 #[cfg(test)]
 mod testing;
 mod verdict;
 
 pub use config::{Advertise, FlowHash, PortConfig, Route, RouteKind, RouteNextHop, Settings, TablesError};
+pub use context::{Originate, Time};
 pub use counters::{Counters, PortCounters};
 pub use drop::{DropReason, IcmpAnswer};
 pub use epoch::Epoch;
+pub use events::{Event, Seen};
 pub use limit::Limits;
 pub use neigh::{Action, NeighConfig, NeighbourEntry, NeighbourMap, Neighbours};
 pub use nsrouter_wire::eth::MacAddr;
-pub use pipeline::Router;
+pub use packet::{Family, IpHeaders, LinkDestination};
 pub use port::{Port, link_local};
 pub use rib::{InsertMode, Origin, Rib};
+pub use router::{Config, Router};
 pub use tables::Tables;
-pub use verdict::{Config, Event, NextHop, Originate, Seen, Time, Verdict};
+pub use verdict::{NextHop, Verdict};

@@ -39,10 +39,6 @@ pub struct Port {
     pub(crate) groups6: Box<[Ipv6Addr]>,
 }
 
-pub(crate) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-pub(crate) const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
-const SITE_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 2);
-
 impl Port {
     /// The port of slot `id`. An MTU outside of IP's bounds counts as the nearest that IP can work with: that is how
     /// a link may be, whatever a configuration would be refused for.
@@ -110,7 +106,8 @@ impl Port {
         // Linux `addrconf_join_anycast` joins for fe80::/64 as for any subnet.
         let of_link = [self.link_local, Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)];
         let solicited = addresses.chain(of_link).map(ipv6::solicited_node);
-        let mut groups: Vec<Ipv6Addr> = solicited.chain([ALL_ROUTERS, SITE_ROUTERS]).collect();
+        let mut groups: Vec<Ipv6Addr> =
+            solicited.chain([ipv6::ALL_ROUTERS, ipv6::ALL_SITE_ROUTERS]).collect();
         groups.sort_unstable();
         groups.dedup();
         groups.into()
@@ -133,7 +130,7 @@ impl Port {
 
     /// Whether we are a member of the group on this port.
     pub(crate) fn is_member6(&self, group: Ipv6Addr) -> bool {
-        group == ALL_NODES || self.groups6.contains(&group)
+        group == ipv6::ALL_NODES || self.groups6.contains(&group)
     }
 }
 

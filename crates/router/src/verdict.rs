@@ -1,21 +1,11 @@
-//! The router's vocabulary: time, verdicts, next hops, events, and where originated frames go.
+//! What becomes of a frame: the verdict that the caller gets, and how a step ends a packet's way.
 
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 
-use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::PortId;
-use nsrouter_wire::offload::Offload;
 
 use crate::drop::DropReason;
-
-/// The time of a burst, given by the caller: the router never asks a clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Time {
-    /// Monotonic, in nanoseconds since any fixed moment.
-    pub mono_ns: u64,
-    /// Milliseconds since midnight UT, for the IP timestamp option (RFC 791 section 3.1).
-    pub utc_ms: u32,
-}
 
 /// A neighbour that a packet is to be sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,84 +35,43 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
-/// Where what the router originates goes: fragments, ICMP errors, redirects, advertisements.
-///
-/// Everything is preallocated by the implementor; no call may block or allocate.
-pub trait Originate {
-    /// Lends a buffer of exactly `len` bytes with undefined content, or nothing when the pool is empty. Lending again
-    /// without sending takes the first one back.
-    fn buffer(&mut self, len: usize) -> Option<&mut [u8]>;
-
-    /// Sends the buffer lent last. For [`PortId::HOST`] it begins at the IP header, otherwise it is a complete
-    /// Ethernet frame.
-    fn send(&mut self, egress: PortId, offload: Offload);
-
-    /// Holds the buffer lent last until `next_hop` is resolved; its layout is that of [`Verdict::Hold`].
-    fn hold(&mut self, next_hop: NextHop);
-
-    /// Tells the control plane what was seen. Never blocks; may be lost under overload, as packets may.
-    fn report(&mut self, event: Event);
-}
-
-/// How a neighbour showed itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Seen {
-    /// It asked for one of our addresses by ARP.
-    ArpRequest,
-    /// An ARP packet that was not a question to us: an announcement or a broadcast reply (gratuitous ARP).
-    ArpAnnouncement,
-    /// It answered by ARP, to us alone.
-    ArpReply,
-    /// A neighbour solicitation, router solicitation or router advertisement of its that names its MAC address.
-    Solicitation,
-    /// A neighbour advertisement (RFC 4861 section 7.2.5).
-    Advertisement {
-        /// The S flag: it answers a solicitation.
-        solicited: bool,
-        /// The O flag: the MAC address replaces a different one.
-        overrides: bool,
-    },
-}
-
-/// What workers tell the control plane. Small and `Copy`, so that a channel never allocates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Event {
-    /// A neighbour showed itself.
-    NeighbourSeen {
-        /// On which link.
-        port: PortId,
-        /// Its address.
-        addr: IpAddr,
-        /// Its MAC address; an advertisement may leave it out.
-        mac: Option<MacAddr>,
-        /// How.
-        kind: Seen,
-    },
-    /// A frame is held for a next hop whose MAC address is not known.
-    Unresolved {
-        /// Who is to be asked for.
-        next_hop: NextHop,
-        /// The source of the packet, if that is an address of ours: the question is asked in its name.
-        asker: Option<IpAddr>,
-    },
-    /// A frame was sent to a neighbour whose entry is stale: time to confirm that it is reachable.
-    InUse(NextHop),
-    /// Another station uses one of our addresses.
-    AddressConflict {
-        /// On which link.
-        port: PortId,
-        /// The address.
-        addr: IpAddr,
-        /// The other station.
-        mac: MacAddr,
-    },
-}
-
-/// What a worker's router starts from.
+/// How a step ends a packet's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Slots for link ports at the start; [`Router::add_port`](crate::Router::add_port) makes room for more.
-    pub ports: usize,
-    /// Where random numbers (IP identifications, jitter) start; any value, best one that cannot be guessed.
-    pub seed: u64,
+pub(crate) enum End {
+    /// With this verdict.
+    Verdict(Verdict),
+    /// Dropped, and its sender is told by ICMP where the reason asks for that ([`DropReason::answer`]).
+    Refuse {
+        /// Why.
+        reason: DropReason,
+        /// The MTU of a packet too big, the pointer of a parameter problem, else 0.
+        detail: u32,
+    },
+}
+
+/// The outcome of a step: the packet goes on to the next one, with what this one found out, or its way ends here.
+pub(crate) type Step<T = ()> = ControlFlow<End, T>;
+
+/// Ends a packet's way with a verdict.
+#[inline]
+pub(crate) fn end<T>(verdict: Verdict) -> Step<T> {
+    ControlFlow::Break(End::Verdict(verdict))
+}
+
+/// Drops a packet in silence.
+#[inline]
+pub(crate) fn drop<T>(reason: DropReason) -> Step<T> {
+    ControlFlow::Break(End::Verdict(Verdict::Drop(reason)))
+}
+
+/// Drops a packet and tells its sender, where the reason asks for that.
+#[inline]
+pub(crate) fn refuse<T>(reason: DropReason) -> Step<T> {
+    refuse_with(reason, 0)
+}
+
+/// Drops a packet and tells its sender with an MTU or a pointer.
+#[inline]
+pub(crate) fn refuse_with<T>(reason: DropReason, detail: u32) -> Step<T> {
+    ControlFlow::Break(End::Refuse { reason, detail })
 }

@@ -2,8 +2,10 @@
 
 use std::net::Ipv6Addr;
 
+use crate::bytes::length16;
 use crate::checksum::Sum;
-use crate::ipv4::protocol;
+use crate::ipv6;
+use crate::protocol;
 
 /// Bytes of the fixed part of every ICMP and ICMPv6 message.
 pub const HEADER_BYTES: usize = 8;
@@ -113,6 +115,46 @@ pub fn v6_fill(message: &mut [u8], source: Ipv6Addr, destination: Ipv6Addr) {
         message[2..4].fill(0);
         let sum = v6_sum(message, source, destination);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+/// The IPv6 headers of an ICMPv6 message.
+#[derive(Clone, Copy, Debug)]
+pub struct Icmp6<'a> {
+    /// The sender.
+    pub source: Ipv6Addr,
+    /// The receiver.
+    pub destination: Ipv6Addr,
+    /// The hop limit; 255 for neighbour discovery.
+    pub hop_limit: u8,
+    /// A whole hop-by-hop header that names ICMPv6, or nothing.
+    pub extension: &'a [u8],
+}
+
+impl Icmp6<'_> {
+    /// Bytes of a packet with a message of `message_bytes`.
+    pub fn packet_bytes(&self, message_bytes: usize) -> usize {
+        ipv6::HEADER_BYTES + self.extension.len() + message_bytes
+    }
+
+    /// Writes a packet of [`Icmp6::packet_bytes`]: the headers, the message that `write` fills in, and its checksum. A
+    /// shorter `packet` is left alone.
+    pub fn write(&self, packet: &mut [u8], write: impl FnOnce(&mut [u8])) {
+        let Some((ip, payload)) = packet.split_first_chunk_mut() else { return };
+        let Some((extension, message)) = payload.split_at_mut_checked(self.extension.len()) else { return };
+        let next_header = if extension.is_empty() { protocol::ICMPV6 } else { protocol::HOP_BY_HOP };
+        let fields = ipv6::Fields {
+            traffic_class: 0,
+            payload_bytes: length16(extension.len() + message.len()),
+            next_header,
+            hop_limit: self.hop_limit,
+            source: self.source,
+            destination: self.destination,
+        };
+        fields.write(ip);
+        extension.copy_from_slice(self.extension);
+        write(message);
+        v6_fill(message, self.source, self.destination);
     }
 }
 

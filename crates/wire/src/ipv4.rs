@@ -11,25 +11,8 @@ pub const MAX_HEADER_BYTES: usize = 60;
 /// The largest packet.
 pub const MAX_BYTES: usize = 65_535;
 
-/// Protocol numbers that a router looks at.
-pub mod protocol {
-    /// ICMP (RFC 792).
-    pub const ICMP: u8 = 1;
-    /// IGMP (RFC 3376).
-    pub const IGMP: u8 = 2;
-    /// TCP.
-    pub const TCP: u8 = 6;
-    /// UDP.
-    pub const UDP: u8 = 17;
-    /// The hop-by-hop header of IPv6.
-    pub const HOP_BY_HOP: u8 = 0;
-    /// ICMPv6 (RFC 4443).
-    pub const ICMPV6: u8 = 58;
-    /// IPv6: no next header (RFC 8200 section 4.7).
-    pub const NONE: u8 = 59;
-    /// SCTP (RFC 9260).
-    pub const SCTP: u8 = 132;
-}
+/// The TTL of packets that a host makes itself (Linux `ip_default_ttl`).
+pub const DEFAULT_TTL: u8 = 64;
 
 /// The don't-fragment bit of the flags-and-offset word.
 pub const DONT_FRAGMENT: u16 = 0x4000;
@@ -214,6 +197,7 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol;
     use proptest::prelude::*;
 
     /// An echo request from 10.10.251.1 to 10.10.252.1 as Linux sends it.

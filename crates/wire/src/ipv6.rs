@@ -2,10 +2,21 @@
 
 use std::net::Ipv6Addr;
 
+use crate::protocol;
+
 /// Bytes of the fixed header.
 pub const HEADER_BYTES: usize = 40;
 /// The MTU that every link has (RFC 8200 section 5).
 pub const MIN_MTU_BYTES: usize = 1280;
+/// The hop limit of packets that a host makes itself (Linux `IPV6_DEFAULT_HOPLIMIT`).
+pub const DEFAULT_HOP_LIMIT: u8 = 64;
+
+/// The group of all nodes on a link (RFC 4291 section 2.7.1).
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+/// The group of all routers on a link (RFC 4291 section 2.7.1).
+pub const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+/// The group of all routers in a site (RFC 4291 section 2.7.1).
+pub const ALL_SITE_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 2);
 
 /// A view of the fixed header: the length was tested once, so no accessor can fail.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +140,7 @@ pub fn packet_bytes(packet: &[u8]) -> Option<usize> {
 pub(crate) fn jumbo_payload_bytes(packet: &[u8]) -> Option<usize> {
     const JUMBO_PAYLOAD: u8 = 194;
     let header = Header::parse(packet)?;
-    if header.next_header() != 0 || header.payload_bytes() != 0 {
+    if header.next_header() != protocol::HOP_BY_HOP || header.payload_bytes() != 0 {
         return None;
     }
     let [_, 0, JUMBO_PAYLOAD, 4, payload @ ..] =
@@ -155,8 +166,8 @@ pub struct Upper {
     pub offset: usize,
     /// Offset of this fragment in bytes and whether more follow, if there is a fragment header.
     pub fragment: Option<(usize, bool)>,
-    /// Where the next-header byte is that names the protocol: the pointer of a Parameter Problem.
-    pub named_at: usize,
+    /// Where the octet is that names the protocol, from the front of the packet: the pointer of a Parameter Problem.
+    pub next_header_offset: usize,
     /// The value of the router alert option (RFC 2711), if a hop-by-hop header with one comes first.
     pub router_alert: Option<u16>,
 }
@@ -174,21 +185,21 @@ pub fn upper_layer(packet: &[u8]) -> Option<Upper> {
         protocol: header.next_header(),
         offset: HEADER_BYTES,
         fragment: None,
-        named_at: 6,
+        next_header_offset: 6,
         router_alert: None,
     };
     for _ in 0..MAX_EXTENSION_HEADERS {
         let bytes = match upper.protocol {
-            0 | 43 | 60 => {
+            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
                 let bytes = (usize::from(*packet.get(upper.offset + 1)?) + 1) * 8;
-                if upper.protocol == 0 {
+                if upper.protocol == protocol::HOP_BY_HOP {
                     let options = packet.get(upper.offset + 2..upper.offset + bytes)?;
                     upper.router_alert = router_alert(options);
                 }
                 bytes
             }
-            51 => (usize::from(*packet.get(upper.offset + 1)?) + 2) * 4,
-            44 => {
+            protocol::AUTHENTICATION => (usize::from(*packet.get(upper.offset + 1)?) + 2) * 4,
+            protocol::FRAGMENT => {
                 let word = packet.get(upper.offset + 2..upper.offset + 4)?;
                 let word = u16::from_be_bytes([word[0], word[1]]);
                 upper.fragment = Some((usize::from(word & 0xfff8), word & 1 != 0));
@@ -199,7 +210,7 @@ pub fn upper_layer(packet: &[u8]) -> Option<Upper> {
         if upper.offset + bytes > packet.len() {
             return None;
         }
-        upper.named_at = upper.offset;
+        upper.next_header_offset = upper.offset;
         upper.protocol = *packet.get(upper.offset)?;
         upper.offset += bytes;
         if upper.fragment.is_some_and(|(offset, _)| offset > 0) {
@@ -265,7 +276,7 @@ mod tests {
         packet.extend([58, 0, 0, 1, 0, 0, 0, 9]); // first fragment, more follow
         packet.extend([128, 0, 0, 0]);
         let upper = upper_layer(&packet).unwrap();
-        assert_eq!((upper.protocol, upper.offset, upper.named_at), (58, 56, 48));
+        assert_eq!((upper.protocol, upper.offset, upper.next_header_offset), (58, 56, 48));
         assert_eq!(upper.fragment, Some((0, true)));
         assert_eq!(upper.router_alert, Some(0));
         assert_eq!(upper_layer(&packet[..50]), None);

@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_possible_truncation))]
 
 pub mod arp;
+pub mod bytes;
 pub mod checksum;
 mod crc32c;
 pub mod eth;
@@ -15,5 +16,6 @@ pub mod ipv6;
 pub mod mld;
 pub mod nd;
 pub mod offload;
+pub mod protocol;
 pub mod segment;
 mod tunnel;

@@ -8,9 +8,10 @@ use crate::checksum::Sum;
 use crate::crc32c::crc32c;
 use crate::eth;
 use crate::frame::Frame;
-use crate::ipv4::{self, protocol};
+use crate::ipv4;
 use crate::ipv6;
 use crate::offload::{Gso, Offload, PendingChecksum};
+use crate::protocol;
 use crate::tunnel::{self, Tunnel};
 
 /// Why a GSO packet cannot be segmented.

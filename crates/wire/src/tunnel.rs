@@ -11,8 +11,9 @@
 //! checksum.
 
 use crate::checksum::{Sum, checksum};
-use crate::ipv4::{self, protocol};
+use crate::ipv4;
 use crate::ipv6;
+use crate::protocol;
 
 /// Outer headers that a frame may have: three tunnels, one in the other, of two headers each.
 const MAX_OUTER: usize = 6;
@@ -20,12 +21,6 @@ const MAX_OUTER: usize = 6;
 /// Ethernet header with two VLAN tags (22), and some.
 const MAX_ENCAPSULATION_BYTES: usize = 320;
 
-/// IPv4 in IP (RFC 2003).
-const IPV4_IN_IP: u8 = 4;
-/// IPv6 in IP (RFC 2473, RFC 4213).
-const IPV6_IN_IP: u8 = 41;
-/// Generic routing encapsulation (RFC 2784).
-const GRE: u8 = 47;
 const UDP_HEADER_BYTES: usize = 8;
 /// The largest length that a 16-bit field says. Beyond it the field of a GSO packet is zero (BIG TCP).
 const MAX_LENGTH: usize = 65_535;
@@ -127,8 +122,8 @@ impl Tunnel {
             let at = network.payload;
             tunnel.push(network.outer())?;
             network = match network.protocol {
-                IPV4_IN_IP | IPV6_IN_IP => Network::parse(data, at)?,
-                GRE => tunnel.gre(data, at, l4)?,
+                protocol::IPV4 | protocol::IPV6 => Network::parse(data, at)?,
+                protocol::GRE => tunnel.gre(data, at, l4)?,
                 protocol::UDP => {
                     tunnel.push(Outer::Udp { at, network: network.at })?;
                     let inside = at + UDP_HEADER_BYTES;

@@ -121,7 +121,10 @@ fn internet4(packet: &[u8]) -> TestCaseResult {
     // To a receiver both zeros of ones' complement are right; a writer has one of them.
     if ours.checksum() != 0xffff {
         let is_right = checksum::checksum(theirs.slice()) == 0;
-        prop_assert_eq!(is_right, theirs.to_header().calc_header_checksum() == ours.checksum());
+        // Etherparse forgets the reserved flag, which the checksum covers.
+        if ours.flags_offset() & 0x8000 == 0 {
+            prop_assert_eq!(is_right, theirs.to_header().calc_header_checksum() == ours.checksum());
+        }
         prop_assert_eq!(is_right, pnet_packet::ipv4::checksum(&others) == ours.checksum());
     }
     let message = &packet[ours.header_bytes()..];

@@ -22,7 +22,7 @@ use nix::sys::socket::{
 };
 use nsrouter_wire::checksum::Sum;
 use nsrouter_wire::eth::{self, MacAddr};
-use nsrouter_wire::ipv4::protocol;
+use nsrouter_wire::protocol;
 use nsrouter_wire::{ipv4, ipv6};
 
 use super::error::TrafficError;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use nsrouter_wire::ipv4::protocol;
+use nsrouter_wire::protocol;
 
 use super::icmp::{IcmpSocket, Kind};
 

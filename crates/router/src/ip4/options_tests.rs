@@ -1,6 +1,6 @@
 use nsrouter_wire::ipv4;
 
-use super::check;
+use crate::ip4::option_list::check;
 use crate::testing::*;
 use crate::*;
 

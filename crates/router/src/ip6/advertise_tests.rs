@@ -1,7 +1,7 @@
 use etherparse::{Icmpv6Slice, Ipv6Slice};
 use nsrouter_wire::icmp;
 
-use crate::ip6::mld::Listener;
+use crate::ip6::listener::Listener;
 use crate::testing::*;
 use crate::*;
 
@@ -12,7 +12,7 @@ fn configured() -> Settings {
 
 /// A lab whose router does not tell of the groups that it joins.
 fn without_reports(mut bench: Bench) -> Bench {
-    bench.router.listener = Listener::new(1, 2, 7);
+    bench.router.state.listener = Listener::new(1, 2, 7);
     bench
 }
 

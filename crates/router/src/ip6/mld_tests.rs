@@ -3,8 +3,9 @@ use std::collections::BTreeSet;
 use nsrouter_wire::frame::PortId;
 
 use super::*;
+use crate::ip6::listener::{MS, V1_NS};
 use crate::testing::*;
-use crate::{Config, Limits, Rib, Settings};
+use crate::{Config, Limits, Rib, Router, Settings, Tables};
 
 /// The groups of port 1: those of fe80::1:2ff:fe03:401, fd00:251::2, and of every router of a subnet.
 const GROUPS: [&str; 5] = ["ff02::2", "ff02::1:ff00:0", "ff02::1:ff00:2", "ff02::1:ff03:401", "ff05::2"];

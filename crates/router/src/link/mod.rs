@@ -2,3 +2,4 @@
 
 pub(crate) mod arp;
 pub(crate) mod ethernet;
+pub(crate) mod output;

@@ -122,7 +122,7 @@ impl NeighbourMap {
     /// addresses, and none whose use is to be reported where it was not.
     pub(crate) fn decides_as(&self, before: &NeighbourMap) -> bool {
         let is_same = |(next_hop, mac, report_use): (NextHop, MacAddr, bool)| {
-            let known = before.get(next_hop);
+            let known = before.get(&next_hop);
             known.is_some_and(|known| known.mac == mac && (known.reports_use() || !report_use))
         };
         self.entries().count() == before.entries().count() && self.entries().all(is_same)
@@ -140,7 +140,7 @@ impl NeighbourMap {
 
     /// The neighbour with this address on this port, if its MAC address is known.
     #[inline]
-    pub(crate) fn get(&self, next_hop: NextHop) -> Option<&ResolvedNeighbour> {
+    pub(crate) fn get(&self, next_hop: &NextHop) -> Option<&ResolvedNeighbour> {
         match next_hop.addr {
             IpAddr::V4(addr) => self.v4.get(hash4(self.seed, addr, next_hop.port), (addr, next_hop.port)),
             IpAddr::V6(addr) => self.v6.get(hash6(self.seed, addr, next_hop.port), (addr, next_hop.port)),
@@ -188,13 +188,13 @@ mod tests {
             .collect();
         let map = NeighbourMap::new(42, Ports::default(), &entries);
         for (next_hop, mac, stale) in &entries {
-            let known = map.get(*next_hop).unwrap();
+            let known = map.get(next_hop).unwrap();
             assert_eq!(known.mac, *mac);
             assert_eq!((known.take_report(), known.take_report()), (*stale, false));
-            assert!(map.get(NextHop { port: PortId(9), ..*next_hop }).is_none());
+            assert!(map.get(&NextHop { port: PortId(9), ..*next_hop }).is_none());
         }
         let anyone = NextHop { port: PortId(0), addr: [1, 2, 3, 4].into() };
-        assert!(map.get(anyone).is_none());
-        assert!(NeighbourMap::default().get(anyone).is_none());
+        assert!(map.get(&anyone).is_none());
+        assert!(NeighbourMap::default().get(&anyone).is_none());
     }
 }

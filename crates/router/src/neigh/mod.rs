@@ -14,11 +14,12 @@ use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::PortId;
 
 use crate::drop::DropReason;
+use crate::events::{Event, Seen};
 use crate::nexthop::Adjacency;
 use crate::port::Ports;
 use crate::random::Random;
 use crate::tables::Tables;
-use crate::verdict::{Event, NextHop, Seen};
+use crate::verdict::NextHop;
 
 pub use action::Action;
 pub use map::NeighbourMap;

@@ -4,8 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nsrouter_wire::arp;
 use nsrouter_wire::eth::{self, MacAddr};
-use nsrouter_wire::icmp;
-use nsrouter_wire::ipv4::protocol;
+use nsrouter_wire::icmp::{self, Icmp6};
 use nsrouter_wire::ipv6;
 use nsrouter_wire::nd;
 
@@ -56,23 +55,13 @@ fn solicitation(port: &Port, asker: Ipv6Addr, target: Ipv6Addr, known: Option<Ma
         Some(mac) => (target, mac),
         None => (group, MacAddr::for_ipv6_group(group.octets())),
     };
-    let mut frame = vec![0; eth::HEADER_BYTES + ipv6::HEADER_BYTES + nd::NEIGHBOUR_WITH_MAC_BYTES];
+    let message = Icmp6 { source: asker, destination, hop_limit: nd::HOP_LIMIT, extension: &[] };
+    let mut frame = vec![0; eth::HEADER_BYTES + message.packet_bytes(nd::NEIGHBOUR_WITH_MAC_BYTES)];
     eth::write(&mut frame, mac, port.mac, eth::TYPE_IPV6);
-    let (ip, body) = frame[eth::HEADER_BYTES..].split_at_mut(ipv6::HEADER_BYTES);
-    let fields = ipv6::Fields {
-        traffic_class: 0,
-        payload_bytes: 32,
-        next_header: protocol::ICMPV6,
-        hop_limit: nd::HOP_LIMIT,
-        source: asker,
-        destination,
-    };
-    if let Some(ip) = ip.first_chunk_mut() {
-        fields.write(ip);
-    }
-    if let Some(body) = body.first_chunk_mut() {
-        nd::write_neighbour(body, icmp::v6::NEIGHBOUR_SOLICITATION, 0, target, nd::SOURCE_MAC, port.mac);
-    }
-    icmp::v6_fill(body, asker, destination);
+    message.write(&mut frame[eth::HEADER_BYTES..], |body| {
+        if let Some(body) = body.first_chunk_mut() {
+            nd::write_neighbour(body, icmp::v6::NEIGHBOUR_SOLICITATION, 0, target, nd::SOURCE_MAC, port.mac);
+        }
+    });
     frame
 }

@@ -54,7 +54,7 @@ impl Table {
 
     fn knows(&mut self, text: &str) -> Option<MacAddr> {
         let map = NeighbourMap::clone_from_table(&self.neighbours);
-        map.get(hop(text)).map(|known| known.mac)
+        map.get(&hop(text)).map(|known| known.mac)
     }
 }
 
@@ -106,7 +106,7 @@ fn an_answer_resolves_and_ages() {
     assert_eq!(table.state("10.10.251.1"), Some(("stale", Some(MAC))));
     // Used: delay for five seconds, then three unicast probes, then failed.
     let map = table.neighbours.map().unwrap();
-    assert!(map.get(hop("10.10.251.1")).unwrap().take_report());
+    assert!(map.get(&hop("10.10.251.1")).unwrap().take_report());
     table.event(Event::InUse(hop("10.10.251.1")));
     assert_eq!(table.state("10.10.251.1"), Some(("delay", Some(MAC))));
     let used = table.now;

@@ -7,8 +7,9 @@ use std::net::IpAddr;
 
 use nsrouter_wire::frame::PortId;
 use nsrouter_wire::icmp;
-use nsrouter_wire::ipv4::{self, protocol};
+use nsrouter_wire::ipv4;
 use nsrouter_wire::ipv6;
+use nsrouter_wire::protocol;
 
 use crate::config::FlowHash;
 

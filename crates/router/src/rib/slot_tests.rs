@@ -166,7 +166,7 @@ fn neighbours_of_a_removed_port_never_answer_for_the_next_one() {
     let permanent = NextHop { port: P2, addr: addr("10.10.252.7") };
     neighbours.set_permanent(permanent, MacAddr(T2_MAC), &mut Vec::new());
     let knows = |tables: &Tables| {
-        let at = |port, address| tables.neighbours().get(NextHop { port, addr: addr(address) }).is_some();
+        let at = |port, address| tables.neighbours().get(&NextHop { port, addr: addr(address) }).is_some();
         [at(P1, "10.10.251.1"), at(P2, "10.10.252.1"), at(P2, "10.10.252.7")]
     };
     assert_eq!(knows(&table.tables()), [true, true, false]);

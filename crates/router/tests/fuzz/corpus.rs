@@ -10,6 +10,7 @@ use nsrouter_wire::ipv4;
 use nsrouter_wire::ipv6;
 use nsrouter_wire::mld;
 use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
+use nsrouter_wire::protocol;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
@@ -117,7 +118,7 @@ pub(crate) fn frames() -> Vec<Vec<u8>> {
             let link = PacketBuilder::ethernet2(HOSTS[0], [0x33, 0x33, 0, 0, 0, last]);
             let _ = link.ipv6(v6("fe80::11"), v6(to), 1).write(&mut frame, IpNumber(99), &payload);
             // The builder knows headers of its own making only.
-            frame[20] = ipv4::protocol::HOP_BY_HOP;
+            frame[20] = protocol::HOP_BY_HOP;
             all.push(frame);
         }
     }

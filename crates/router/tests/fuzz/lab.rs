@@ -11,9 +11,9 @@ use nsrouter_wire::checksum::Sum;
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::{Frame, PortId};
 use nsrouter_wire::icmp;
-use nsrouter_wire::ipv4::{self, protocol};
 use nsrouter_wire::ipv6;
 use nsrouter_wire::offload::{Gso, Offload};
+use nsrouter_wire::{ipv4, protocol};
 
 use super::case::Case;
 

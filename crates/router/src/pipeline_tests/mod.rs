@@ -1,3 +1,9 @@
+//! Frames of both IP versions through the whole pipeline.
+
+mod icmp_error;
+mod local;
+mod redirect;
+
 use etherparse::{Ipv4Slice, Ipv6Slice};
 use nsrouter_wire::frame::PortId;
 use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
