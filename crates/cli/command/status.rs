@@ -15,7 +15,7 @@ use crate::dataplane::socket;
 use crate::options::which;
 use crate::output::report;
 use crate::output::terminal;
-use crate::output::{self, out};
+use crate::output::{self, OutputError, out};
 
 /// How often `--watch` looks.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
@@ -58,9 +58,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     loop {
         let socket = socket::path(&state.dir());
         if args.routes {
-            show_routes(args, &serve::ask_routes(&socket)?.unwrap_or_default())?;
+            let list = serve::ask_routes(&socket)?.unwrap_or_default();
+            if args.json { output::json(&list)? } else { print(&routes(&list), args.watch)? }
         } else {
-            show(args, &state, &serve::ask_status(&socket)?)?;
+            let engine = serve::ask_status(&socket)?;
+            match (args.json, args.neighbours) {
+                (true, true) => output::json(&engine.neighbours)?,
+                (true, false) => output::json(&report::of_lab(&state, &engine))?,
+                (false, true) => print(&neighbours(&engine), args.watch)?,
+                (false, false) => print(&text(&state, &engine), args.watch)?,
+            }
         }
         if !args.watch || output::is_closed() {
             return Ok(ExitCode::SUCCESS);
@@ -69,15 +76,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn show_routes(args: &Args, list: &RouteList) -> anyhow::Result<()> {
-    if args.json {
-        output::json(list)?;
-    } else if args.watch {
-        output::redraw(&routes(list))?;
-    } else {
-        out!("{}", routes(list))?;
-    }
-    Ok(())
+/// Prints the text; `watch` has it replace the one before.
+fn print(text: &str, watch: bool) -> Result<(), OutputError> {
+    if watch { output::redraw(text) } else { out!("{text}") }
 }
 
 /// A line a route, in the words of ip-route(8), and what is left out.
@@ -102,22 +103,6 @@ fn routes(list: &RouteList) -> String {
         text.push_str(&format!("and {} more\n", list.total - list.routes.len()));
     }
     text
-}
-
-fn show(args: &Args, state: &State, engine: &Status) -> anyhow::Result<()> {
-    match (args.json, args.neighbours) {
-        (true, true) => output::json(&engine.neighbours)?,
-        (true, false) => output::json(&report::of_lab(state, engine))?,
-        (false, only_neighbours) => {
-            let text = if only_neighbours { neighbours(engine) } else { text(state, engine) };
-            if args.watch {
-                output::redraw(&text)?;
-            } else {
-                out!("{text}")?;
-            }
-        }
-    }
-    Ok(())
 }
 
 fn text(state: &State, engine: &Status) -> String {

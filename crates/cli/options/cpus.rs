@@ -21,7 +21,7 @@ mod tests {
     #[test]
     fn a_cpu_that_is_not_available_is_a_usage_error() {
         assert!(check(&[]).is_ok());
-        let error = check(&[4095]).expect_err("no machine of ours has as many");
+        let error = check(&[4095]).expect_err("no machine has as many");
         assert!(
             matches!(error.downcast_ref(), Some(Error::Usage(text)) if text.contains("CPU 4095")),
             "{error}"

@@ -55,7 +55,7 @@ pub(crate) fn has_colours() -> bool {
 /// the user types. To be asked each time, for jobs go to the background and come back.
 pub(crate) fn is_in_foreground(stream: impl AsFd) -> bool {
     let Ok(foreground) = tcgetpgrp(stream) else {
-        // Not the terminal of our session, so no shell of ours reads from it.
+        // Not the terminal of this session, so no shell of this session reads from it.
         return true;
     };
     let own = getpgrp();

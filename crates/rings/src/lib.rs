@@ -69,3 +69,8 @@ use crate::backend::Backend;
 /// All backends, in the order in which `auto` tries them; the first one is the default where nothing is
 /// tried.
 pub static BACKENDS: [&Backend; 3] = [&packet::BACKEND, &tap::BACKEND, &xdp::BACKEND];
+
+/// Holds the example of the README to what compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,7 +2,7 @@
 //! and a frame that was received on one port is sent on another from where it lies.
 //!
 //! Each worker has a queue of its own on every interface. Where a worker's ports are few they share one
-//! memory area; where they are many each has its own ([`Plan`]). Each chunk of an area has a home: the port
+//! memory area; where they are many each has its own (`plan.rs`). Each chunk of an area has a home: the port
 //! in whose fill ring it goes. A received frame is lent in its chunk. An [`XdpTx`] that finds the frame it is
 //! to send in its area sends it from there and marks the chunk as in flight; the home port gives the chunk to
 //! the kernel again only when the frame's loan is over and the mark is gone. Any other frame (one that the
@@ -27,12 +27,12 @@ use std::sync::Arc;
 
 pub use self::chunk::MAX_MTU;
 pub use self::error::OpenError;
-pub use self::plan::Plan;
 pub use self::rx::XdpRx;
 pub use self::settings::Settings;
 pub use self::tx::XdpTx;
 
 use self::area::SharedArea;
+use self::plan::Plan;
 use self::program::{Redirect, redirect};
 use crate::backend::{Backend, BackendError};
 use crate::port::{BURST_FRAMES, Interface, QueuePair};

@@ -35,7 +35,7 @@ const KMALLOC_MAX_BYTES: usize = 4 << 20;
 
 /// What each port of a router gets, and what that takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Ports of the router.
     ports: usize,
     /// Queues of each, one a worker.
@@ -57,7 +57,7 @@ impl Plan {
     ///
     /// # Errors
     /// [`OpenError::Mtu`] where frames of that MTU fit no chunk.
-    pub fn new(ports: usize, queues: usize, mtu: u32, settings: Settings) -> Result<Plan, OpenError> {
+    pub(super) fn new(ports: usize, queues: usize, mtu: u32, settings: Settings) -> Result<Plan, OpenError> {
         let chunk_bytes = chunk_bytes(mtu)?;
         let budget = settings.router_bytes / (ports * queues).max(1);
         let budget = budget.min(settings.port_bytes);
@@ -112,7 +112,7 @@ impl Plan {
     }
 
     /// What all ports of the router take.
-    pub fn demand(&self) -> Demand {
+    pub(super) fn demand(&self) -> Demand {
         let Demand { locked, mapped, total } = self.port();
         let all = (self.ports * self.queues) as u64;
         Demand { locked: locked * all, mapped: mapped * all, total: total * all }

@@ -1,7 +1,7 @@
 //! The memory area that AF_XDP sockets share with the kernel, cut into chunks of equal size.
 //!
 //! A [`Chunk`] is the only right to touch its bytes: it can be neither copied nor made anew. Code that lets
-//! the kernel write into a chunk gives it away first ([`super::Inbound`]).
+//! the kernel write into a chunk gives it away first ([`super::rx::RxRings`]).
 
 use std::io;
 use std::sync::Arc;
