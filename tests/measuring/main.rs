@@ -7,7 +7,6 @@ mod common;
 mod extras;
 mod judging;
 mod runs;
-#[path = "../common/schema.rs"]
 mod schema;
 
 use std::process::ExitCode;
