@@ -1,8 +1,8 @@
 //! `cargo bench --bench pipeline`: what the router does with a frame, in memory: bursts of 64 through
 //! `Router::forward`, without rings.
 //!
-//! Frames are made anew before each burst, outside of the measured time, so that headers are in the cache as after a
-//! ring's copy.
+//! Frames are made anew before each burst, outside of the measured time, so that headers are in the cache as
+//! after a ring's copy.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
@@ -88,8 +88,8 @@ fn udp_v6(destination: [u8; 16], payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A super-frame of 64 KiB as a veth hands it over: one checksum to be completed, segments of 1448 bytes.
-fn super_frame() -> (Vec<u8>, Offload) {
+/// A GSO packet of 64 KiB as a veth hands it over: one checksum to be completed, segments of 1448 bytes.
+fn gso_packet() -> (Vec<u8>, Offload) {
     let mut bytes = Vec::new();
     let builder = PacketBuilder::ethernet2(HOST[0], ROUTER[0]).ipv4([10, 10, 251, 1], [10, 10, 252, 1], 64);
     builder.tcp(1000, 2000, 1, 65535).write(&mut bytes, &vec![0; 65_000]).unwrap();
@@ -161,8 +161,8 @@ fn main() {
     bursts(&mut group, "v6_64_bytes", &lab, (&v6, Offload::default()), |_, frame| {
         frame[..HEADERS_V6].copy_from_slice(&v6[..HEADERS_V6]);
     });
-    let (large, offload) = super_frame();
-    bursts(&mut group, "v4_super_frames", &lab, (&large, offload), |_, frame| {
+    let (large, offload) = gso_packet();
+    bursts(&mut group, "v4_gso_packets", &lab, (&large, offload), |_, frame| {
         frame[..HEADERS_V4].copy_from_slice(&large[..HEADERS_V4]);
     });
 

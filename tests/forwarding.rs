@@ -314,7 +314,8 @@ fn iperf3(lab: &Lab, client: &str, server: &str, arguments: &[&str]) -> serde_js
 
 fn iperf3_tcp(lab: &Lab) {
     for to in ["10.10.252.1", "fd00:252::1"] {
-        // iperf3 ends its count when the client says so, with as much on its way as fits into the sockets' buffers.
+        // iperf3 ends its count when the client says so, with as much on its way as fits into the sockets'
+        // buffers.
         let report = iperf3(lab, "t1", "t2", &["-c", to, "-n", "64M", "-w", "1M"]);
         let bytes = report["end"]["sum_received"]["bytes"].as_u64().unwrap();
         assert!(bytes >= 50_000_000, "{bytes}\n{}", lab.dump());
@@ -340,7 +341,7 @@ fn iperf3_udp(lab: &Lab) {
 }
 
 fn iperf3_to_the_router(lab: &Lab) {
-    // Super-frames for the router's own programs have to be cut, and their checksums completed.
+    // GSO packets for the router's own programs have to be cut, and their checksums completed.
     // What the sender's socket still holds at the end, some megabytes, iperf3 does not count.
     for to in ["10.10.251.2", "fd00:251::2"] {
         let report = iperf3(lab, "t1", "router", &["-c", to, "-n", "64M", "-w", "1M"]);
@@ -362,8 +363,8 @@ fn settled(lab: &Lab) -> serde_json::Value {
     })
 }
 
-/// Frames in and out of the router's two ports, as the kernel counts them. A TAP's router end is no interface: there it is
-/// what the hosts' ends count, the frames that found no room included.
+/// Frames in and out of the router's two ports, as the kernel counts them. A TAP's router end is no
+/// interface: there it is what the hosts' ends count, the frames that found no room included.
 fn interface_counters(lab: &Lab) -> [[u64; 2]; 2] {
     if lab.mode == "userspace:tap" {
         return [("t1", "t1-eth0"), ("t2", "t2-eth0")].map(|(node, port)| {
@@ -375,10 +376,10 @@ fn interface_counters(lab: &Lab) -> [[u64; 2]; 2] {
         .map(|port| ["rx_packets", "tx_packets"].map(|name| lab.interface_counter("router", port, name)))
 }
 
-/// What the engine and the interfaces count at a moment at which no host has just said something of its own accord, as each
-/// does several times in its first second.
+/// What the engine and the interfaces count at a moment at which no host has just said something of its own
+/// accord, as each does several times in its first second.
 fn at_rest(lab: &Lab) -> (serde_json::Value, [[u64; 2]; 2]) {
-    wait_for("nobody says anything", || {
+    wait_for("the hosts are silent", || {
         let interfaces = interface_counters(lab);
         let engine = settled(lab);
         (interfaces == interface_counters(lab)).then_some((engine, interfaces))
@@ -386,7 +387,7 @@ fn at_rest(lab: &Lab) -> (serde_json::Value, [[u64; 2]; 2]) {
 }
 
 fn accounted(lab: &Lab) {
-    // What went by before the rings were open is nobody's.
+    // Frames that passed before the rings were open are counted nowhere.
     let (before, kernel_before) = at_rest(lab);
     iperf3(lab, "t1", "t2", &["-c", "10.10.252.1", "-t", "1"]);
     iperf3(lab, "t1", "t2", &["-c", "10.10.252.1", "-u", "-l", "18", "-b", "0", "-t", "1"]);
@@ -454,8 +455,8 @@ fn kernel_is_silent(lab: &Lab) {
 }
 
 fn ip_route(lab: &Lab) {
-    // Linux charges such an error twice, so a sender that asks too often is never answered again (ip_error and
-    // icmpv4_xrlim_allow share one bucket): every look has a source of its own.
+    // Linux charges such an error twice, so a sender that asks too often is never answered again (ip_error
+    // and icmpv4_xrlim_allow share one bucket): every look has a source of its own.
     let source = std::cell::Cell::new(10);
     let says = |to: &str, words: &str| {
         wait_for(&format!("{to}: {words}"), || {
@@ -503,7 +504,8 @@ fn ip_route(lab: &Lab) {
     says("10.77.0.1", "Net Unreachable");
 }
 
-/// 50,000 routes by `ip -batch`, some of which the kernel will not have told of singly where its buffer is small.
+/// 50,000 routes by `ip -batch`, some of which the kernel will not have told of singly where its buffer is
+/// small.
 fn many_routes(lab: &Lab) {
     let known = || lab.status()["engine"]["routes"].as_u64();
     let before = known();

@@ -1,5 +1,5 @@
-//! Labs that start, stop, clash, die and are cleaned up after. Every case has a network and a /run of its own, so
-//! that labs with the plain names t1 and t2 can be made and lost without anybody else noticing.
+//! Labs that start, stop, clash, die and are cleaned up after. Every case has a network and a /run of its
+//! own, so that labs with the plain names t1 and t2 can be made and lost without anybody else noticing.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -290,7 +290,8 @@ fn killed_private_lab(_: &Lab) {
 
 fn settings(_: &Lab) {
     let child = start(&["--mode", "userspace", "--set", "advertise=on", "--set", "redirects=off"]);
-    // A host that listens to router advertisements, and asks for one when its link comes up (RFC 4861 section 6.3.7).
+    // A host that listens to router advertisements, and asks for one when its link comes up (RFC 4861 section
+    // 6.3.7).
     sh("ip netns exec t1 sysctl -qw net.ipv6.conf.t1-eth0.accept_ra=2 net.ipv6.conf.t1-eth0.autoconf=1; \
         ip -n t1 link set t1-eth0 down; ip -n t1 addr flush dev t1-eth0; ip -n t1 link set t1-eth0 up");
     wait_for("a default route and an address by router advertisement", || {
@@ -361,7 +362,8 @@ fn wrong_usage(_: &Lab) {
     assert_eq!(traces(), before);
 }
 
-/// As `nobody`, with the binary where everybody may read it. Without root nsrouter makes itself a private lab.
+/// As `nobody`, with the binary where everybody may read it. Without root nsrouter makes itself a private
+/// lab.
 fn rootless(mode: &str) {
     let output = common::Shared::new()
         .as_nobody()

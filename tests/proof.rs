@@ -1,5 +1,5 @@
-//! The documentation is true: the table of what proves the router names tests that exist, every scene of the oracle has a
-//! row there, and every file that is named exists.
+//! The documentation is true: the table of what proves the router names tests that exist, every scene of the
+//! oracle has a row there, and every file that is named exists.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
@@ -49,8 +49,8 @@ fn tests(text: &str) -> BTreeSet<String> {
     functions.into_iter().filter_map(|head| head.split("fn ").nth(1)).map(str::to_owned).collect()
 }
 
-/// The tests of a home: `tests/HOME.rs`, `tests/oracle/HOME.rs`, or with `CRATE::MODULE` those in the files of a crate
-/// whose path names the module; `MODULE_tests.rs` beside it belongs to it.
+/// The tests of a home: `tests/HOME.rs`, `tests/oracle/HOME.rs`, or with `CRATE::MODULE` those in the files
+/// of a crate whose path names the module; `MODULE_tests.rs` beside it belongs to it.
 fn tests_of(home: &str) -> BTreeSet<String> {
     if let Some((package, module)) = home.split_once("::") {
         let mut files = Vec::new();
@@ -162,7 +162,8 @@ fn documents() -> Vec<PathBuf> {
     found
 }
 
-/// The files that a document names: targets of links, which are relative to it, and paths from the top in backticks.
+/// The files that a document names: targets of links, which are relative to it, and paths from the top in
+/// backticks.
 fn named_files(document: &Path, text: &str) -> Vec<PathBuf> {
     let folder = document.parent().unwrap();
     let links = after(text, "](", ')').into_iter().filter(|link| !link.contains("://"));

@@ -1,4 +1,5 @@
-//! Tables and destinations as they are met: prefix lengths in the shares of a full BGP table, always the same ones.
+//! Tables and destinations as they are met: prefix lengths in the shares of a full BGP table, always the same
+//! ones.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "every bench uses its own part of this")]
 
 use std::collections::HashSet;

@@ -1,4 +1,5 @@
-//! The arrows between crates and between files point one way, and no crate but `rings` has unsafe code, in `sys` alone.
+//! The arrows between crates and between files point one way, and no crate but `rings` has unsafe code, in
+//! `sys` alone.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod files;

@@ -1,7 +1,7 @@
 //! Reads a crate's modules from its root file: what each file defines, re-exports, and names of other files.
 //!
-//! It knows names, not types: a call of a method is not seen, the `use` or path that brought its type along is. Code
-//! under `#[cfg(test)]` is passed over, for tests may look at everything.
+//! It knows names, not types: a call of a method is not seen, the `use` or path that brought its type along
+//! is. Code under `#[cfg(test)]` is passed over, for tests may look at everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
@@ -78,8 +78,8 @@ impl Crate {
         arrows
     }
 
-    /// Where a path that stands in a module leads to; nothing for other crates. With `is_item` its end may be a function
-    /// of the same name as a module.
+    /// Where a path that stands in a module leads to; nothing for other crates. With `is_item` its end may be
+    /// a function of the same name as a module.
     fn resolve(&self, from: usize, path: &[String], is_item: bool, followed: usize) -> Option<Found> {
         let root = 0;
         let (first, rest) = path.split_first()?;

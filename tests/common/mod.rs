@@ -30,8 +30,9 @@ const SAMPLE_VARIABLE: &str = "NSROUTER_SAMPLE";
 
 /// Modes that a case can be run in.
 pub const BOTH: &[&str] = &["kernel", "userspace"];
-/// Both, our own router over every backend, and twice more: in a user namespace of root's, where the host port can be had
-/// but no BPF, so that nothing but sysctls keeps the kernel silent on the router's ports; and as an ordinary user.
+/// Both, our own router over every backend, and twice more: in a user namespace of root's, where the host
+/// port can be had but no BPF, so that nothing but sysctls keeps the kernel silent on the router's ports; and
+/// as an ordinary user.
 pub const ALL: &[&str] = &["kernel", "userspace", OTHER_BACKENDS, "no-bpf", "rootless"];
 /// Both, and our own router over every backend.
 pub const BACKENDS: &[&str] = &["kernel", "userspace", OTHER_BACKENDS];
@@ -42,7 +43,8 @@ pub const WORKERS: &[&str] = &["userspace:EVERY:2"];
 /// Our own router over each backend but the one that it takes by itself.
 pub const OTHER_BACKENDS: &str = "userspace:OTHER";
 
-/// The modes that a list stands for: `OTHER` and `EVERY` are replaced by the names of backends, from the one list of them.
+/// The modes that a list stands for: `OTHER` and `EVERY` are replaced by the names of backends, from the one
+/// list of them.
 pub fn expanded(modes: &[&str]) -> Vec<String> {
     let names = || nsrouter_rings::BACKENDS.iter().map(|backend| backend.name);
     let expand = |mode: &&str| match (mode.contains("OTHER"), mode.contains("EVERY")) {
@@ -56,7 +58,8 @@ pub fn expanded(modes: &[&str]) -> Vec<String> {
 /// Cases without a lab: a network, a mount namespace and a /run of their own.
 pub const SANDBOX: &[&str] = &["sandbox"];
 
-/// In a case's list of programs: it needs a quiet machine, for it measures time, so no other case runs beside it.
+/// In a case's list of programs: it needs a quiet machine, for it measures time, so no other case runs beside
+/// it.
 pub const QUIET: &str = "a quiet machine";
 
 /// One test case.
@@ -79,8 +82,8 @@ pub fn nsrouter() -> PathBuf {
     std::env::var_os(BINARY_VARIABLE).unwrap_or_else(|| env!("CARGO_BIN_EXE_nsrouter").into()).into()
 }
 
-/// The binary under test, without arguments. It gets its signals also where these tests were started by nohup(1), or in the
-/// background by a shell without job control.
+/// The binary under test, without arguments. It gets its signals also where these tests were started by
+/// nohup(1), or in the background by a shell without job control.
 pub fn hearing_signals() -> Command {
     let mut command = Command::new("env");
     command.arg("--default-signal=HUP,INT,QUIT").arg(nsrouter());
@@ -178,8 +181,9 @@ fn is_sample() -> bool {
     std::env::var_os(SAMPLE_VARIABLE).is_some_and(|value| value == "1")
 }
 
-/// One trial of each case. The modes take turns, and with them the backends: the first case runs in the first of its modes,
-/// the second in the second. Names are `MODE::CASE`, and with `MODE::SUBJECT::SCENE` all scenes of a subject share a mode.
+/// One trial of each case. The modes take turns, and with them the backends: the first case runs in the first
+/// of its modes, the second in the second. Names are `MODE::CASE`, and with `MODE::SUBJECT::SCENE` all scenes
+/// of a subject share a mode.
 fn sample(trials: Vec<Trial>) -> Vec<Trial> {
     let mut modes: Vec<(String, Vec<String>)> = Vec::new();
     let split = |trial: &Trial| {
@@ -215,8 +219,8 @@ pub fn main_one_by_one(cases: &'static [Case], others: Vec<Trial>) -> ExitCode {
     run_all(&[cases], others, Some(1))
 }
 
-/// Runs the cases of several lists, and trials beside them. A case without modes is for trials that run it themselves
-/// ([`case_output`]), in a lab with options of their own.
+/// Runs the cases of several lists, and trials beside them. A case without modes is for trials that run it
+/// themselves ([`case_output`]), in a lab with options of their own.
 pub fn main_of(lists: &[&'static [Case]], others: Vec<Trial>) -> ExitCode {
     run_all(lists, others, None)
 }
@@ -257,7 +261,8 @@ fn run_case(mode: &str, case: &str) {
     assert!(output.status.success(), "{}", describe(&output));
 }
 
-/// Runs the case `MODE::NAME` of this program as [`run_case`] does, in a lab with these options, and says what came of it.
+/// Runs the case `MODE::NAME` of this program as [`run_case`] does, in a lab with these options, and says
+/// what came of it.
 pub fn case_output(mode: &str, case: &str, options: &[&str]) -> Output {
     let shared = (mode == "rootless").then(Shared::new);
     let program = shared.as_ref().map_or_else(|| std::env::current_exe().unwrap(), Shared::case);
@@ -321,7 +326,8 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A promise of time. One attempt of five has to keep it: a busy machine makes some late, a fault makes all late.
+/// A promise of time. One attempt of five has to keep it: a busy machine makes some late, a fault makes all
+/// late.
 pub fn promptly(what: &str, bound: Duration, mut attempt: impl FnMut() -> Duration) {
     let mut late = Vec::new();
     while late.len() < 5 {
@@ -493,7 +499,7 @@ impl Tap {
         self.transmit.send(&mut frames).frames
     }
 
-    /// Sends one Ethernet frame that has its checksum pending, or is a super-frame.
+    /// Sends one Ethernet frame that has its checksum pending, or is a GSO packet.
     pub fn send_offloaded(&mut self, bytes: &[u8], offload: Offload) {
         let mut buffer = bytes.to_vec();
         let len = buffer.len();

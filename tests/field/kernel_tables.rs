@@ -128,8 +128,8 @@ fn wait_for_trouble(lab: &Lab, words: &str) {
     });
 }
 
-/// Many more changes than the kernel keeps for the engine, which does not read meanwhile: in the end it knows what the kernel
-/// knows, whether the changes undid each other or not.
+/// Many more changes than the kernel keeps for the engine, which does not read meanwhile: in the end it knows
+/// what the kernel knows, whether the changes undid each other or not.
 fn overrun(lab: &Lab) {
     const ROUTES: usize = 60_000;
     let folder = tempfile::tempdir().unwrap();
@@ -232,7 +232,7 @@ fn static_neighbour(lab: &Lab) {
     assert!(!answers(lab, "10.10.252.77"));
     set("del", "");
     wait_until_it_answers(lab, "10.10.252.77");
-    // Nobody is asked who has an entry: a host that does not answer ARP can be reached.
+    // A neighbour with an entry is not asked: a host that does not answer ARP can be reached.
     lab.succeed("t2", &["ip", "link", "set", "t2-eth0", "arp", "off"]);
     let mac = lab.succeed("t2", &["cat", "/sys/class/net/t2-eth0/address"]);
     let gateway = lab.succeed("router", &["cat", "/sys/class/net/eth-t2/address"]);

@@ -355,7 +355,8 @@ fn under_nohup(_: &Lab) {
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         await_lab();
         signal(&child, Signal::SIGHUP);
-        // A lab that takes it for its end stops to answer within milliseconds; a sound one shows it only by staying.
+        // A lab that takes it for its end stops to answer within milliseconds; a sound one shows it only by
+        // staying.
         std::thread::sleep(Duration::from_millis(500));
         let status = run(&["status"]);
         assert!(status.status.success(), "{options:?}: {}", describe(&status));
@@ -450,7 +451,7 @@ fn detached_interrupted(_: &Lab) {
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(130), "{options:?}: {}", describe(&output));
         wait_for("the copy ends", || (!is_alive(copy)).then_some(()));
-        // Whoever waits is killed: the copy finds out when it is ready.
+        // The waiting process is killed: the copy finds out when it is ready.
         let mut child = start(&arguments);
         let copy = wait_for("the copy is there", || copy_of(child.id()));
         signal(&child, Signal::SIGKILL);
@@ -467,7 +468,8 @@ fn copy_of(pid: u32) -> Option<u32> {
     let copy = list.split_whitespace().next()?.parse().unwrap();
     let blocked = of_process(pid, "SigBlk").and_then(|mask| u64::from_str_radix(&mask, 16).ok())?;
     let blocks = |signal: Signal| blocked >> (signal as i32 - 1) & 1 == 1;
-    // While it starts the copy, the C library blocks all of them, and then there is a moment in which none is.
+    // While it starts the copy, the C library blocks all of them, and then there is a moment in which none
+    // is.
     let waits = blocks(Signal::SIGINT) && !blocks(Signal::SIGALRM);
     // It was started as /proc/self/exe.
     (waits && of_process(copy, "Name").as_deref() == Some("exe")).then_some(copy)

@@ -1,7 +1,8 @@
-//! What public bug reports of forwarders and labs taught: each report's case, played in every mode and over every backend.
+//! What public bug reports of forwarders and labs taught: each report's case, played in every mode and over
+//! every backend.
 //!
-//! The kernel is the oracle where it has an opinion: a case has one body, and kernel mode runs it too. One file a
-//! subject, which exports its cases, and the trials that make labs of their own.
+//! The kernel is the oracle where it has an opinion: a case has one body, and kernel mode runs it too. One
+//! file a subject, which exports its cases, and the trials that make labs of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../common/mod.rs"]

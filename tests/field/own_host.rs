@@ -201,7 +201,7 @@ fn account(lab: &Lab) {
         let line = text.lines().find(|line| line.trim_start().starts_with(name.as_str())).unwrap();
         assert!(line.ends_with('.'), "a sentence for {name}: {line}");
     }
-    // An address where nobody is, which takes three seconds to find out.
+    // An unused address: resolution takes three seconds to fail.
     lab.tap("t1", "t1-eth0").send(&udp(lab, [10, 10, 252, 77], 64));
     let errors = engine["events"]["icmp_errors"].as_u64().unwrap();
     let engine = wait_status(lab, "the sender is told", |engine| {
@@ -289,16 +289,16 @@ fn small_table(lab: &Lab) {
 
 const ROUTER_MAC: [u8; 6] = [2, 1, 2, 3, 4, 1];
 
-/// The groups that a router joins on t1's link: all routers, and the solicited-node groups of fe80::1:2ff:fe03:401,
-/// fd00:251::2 and every router of a subnet.
+/// The groups that a router joins on t1's link: all routers, and the solicited-node groups of
+/// fe80::1:2ff:fe03:401, fd00:251::2 and every router of a subnet.
 const GROUPS: [&str; 5] = ["ff02::2", "ff02::1:ff00:0", "ff02::1:ff00:2", "ff02::1:ff03:401", "ff05::2"];
 
 fn groups() -> BTreeSet<Ipv6Addr> {
     GROUPS.map(|text| text.parse().unwrap()).into()
 }
 
-/// A multicast listener query of a station at t1 (RFC 3810 section 5.1; without `sources` RFC 2710's), to be answered within
-/// `max_ms`.
+/// A multicast listener query of a station at t1 (RFC 3810 section 5.1; without `sources` RFC 2710's), to be
+/// answered within `max_ms`.
 fn query(group: Ipv6Addr, sources: Option<u8>, max_ms: u16) -> Vec<u8> {
     let source: Ipv6Addr = "fe80::77".parse().unwrap();
     let to = if group.is_unspecified() { "ff02::1".parse().unwrap() } else { group };
@@ -373,7 +373,7 @@ fn listener_queries(lab: &Lab) {
     for sources in [0, 2] {
         assert_eq!(answer(&mut tap, &query(one, Some(sources), 100), 1), [(143, 2, one)]);
     }
-    // Those that nobody joined, and those that are none.
+    // Groups that were not joined, and addresses that are no groups.
     for frame in [query("ff02::1:ff12:3456".parse().unwrap(), Some(0), 10), query(all, Some(1), 10)] {
         assert_eq!(answer(&mut tap, &frame, 0), []);
     }

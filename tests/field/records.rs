@@ -1,4 +1,5 @@
-//! Labs on machines that are odd, read-only, full or somebody else's; what a killed lab leaves and what clean makes of it.
+//! Labs on machines that are odd, read-only, full or shared; the remains of a killed lab, and cleaning them
+//! up.
 
 use std::fs;
 use std::io::Read;
@@ -430,7 +431,7 @@ fn taken(_: &Lab) {
     succeed("--mode kernel --private --name taken -- true");
 }
 
-/// First fragments of ever new datagrams, which nobody completes.
+/// First fragments of ever new datagrams, none of which is completed.
 fn flooded(lab: &Lab) {
     let mut tap = lab.tap("t1", "t1-eth0");
     let ethernet = |kind: [u8; 2]| [&[2, 1, 2, 3, 4, 1, 2, 9, 9, 9, 9, 9], &kind[..]].concat();

@@ -124,8 +124,8 @@ fn path_gains_nsrouter() {
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "nsrouter");
 }
 
-/// Past the hard limit of open files there is a sentence with the number; up to it the soft one is raised, and the command
-/// has that again.
+/// Past the hard limit of open files there is a sentence with the number; up to it the soft one is raised,
+/// and the command has that again.
 fn too_few_descriptors() {
     let topology = star(50);
     let run = |limits: &str, command: &str| shell_lab(limits, topology.path(), command);
@@ -138,7 +138,8 @@ fn too_few_descriptors() {
     assert!(told.contains("Too many open files") && told.contains("ulimit -n 1"), "{told}");
 }
 
-/// A topology of one router and so many hosts, `h0` first; the addresses of host N are 10.A.B.1 and fd00:N::1.
+/// A topology of one router and so many hosts, `h0` first; the addresses of host N are 10.A.B.1 and
+/// fd00:N::1.
 fn star(hosts: usize) -> tempfile::NamedTempFile {
     let mut text = String::from("[[node]]\nname = \"router\"\nrole = \"router\"\n");
     for host in 0..hosts {
@@ -177,7 +178,7 @@ fn last_port(lab: &Lab) {
 /// The router's MAC address on eth-t1 of the built-in lab.
 const ROUTER_MAC: [u8; 6] = [2, 1, 2, 3, 4, 1];
 
-/// A UDP packet of t1 to an address of t2's network that is nobody's.
+/// A UDP packet of t1 to an unused address of t2's network.
 fn stray(host: [u8; 6], last: u64) -> Vec<u8> {
     let mut to = [0; 16];
     to[..6].copy_from_slice(&[0xfd, 0, 2, 0x52, 0, 0]);

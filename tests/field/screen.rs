@@ -61,7 +61,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A pipe that nobody reads.
+/// A pipe without a reader.
 fn closed_pipe() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -111,7 +111,8 @@ fn output_breaks_off(_: &Lab) {
     }
 }
 
-/// A lab goes on without an output; its command's exit code is its own, and its command dies of a closed pipe as ever.
+/// A lab goes on without an output; its command's exit code is its own, and its command dies of a closed pipe
+/// as ever.
 fn lab_without_output() {
     let name = lab_name();
     let lab = |rest: &[&str], stdout: Stdio| {
@@ -213,7 +214,7 @@ fn on_terminal(columns: u16, mut command: Command) -> String {
     let mut master = File::from(pty.master);
     let mut text = Vec::new();
     let mut buffer = [0; 4096];
-    // EIO is how a terminal says that nobody has it open any more.
+    // EIO: the terminal is open nowhere any more.
     while let Ok(len @ 1..) = master.read(&mut buffer) {
         text.extend_from_slice(&buffer[..len]);
     }
@@ -246,7 +247,8 @@ fn background() {
     });
 }
 
-/// The lines on a terminal, without what colours them, none wider than the terminal; of plain ASCII in a locale that wants it.
+/// The lines on a terminal, without what colours them, none wider than the terminal; of plain ASCII in a
+/// locale that wants it.
 fn fitting_lines(columns: u16, command: Command) -> Vec<String> {
     let words = format!("{command:?}");
     let ascii =

@@ -184,8 +184,8 @@ fn udp_trains(lab: &Lab) {
     assert_eq!(drops(lab, MISUNDERSTOOD), 0, "{}", lab.dump());
 }
 
-/// The second link takes less than the tunnel's packets: without DF they are fragmented, with it their sender is told how
-/// much the link takes, and the tunnel has its own senders send less.
+/// The second link takes less than the tunnel's packets: without DF they are fragmented, with it their sender
+/// is told how much the link takes, and the tunnel has its own senders send less.
 fn segments_too_large(lab: &Lab) {
     lab.succeed("router", &["ip", "link", "set", "eth-t2", "mtu", "1400"]);
     lab.succeed("t2", &["ip", "link", "set", "t2-eth0", "mtu", "1400"]);
@@ -205,8 +205,8 @@ fn segments_too_large(lab: &Lab) {
     assert_eq!(drops(lab, &misunderstood), 0, "{}", lab.dump());
 }
 
-/// TCP segments of a byte each, tens of thousands in a frame, for the router's own address: whoever shares the router with
-/// their sender is forwarded in the meantime.
+/// TCP segments of a byte each, tens of thousands in a frame, for the router's own address: the traffic of other
+/// hosts is forwarded in the meantime.
 fn tiny_segments(lab: &Lab) {
     lab.succeed("t1", &["ping", "-q", "-c", "1", "-W", "5", "10.10.252.1"]);
     let mac = |node: &str, interface: &str| {
@@ -249,8 +249,8 @@ fn tiny_segments(lab: &Lab) {
         });
         // 150 packets transmitted, 150 received, 0% packet loss, time 1635ms
         let lost = pings.split(", ").find_map(|part| part.strip_suffix("% packet loss")?.parse::<f64>().ok());
-        // Over xdp the sender's own kernel segments: of the tens of thousands of frames, and the answers to them, some
-        // find t1's queue full, and so may an echo request among them.
+        // Over xdp the sender's own kernel segments: of the tens of thousands of frames, and the answers to
+        // them, some find t1's queue full, and so may an echo request among them.
         let bearable = if lab.mode.contains("xdp") { 20.0 } else { 0.0 };
         assert!(lost.unwrap() <= bearable, "{pings}\n{}", lab.dump());
         // rtt min/avg/max/mdev = 0.036/0.060/0.311/0.041 ms
@@ -266,12 +266,13 @@ const LINKS: [(&str, &str); 4] =
 /// Frames of this many bytes are larger than what TCP sends without BIG TCP.
 const BIG_FRAME_BYTES: usize = 65_536 + 18;
 
-/// Has a link send and receive GSO packets of up to 190,000 bytes, of both families: ip(8) sets the limits of IPv4 from
-/// release 6.3 on only.
+/// Has a link send and receive GSO packets of up to 190,000 bytes, of both families: ip(8) sets the limits of
+/// IPv4 from release 6.3 on only.
 fn allow_big_frames(lab: &Lab, node: &str, interface: &str) {
     const RTM_NEWLINK: u16 = 16;
     const REQUEST_ACK: u16 = 1 | 4;
-    /// IFLA_GSO_MAX_SIZE, IFLA_GRO_MAX_SIZE, IFLA_GSO_IPV4_MAX_SIZE, IFLA_GRO_IPV4_MAX_SIZE (linux/if_link.h).
+    /// IFLA_GSO_MAX_SIZE, IFLA_GRO_MAX_SIZE, IFLA_GSO_IPV4_MAX_SIZE, IFLA_GRO_IPV4_MAX_SIZE
+    /// (linux/if_link.h).
     const LIMITS: [u16; 4] = [41, 58, 63, 64];
     let index = lab.succeed(node, &["cat", &format!("/sys/class/net/{interface}/ifindex")]);
     let index: i32 = index.trim().parse().unwrap();

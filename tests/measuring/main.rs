@@ -1,4 +1,5 @@
-//! The commands that judge: `check` must see what is wrong, `doctor` must answer, `bench` must measure, and stop when told.
+//! The commands that judge: `check` must see what is wrong, `doctor` must answer, `bench` must measure, and
+//! stop when told.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bench;

@@ -1,5 +1,5 @@
-//! The part of JSON Schema (draft 2020-12) that `crates/bench/results.schema.json` uses. A keyword that is not understood
-//! fails, so that nothing in the schema goes unheeded.
+//! The part of JSON Schema (draft 2020-12) that `crates/bench/results.schema.json` uses. A keyword that is
+//! not understood fails, so that nothing in the schema goes unheeded.
 
 use serde_json::Value;
 

@@ -1,4 +1,5 @@
-//! Where the userspace router differs from Linux, and what cannot be played over a backend: once, with the reason.
+//! Where the userspace router differs from Linux, and what cannot be played over a backend: once, with the
+//! reason.
 
 /// A scene in which the modes are to differ.
 pub struct Difference {
@@ -119,20 +120,20 @@ pub const NOT_PLAYED: &[NotPlayed] = &[
         scenes: &[
             "a_pending_checksum",
             "a_pending_checksum_of_a_packet_too_big",
-            "a_super_frame_of_small_segments",
-            "a_super_frame_of_large_segments_with_df",
-            "a_super_frame_of_large_segments_without_df",
-            "a_udp_super_frame_of_small_datagrams",
-            "a_udp_super_frame_of_large_datagrams_with_df",
-            "a_udp_super_frame_of_large_datagrams_without_df",
-            "a_super_frame_with_no_hops_left",
+            "a_gso_packet_of_small_segments",
+            "a_gso_packet_of_large_segments_with_df",
+            "a_gso_packet_of_large_segments_without_df",
+            "a_udp_gso_packet_of_small_datagrams",
+            "a_udp_gso_packet_of_large_datagrams_with_df",
+            "a_udp_gso_packet_of_large_datagrams_without_df",
+            "a_gso_packet_with_no_hops_left",
         ],
         reason: OFFLOADS,
     },
     NotPlayed {
         backend: "xdp",
         subject: "ipv6",
-        scenes: &["a_super_frame_of_small_segments", "a_super_frame_of_large_segments"],
+        scenes: &["a_gso_packet_of_small_segments", "a_gso_packet_of_large_segments"],
         reason: OFFLOADS,
     },
     NotPlayed {
@@ -151,8 +152,8 @@ pub const NOT_PLAYED: &[NotPlayed] = &[
     },
 ];
 
-/// Scenes that are not played with several workers: which of several flows' errors come before the limit is struck depends on which
-/// worker is first.
+/// Scenes that are not played with several workers: which of several flows' errors come before the limit is
+/// struck depends on which worker is first.
 pub const NOT_WITH_WORKERS: &[&str] = &[
     "ipv4_errors::six_errors_at_once_to_one_destination",
     "ipv4_errors::errors_without_route_are_charged_twice",

@@ -1,5 +1,5 @@
-//! Addresses that come and go while the router runs: by `ip addr` on the router's port in kernel mode, and on the host
-//! port in userspace mode.
+//! Addresses that come and go while the router runs: by `ip addr` on the router's port in kernel mode, and on
+//! the host port in userspace mode.
 
 use crate::common::wait_for;
 use crate::packet::{ARP, BROADCAST, Ip4, Ip6, arp, eth};

@@ -1,5 +1,6 @@
-//! Routes that come and go while the router runs, by `ip route` in its namespace: kinds of routes, metrics, next hops on
-//! the link, several next hops and their shares, links that go down (RFC 1812 sections 5.2.4 and 5.2.7.1, RFC 2992).
+//! Routes that come and go while the router runs, by `ip route` in its namespace: kinds of routes, metrics,
+//! next hops on the link, several next hops and their shares, links that go down (RFC 1812 sections 5.2.4 and
+//! 5.2.7.1, RFC 2992).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! IPv4 forwarding: header checks, link-layer rules, martian addresses, TTL (RFC 1812 sections 4.2, 5.2 and 5.3).
+//! IPv4 forwarding: header checks, link-layer rules, martian addresses, TTL (RFC 1812 sections 4.2, 5.2 and
+//! 5.3).
 
 use crate::packet::{self, ARP, BROADCAST, DF, ICMP, IPV4, Ip4, Mac, eth, pattern};
 use crate::scene::Scene;
@@ -97,7 +98,8 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "checksum_that_becomes_zero_or_ffff",
         act: |s| {
-            // Identifications that bring the forwarded header's checksum through its corner (RFC 1624 section 3).
+            // Identifications that bring the forwarded header's checksum through its corner (RFC 1624 section
+            // 3).
             for id in [0u16, 0xffff] {
                 for wanted in [0x0000u16, 0x0001, 0x00ff, 0x0100, 0xfeff, 0xff00] {
                     let plain = Ip4 { id, ..s.ip4() }.with(b"corner");

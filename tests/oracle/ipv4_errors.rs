@@ -1,4 +1,5 @@
-//! ICMP errors of IPv4: when, with what source, what they quote, and about what never (RFC 792, RFC 1812 section 4.3.2).
+//! ICMP errors of IPv4: when, with what source, what they quote, and about what never (RFC 792, RFC 1812
+//! section 4.3.2).
 
 use crate::packet::{self, A4, BROADCAST, IPV4, Ip4, MF, eth, pattern};
 use crate::scene::Scene;

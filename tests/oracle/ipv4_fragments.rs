@@ -1,5 +1,5 @@
-//! Fragmentation and path MTU of IPv4, super-frames included: the second link takes 1,300 bytes (RFC 791 section 3.2,
-//! RFC 1191 section 4, RFC 1812 section 5.2.6).
+//! Fragmentation and path MTU of IPv4, GSO packets included: the second link takes 1,300 bytes (RFC 791
+//! section 3.2, RFC 1191 section 4, RFC 1812 section 5.2.6).
 
 use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
 
@@ -18,7 +18,7 @@ pub fn prepare(stage: &Stage<'_>) {
     stage.narrow(1300);
 }
 
-/// Sends a super-frame of TCP segments; the checksum is pending.
+/// Sends a GSO packet of TCP segments; the checksum is pending.
 fn tcp4(stage: &mut Stage<'_>, fragment: u16, payload_bytes: usize, segment_bytes: u16) {
     let ip = Ip4 { fragment, protocol: packet::TCP, ..stage.ip4() };
     let pseudo = pseudo4(ip.src, ip.dst, packet::TCP, 20 + payload_bytes);
@@ -29,7 +29,7 @@ fn tcp4(stage: &mut Stage<'_>, fragment: u16, payload_bytes: usize, segment_byte
     stage.offloaded(T1, &frame, Offload { checksum, gso, segment_bytes, header_bytes: 54 });
 }
 
-/// Sends a super-frame of UDP datagrams.
+/// Sends a GSO packet of UDP datagrams.
 fn udp4(stage: &mut Stage<'_>, fragment: u16, payload_bytes: usize, segment_bytes: u16) {
     let ip = Ip4 { fragment, protocol: packet::UDP, ..stage.ip4() };
     let len = u16::try_from(8 + payload_bytes).expect("at most 64 KiB");
@@ -152,31 +152,31 @@ pub const SCENES: &[Scene] = &[
         moved: IN_TWO,
     },
     Scene { name: "a_pending_checksum_of_a_packet_too_big", act: |s| tcp4(s, DF, 1400, 0), moved: TOO_BIG },
-    // A super-frame is judged by its segments.
-    Scene { name: "a_super_frame_of_small_segments", act: |s| tcp4(s, DF, 12_000, 1260), moved: FORWARDED },
+    // A GSO packet is judged by its segments.
+    Scene { name: "a_gso_packet_of_small_segments", act: |s| tcp4(s, DF, 12_000, 1260), moved: FORWARDED },
     Scene {
-        name: "a_super_frame_of_large_segments_with_df",
+        name: "a_gso_packet_of_large_segments_with_df",
         act: |s| tcp4(s, DF, 14_600, 1460),
         moved: TOO_BIG,
     },
     Scene {
-        name: "a_super_frame_of_large_segments_without_df",
+        name: "a_gso_packet_of_large_segments_without_df",
         act: |s| tcp4(s, 0, 2920, 1460),
         moved: "received 1, consumed 1, originated 4, sent 4",
     },
-    Scene { name: "a_udp_super_frame_of_small_datagrams", act: |s| udp4(s, 0, 6000, 1200), moved: FORWARDED },
+    Scene { name: "a_udp_gso_packet_of_small_datagrams", act: |s| udp4(s, 0, 6000, 1200), moved: FORWARDED },
     Scene {
-        name: "a_udp_super_frame_of_large_datagrams_with_df",
+        name: "a_udp_gso_packet_of_large_datagrams_with_df",
         act: |s| udp4(s, DF, 7000, 1400),
         moved: TOO_BIG,
     },
     Scene {
-        name: "a_udp_super_frame_of_large_datagrams_without_df",
+        name: "a_udp_gso_packet_of_large_datagrams_without_df",
         act: |s| udp4(s, 0, 2800, 1400),
         moved: "received 1, consumed 1, originated 4, sent 4",
     },
     Scene {
-        name: "a_super_frame_with_no_hops_left",
+        name: "a_gso_packet_with_no_hops_left",
         act: |s| {
             let ip = Ip4 { ttl: 1, protocol: packet::TCP, ..s.ip4() };
             let pseudo = pseudo4(ip.src, ip.dst, packet::TCP, 20 + 5000);

@@ -1,5 +1,5 @@
-//! IPv4 to the router's own addresses, answered by the router or by the host behind it (RFC 1122 section 3.2, RFC 1812
-//! sections 4.3.3 and 5.2.3).
+//! IPv4 to the router's own addresses, answered by the router or by the host behind it (RFC 1122 section 3.2,
+//! RFC 1812 sections 4.3.3 and 5.2.3).
 
 use crate::packet::{self, BROADCAST, IPV4, Ip4, MF, UNKNOWN, eth, pattern, pseudo4, tcp};
 use crate::scene::Scene;

@@ -1,4 +1,5 @@
-//! IPv6: forwarding, scopes, extension headers and errors (RFC 8200, 4443, 4291). The second link takes 1,400 bytes.
+//! IPv6: forwarding, scopes, extension headers and errors (RFC 8200, 4443, 4291). The second link takes 1,400
+//! bytes.
 
 use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
 
@@ -341,8 +342,8 @@ pub const SCENES: &[Scene] = &[
         act: |s| s.send6(&last_hop(s).udp(5, 6, &pattern(1400))),
         moved: EXCEEDED,
     },
-    Scene { name: "a_super_frame_of_small_segments", act: |s| tcp6(s, 10_000, 1340), moved: FORWARDED },
-    Scene { name: "a_super_frame_of_large_segments", act: |s| tcp6(s, 10_000, 1400), moved: TOO_BIG },
+    Scene { name: "a_gso_packet_of_small_segments", act: |s| tcp6(s, 10_000, 1340), moved: FORWARDED },
+    Scene { name: "a_gso_packet_of_large_segments", act: |s| tcp6(s, 10_000, 1400), moved: TOO_BIG },
     // RFC 8200 section 4: extension headers.
     Scene {
         name: "hop_by_hop_padding_is_forwarded",

@@ -1,15 +1,17 @@
-//! The kernel as the oracle: the same frames are sent through a lab in each mode, and what t1 and t2 see of the router is
-//! compared, frame by frame: addresses, TTL, ICMP type, code, MTU and quoted bytes, fragments, options.
+//! The kernel as the oracle: the same frames are sent through a lab in each mode, and what t1 and t2 see of
+//! the router is compared, frame by frame: addresses, TTL, ICMP type, code, MTU and quoted bytes, fragments,
+//! options.
 //!
-//! A scene is a function that sends frames ([`stage::Stage`]); scenes of one subject share a lab a mode. Each scene is a
-//! trial of its own for each way that our own router can be run, which compares it with the kernel and asserts that the
-//! userspace router's counters moved exactly as the scene says, and that the law of counters holds. Differences that are
-//! meant are in [`differences`], once, with the reason and what our router shows instead; one that is listed and does not
-//! differ fails, so the list stays true.
+//! A scene is a function that sends frames ([`stage::Stage`]); scenes of one subject share a lab a mode. Each
+//! scene is a trial of its own for each way that our own router can be run, which compares it with the kernel
+//! and asserts that the userspace router's counters moved exactly as the scene says, and that the packet
+//! accounting adds up. Differences that are meant are in [`differences`], once, with the reason and what our
+//! router shows instead; one that is listed and does not differ fails, so the list stays true.
 //!
-//! Our router is run over every backend, and with two workers, whose flows may overtake each other: then what was seen is
-//! compared without its order. `NSROUTER_ORACLE_MODES` chooses among [`modes`], with commas between, or `all`; without it
-//! [`default_modes`] are played. All of it: `NSROUTER_ORACLE_MODES=all cargo test --test oracle`.
+//! The userspace router is run over every backend, and with two workers, whose flows may overtake each other:
+//! then what was seen is compared without its order. `NSROUTER_ORACLE_MODES` chooses among [`modes`], with
+//! commas between, or `all`; without it [`default_modes`] are played. All of it:
+//! `NSROUTER_ORACLE_MODES=all cargo test --test oracle`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![allow(unreachable_pub, reason = "a test program has no face")]
 
@@ -76,7 +78,8 @@ fn modes() -> Vec<String> {
     names().chain(names().map(|name| name + ":2")).collect()
 }
 
-/// Those that are played unless others are asked for: every backend, and two workers where queues share nothing.
+/// Those that are played unless others are asked for: every backend, and two workers where queues share
+/// nothing.
 fn default_modes() -> String {
     let names = BACKENDS.iter().map(|backend| backend.name);
     names.chain(["xdp:2"]).collect::<Vec<_>>().join(",")
@@ -165,8 +168,8 @@ const SEGMENTATION: Case = Case {
     body: segmentation::equals_the_kernel,
 };
 
-/// An answer that a Linux host takes for a solicited one brings its neighbour entry to REACHABLE, and one with the
-/// router flag is remembered as a router's (RFC 4861 sections 7.2.4 and 7.3.3).
+/// An answer that a Linux host takes for a solicited one brings its neighbour entry to REACHABLE, and one
+/// with the router flag is remembered as a router's (RFC 4861 sections 7.2.4 and 7.3.3).
 fn reachable(lab: &Lab) {
     for (node, interface, address) in [
         ("t1", "t1-eth0", "10.10.251.2"),

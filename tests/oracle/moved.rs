@@ -1,4 +1,4 @@
-//! The engine's counters: how they moved, and the law that they keep.
+//! The engine's counters: how they moved, and the packet accounting that they keep.
 
 use std::collections::BTreeMap;
 
@@ -47,10 +47,12 @@ pub fn counters(engine: &Value) -> Moved {
 }
 
 /// Received + originated = sent + to host + consumed + held + drops.
-pub fn law(counters: &Moved) -> Result<(), String> {
+pub fn accounting(counters: &Moved) -> Result<(), String> {
     let inward = ["received", "originated"];
     let (gained, spent) = counters.iter().fold((0, 0), |(gained, spent), (name, count)| {
         if inward.contains(&name.as_str()) { (gained + count, spent) } else { (gained, spent + count) }
     });
-    (gained == spent).then_some(()).ok_or_else(|| format!("the law of counters is broken: {counters:?}"))
+    (gained == spent)
+        .then_some(())
+        .ok_or_else(|| format!("the packet accounting does not add up: {counters:?}"))
 }

@@ -1,7 +1,8 @@
 //! A frame as canonical text: what is compared between the modes.
 //!
-//! Normalised, because it is random or a clock: the identification and flow label of what the router itself originates
-//! (hashed with a secret in Linux), time stamps near now, and checksums, which are verified instead.
+//! Normalised, because it is random or a clock: the identification and flow label of what the router itself
+//! originates (hashed with a secret in Linux), time stamps near now, and checksums, which are verified
+//! instead.
 
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -93,11 +94,13 @@ fn mask_stamps(bytes: &[u8]) -> Vec<u8> {
     masked
 }
 
-/// Whose checksums are how: verified, or the pseudo-header's part of them where the rest is left to an interface.
+/// Whose checksums are how: verified, or the pseudo-header's part of them where the rest is left to an
+/// interface.
 #[derive(Clone, Copy)]
 struct Sums {
     is_pending: bool,
-    /// The router's own packets may have it either way: it is the interface of the kernel's sockets that decides.
+    /// The router's own packets may have it either way: it is the interface of the kernel's sockets that
+    /// decides.
     is_own: bool,
 }
 
@@ -235,7 +238,7 @@ pub fn frame(data: &[u8], offload: Offload) -> String {
     let destination: Mac = data[..6].try_into().expect("six bytes");
     let mut text = format!("{} > {}:", mac(source), mac(destination));
     if offload.gso != Gso::None {
-        write!(text, " super-frame {:?} of {}", offload.gso, offload.segment_bytes).expect("a string");
+        write!(text, " GSO packet {:?} of {}", offload.gso, offload.segment_bytes).expect("a string");
     }
     let kind = u16::from_be_bytes([data[12], data[13]]);
     match kind {

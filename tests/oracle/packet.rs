@@ -1,5 +1,5 @@
-//! Raw bytes, right or wrong as a case wants them. Written beside `crates/wire`, not with it: what is under test does
-//! not make its own test data.
+//! Raw bytes, right or wrong as a case wants them. Written beside `crates/wire`, not with it: what is under
+//! test does not make its own test data.
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];
@@ -159,7 +159,8 @@ pub fn icmp(pseudo: &[u8], kind: u8, code: u8, rest: [u8; 4], payload: &[u8]) ->
     body
 }
 
-/// A TCP segment (RFC 9293 section 3.1) with its checksum, or with the pseudo-header's sum alone for an offload.
+/// A TCP segment (RFC 9293 section 3.1) with its checksum, or with the pseudo-header's sum alone for an
+/// offload.
 pub fn tcp(pseudo: &[u8], from: u16, to: u16, flags: u8, payload: &[u8], pending: bool) -> Vec<u8> {
     let mut body = [from.to_be_bytes(), to.to_be_bytes()].concat();
     body.extend([0, 0, 0x10, 0, 0, 0, 0x20, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
@@ -180,7 +181,8 @@ pub struct Ip6 {
     pub hops: u8,
     pub src: A6,
     pub dst: A6,
-    /// Extension headers, the first of which `next` names, as they are on the wire; their last next header is `upper`.
+    /// Extension headers, the first of which `next` names, as they are on the wire; their last next header is
+    /// `upper`.
     pub extensions: Vec<u8>,
     /// What follows the extension headers.
     pub upper: u8,
@@ -217,7 +219,8 @@ impl Ip6 {
         packet
     }
 
-    /// One extension header `kind` of the given body (two bytes less than a multiple of eight) before `upper`.
+    /// One extension header `kind` of the given body (two bytes less than a multiple of eight) before
+    /// `upper`.
     pub fn extended(&self, kind: u8, upper: u8, body: &[u8]) -> Ip6 {
         let units = u8::try_from((body.len() + 2) / 8 - 1).expect("short");
         let extensions = [&[upper, units][..], body].concat();

@@ -1,5 +1,5 @@
-//! Routes and addresses, in a lab with several addresses and subnets on a port, a /31, a /32 and routes through gateways
-//! (RFC 1812 section 5.2.4, RFC 3021, RFC 4291): `tests/data/oracle/routes.toml`.
+//! Routes and addresses, in a lab with several addresses and subnets on a port, a /31, a /32 and routes
+//! through gateways (RFC 1812 section 5.2.4, RFC 3021, RFC 4291): `tests/data/oracle/routes.toml`.
 
 use crate::packet::{A4, A6, ARP, BROADCAST, IPV4, Ip4, Ip6, arp, eth};
 use crate::scene::Scene;

@@ -8,7 +8,7 @@ pub struct Scene {
     pub name: &'static str,
     /// Sends the frames.
     pub act: fn(&mut Stage<'_>),
-    /// How the userspace router's counters move: totals, and drop reasons. Markers, and questions to neighbours with
-    /// their answers, are beside this.
+    /// How the userspace router's counters move: totals, and drop reasons. Markers, and questions to
+    /// neighbours with their answers, are beside this.
     pub moved: &'static str,
 }

@@ -1,7 +1,8 @@
-//! Software segmentation equals the kernel's: the same super-frames are cut by both, and compared byte for byte.
+//! Software segmentation equals the kernel's: the same GSO packets are cut by both, and compared byte for
+//! byte.
 //!
-//! In a lab whose hosts' interfaces have no offloads a super-frame that is sent by one of them is cut by the kernel
-//! (`validate_xmit_skb`), and its segments come out at the router's end of the link.
+//! In a lab whose hosts' interfaces have no offloads a GSO packet that is sent by one of them is cut by the
+//! kernel (`validate_xmit_skb`), and its segments come out at the router's end of the link.
 
 use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
 use nsrouter_wire::segment::{LINK_L3, Segments};
@@ -14,7 +15,7 @@ use crate::stations::{station4, station6};
 /// How the lab is made.
 pub const OPTIONS: &[&str] = &["--no-host-offloads"];
 
-/// Stations that nobody is, so that nobody takes up the segments.
+/// Unused addresses, so that no host receives the segments.
 const TO: Mac = [2, 9, 9, 9, 9, 9];
 const FROM: Mac = [2, 8, 8, 8, 8, 8];
 
@@ -27,7 +28,7 @@ const CWR: u8 = 0x80;
 /// No-operation twice, then a time stamp (RFC 7323 section 3.2).
 const TIME_STAMPS: [u8; 12] = [1, 1, 8, 10, 0, 1, 2, 3, 4, 5, 6, 7];
 
-/// What a super-frame is made of.
+/// What a GSO packet is made of.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     is_v6: bool,
@@ -59,7 +60,7 @@ impl Kind {
             return [[0, 5], [0, 6], len.to_be_bytes(), sum.to_be_bytes()].concat();
         }
         let words = u8::try_from(5 + self.options.len() / 4).expect("at most 60 bytes");
-        // The sequence number wraps around within the super-frame.
+        // The sequence number wraps around within the GSO packet.
         let mut header =
             vec![0, 5, 0, 6, 0xff, 0xff, 0xf0, 0, 0, 0, 0x20, 0, words << 4, self.flags, 0xff, 0xff];
         header.extend(sum.to_be_bytes());
@@ -76,8 +77,8 @@ impl Kind {
         }
     }
 
-    /// A super-frame as an interface with offloads would be given it: the checksum is the pseudo-header's sum.
-    fn super_frame(self, payload: &[u8], segment_bytes: u16) -> (Vec<u8>, Offload) {
+    /// A GSO packet as an interface with offloads would be given it: the checksum is the pseudo-header's sum.
+    fn gso_packet(self, payload: &[u8], segment_bytes: u16) -> (Vec<u8>, Offload) {
         let l4_bytes = self.l4(payload.len(), 0).len() + payload.len();
         let body =
             [self.l4(payload.len(), !checksum(&self.pseudo(l4_bytes), &[])), payload.to_vec()].concat();
@@ -126,7 +127,7 @@ impl Kind {
 }
 
 fn cut_by_us(frame: &[u8], offload: Offload) -> Vec<Vec<u8>> {
-    let mut segments = Segments::new(frame, LINK_L3, offload).expect("a super-frame");
+    let mut segments = Segments::new(frame, LINK_L3, offload).expect("a GSO packet");
     let mut cut = Vec::new();
     while let Some(bytes) = segments.next_len() {
         let mut segment = vec![0xaa; bytes];
@@ -158,7 +159,7 @@ fn cut_by_the_kernel(
 }
 
 fn compare(taps: &mut [Tap; 2], kind: Kind, payload: &[u8], segment_bytes: u16) -> usize {
-    let (frame, offload) = kind.super_frame(payload, segment_bytes);
+    let (frame, offload) = kind.gso_packet(payload, segment_bytes);
     let ours = cut_by_us(&frame, offload);
     let [host, router] = taps;
     let kernel = cut_by_the_kernel(host, router, &frame, offload, ours.len());
@@ -170,7 +171,7 @@ fn compare(taps: &mut [Tap; 2], kind: Kind, payload: &[u8], segment_bytes: u16) 
     ours.len()
 }
 
-/// The case: every kind of super-frame, cut by both.
+/// The case: every kind of GSO packet, cut by both.
 pub fn equals_the_kernel(lab: &Lab) {
     let mut taps = [lab.tap("t1", "t1-eth0"), lab.tap("router", "eth-t1")];
     let mut kinds = Vec::new();
@@ -191,7 +192,8 @@ pub fn equals_the_kernel(lab: &Lab) {
         for (payload_bytes, segment_bytes) in
             [(1, 1400), (1400, 1400), (1401, 1400), (2800, 1400), (4099, 1000), (5000, 999), (60_000, 1400)]
         {
-            // The kernel does not take a super-frame of one segment, unless it can tell from the shortest of headers.
+            // The kernel does not take a GSO packet of one segment, unless it can tell from the shortest of
+            // headers.
             let is_plain = kind.options.is_empty() && !kind.is_extended;
             if is_plain || payload_bytes > usize::from(segment_bytes) {
                 segments += compare(&mut taps, *kind, &pattern(payload_bytes), segment_bytes);
@@ -201,7 +203,7 @@ pub fn equals_the_kernel(lab: &Lab) {
             let mut payload = pattern(3000);
             kind.zero_second_checksum(&mut payload, 1000);
             segments += compare(&mut taps, *kind, &payload, 1000);
-            let (frame, offload) = kind.super_frame(&payload, 1000);
+            let (frame, offload) = kind.gso_packet(&payload, 1000);
             let second = &cut_by_us(&frame, offload)[1];
             assert_eq!(
                 second[second.len() - 1002..][..2],

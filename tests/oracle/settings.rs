@@ -1,4 +1,4 @@
-//! What can be set, `--set` of ours beside the sysctl of the kernel's whose meaning it has.
+//! Settings: each `--set` beside the sysctl whose meaning it has.
 
 use crate::ip_route::{MANY, flow_of_a_port, note_shares, spread};
 use crate::packet::{Ip4, Ip6, UNKNOWN};

@@ -1,11 +1,13 @@
-//! Where a scene is played: a lab whose hosts are silent, with a tap on the hosts' side of both links in their place.
+//! Where a scene is played: a lab whose hosts are silent, with a tap on the hosts' side of both links in
+//! their place.
 //!
-//! The taps answer the router's ARP requests and solicitations for every station 3..=249 of both subnets, so a scene
-//! sends from any station, and gets answers. No two scenes of a lab share a source: Linux limits ICMP errors by
-//! destination, and neighbours are learned afresh.
+//! The taps answer the router's ARP requests and solicitations for every station 3..=249 of both subnets, so
+//! a scene sends from any station, and gets answers. No two scenes of a lab share a source: Linux limits ICMP
+//! errors by destination, and neighbours are learned afresh.
 //!
-//! Nothing waits for time to pass. The end of a scene is known by markers, frames that cross the router after those of
-//! the scene, and in userspace mode by the counters, which are to reach exactly what the scene says they will.
+//! Nothing waits for time to pass. The end of a scene is known by markers, frames that cross the router after
+//! those of the scene, and in userspace mode by the counters, which are to reach exactly what the scene says
+//! they will.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,7 @@ use nsrouter_wire::offload::Offload;
 use serde_json::Value;
 
 use crate::common::{Lab, Tap, wait_for};
-use crate::moved::{Moved, counters, law, parse_moved, print_moved, transmitted};
+use crate::moved::{Moved, accounting, counters, parse_moved, print_moved, transmitted};
 use crate::observe;
 use crate::packet::{self, A4, A6, ARP, IPV4, IPV6, Ip4, Ip6, Mac};
 use crate::question::Question;
@@ -63,7 +65,8 @@ pub struct Stage<'l> {
 impl<'l> Stage<'l> {
     /// Takes the hosts' place.
     pub fn new(lab: &'l Lab) -> Stage<'l> {
-        // What a veth carries waits in a queue of the sender's CPU: on one CPU frames cannot overtake each other.
+        // What a veth carries waits in a queue of the sender's CPU: on one CPU frames cannot overtake each
+        // other.
         let mut here = CpuSet::new();
         here.set(sched_getcpu().expect("this thread is on a CPU")).expect("it has a number");
         sched_setaffinity(Pid::from_raw(0), &here).expect("it may be used");
@@ -170,10 +173,12 @@ impl<'l> Stage<'l> {
         self.seen[at.index()].push(what);
     }
 
-    /// Runs `ip` in the router's namespace with each of these arguments, and waits until the router forwards by it.
+    /// Runs `ip` in the router's namespace with each of these arguments, and waits until the router forwards
+    /// by it.
     ///
-    /// A userspace router takes changes over together and a little later. The last one made is a route of ours, and
-    /// probes along it tell when it is in force: they are ICMP errors, which nobody answers with errors.
+    /// A userspace router takes changes over together and a little later. The last one made is a route of
+    /// ours, and probes along it tell when it is in force: they are ICMP errors, and no error answers an
+    /// error.
     pub fn configure(&mut self, arguments: &[&str]) {
         self.configured += 1;
         let k = self.configured;
@@ -246,7 +251,8 @@ impl<'l> Stage<'l> {
         }
     }
 
-    /// Looks until this many frames of the scene, questions aside, have come to a side; what comes with time only.
+    /// Looks until this many frames of the scene, questions aside, have come to a side; what comes with time
+    /// only.
     pub fn until(&mut self, at: Where, frames: usize) {
         wait_for("the frames that the scene waits for", || {
             self.drain(T1);
@@ -262,8 +268,8 @@ impl<'l> Stage<'l> {
 
     /// Waits until the router has made up its mind about all that neighbours have said so far.
     ///
-    /// A userspace router learns beside its hot path, in the order of what was heard: when it knows somebody who
-    /// introduces himself now, it has dealt with everybody before.
+    /// A userspace router learns beside its hot path, in the order of what was heard: when it knows a station
+    /// that introduces itself now, it has dealt with all before.
     pub fn settle(&mut self) {
         self.sync();
         let n = self.last_guest;
@@ -377,7 +383,7 @@ impl<'l> Stage<'l> {
 
     fn check_counters(&mut self, moved: &str) -> Result<(), String> {
         let moved = parse_moved(moved);
-        law(&moved).map_err(|error| format!("what the scene expects cannot be: {error}"))?;
+        accounting(&moved).map_err(|error| format!("what the scene expects cannot be: {error}"))?;
         for (name, count) in &moved {
             self.expect(&[(name, *count)]);
         }
@@ -386,7 +392,7 @@ impl<'l> Stage<'l> {
             let engine = self.lab.status()["engine"].clone();
             let has_all = self.has_all(&engine);
             let mut difference = counters(&engine);
-            law(&difference)?;
+            accounting(&difference)?;
             for (name, count) in &self.expected {
                 *difference.entry(name.clone()).or_default() -= count;
             }
@@ -413,8 +419,8 @@ fn is_report(data: &[u8]) -> bool {
     data.len() >= 63 && data[12..14] == [0x86, 0xdd] && data[20] == 0 && data[62] == 143
 }
 
-/// What hosts and routers say of themselves beside all traffic: multicast listener reports and router advertisements
-/// or solicitations, whose times are random. Scenes about those look for them themselves.
+/// What hosts and routers say of themselves beside all traffic: multicast listener reports and router
+/// advertisements or solicitations, whose times are random. Scenes about those look for them themselves.
 fn is_housekeeping(data: &[u8]) -> bool {
     is_report(data) || data.len() >= 34 && data[12..14] == [8, 0] && data[23] == 2
 }
