@@ -1,14 +1,14 @@
-//! Measuring and reporting: forwarding modes compared on one machine, in one run, so that the difference can be
-//! believed.
+//! Measuring and reporting: forwarding modes compared on one machine, in one run, so that the difference can
+//! be believed.
 //!
-//! A [`plan::Plan`] names modes and scenarios and orders their cells. [`run::run`] measures the cells one by one: each
-//! starts the real binary as a user would ([`run::cell`]), with a private lab that ends with it, and inside that lab
-//! the binary's `bench-agent` ([`agent`]) makes the traffic between two hosts ([`testbed`], [`traffic`]). [`stats`]
-//! turns samples into medians, intervals and ratios, [`report`] puts them together, [`export`] writes tables and files.
-//! [`metric`] has every metric in one table.
+//! A [`plan::Plan`] names modes and scenarios and orders their cells. [`run::run`] measures the cells one by
+//! one: each starts the real binary as a user would ([`run::cell`]), with a private lab that ends with it,
+//! and inside that lab the binary's `bench-agent` ([`agent`]) makes the traffic between two hosts
+//! ([`testbed`], [`traffic`]). [`stats`] turns samples into medians, intervals and ratios, [`report`] puts
+//! them together, [`export`] writes tables and files. [`metric`] has every metric in one table.
 //!
-//! What it measures is a program whose path it is given: the crate uses `wire`, `lab` and `linux`, and never `router`,
-//! `rings` or `engine`, so that the measurement stays independent of what it measures.
+//! What it measures is a program whose path it is given: the crate uses `wire`, `lab` and `linux`, and never
+//! `router`, `rings` or `engine`, so that the measurement stays independent of what it measures.
 //!
 //! Samples of two modes, by round, and what they say:
 //!

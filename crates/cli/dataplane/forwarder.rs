@@ -122,8 +122,9 @@ fn start_userspace(
     Ok(Engine::Userspace(Box::new(engine)))
 }
 
-/// The host port's MTU: the smallest of the ports that carry IPv6, because below 1280 bytes local programs would lose IPv6
-/// on all of them. A packet too large for a smaller port is fragmented, or answered by an ICMP error.
+/// The host port's MTU: the smallest of the ports that carry IPv6, because below 1280 bytes local programs
+/// would lose IPv6 on all of them. A packet too large for a smaller port is fragmented, or answered by an
+/// ICMP error.
 fn host_mtu(ports: &[PortInfo]) -> u32 {
     const IPV6_MIN_MTU: u32 = 1280;
     let mtus = || ports.iter().map(|info| info.mtu);

@@ -10,13 +10,12 @@ use crate::metric::{Metric, Sample};
 use crate::plan::{Direction, Frames, Load, Rate, Scenario};
 use crate::testbed::Testbed;
 use crate::testbed::meter::{Cost, Meter};
-use crate::traffic::programs::{iperf, iperf3};
+use crate::traffic::programs::{ClientRun, iperf, iperf3};
+use crate::traffic::tcp::{self, Hosts};
 use crate::traffic::udp::{self, Flow};
 use crate::traffic::window::Window;
-use crate::traffic::{Generator, TrafficError, tcp};
+use crate::traffic::{Generator, TrafficError};
 
-/// iperf3's default port.
-const IPERF3_PORT: u16 = 5201;
 /// The longest that a server takes until it listens.
 const LISTENS_WITHIN: Duration = Duration::from_secs(5);
 /// The time that a client's process takes until it sends. The meter begins after it, and ends as long before
@@ -44,7 +43,7 @@ pub(super) struct Measuring<'a> {
 impl Measuring<'_> {
     /// Makes the load and measures.
     pub(super) fn run(&self) -> Result<AgentReport, AgentError> {
-        let Testbed { client, server, .. } = self.testbed;
+        let Testbed { client, .. } = self.testbed;
         match self.options.scenario.load {
             Load::Tcp { streams, direction } => self.tcp(streams, direction),
             Load::Udp { frames, rate } => self.udp(frames, rate),
@@ -59,10 +58,10 @@ impl Measuring<'_> {
                 client.run(|| latency::ping(self.target, seconds, warm_up_seconds))
             }
             Load::LatencyIdle => self.latency(|echoes| echoes()),
-            Load::LatencyLoad => self.latency(|echoes| tcp::beside_bulk(client, server, self.target, echoes)),
+            Load::LatencyLoad => self.latency(|echoes| tcp::beside_bulk(self.hosts(), echoes)),
             Load::Connections => {
                 let window = self.window();
-                let work = || tcp::connections(client, server, self.target, window);
+                let work = || tcp::connections(self.hosts(), window);
                 let (mut samples, cost) = self.meter.beside(window.warm_up, window.length, work)?;
                 samples.extend(cost.samples());
                 Ok(AgentReport::new(samples, Generator::Builtin.to_string()))
@@ -86,12 +85,11 @@ impl Measuring<'_> {
     }
 
     fn tcp(&self, streams: u16, direction: Direction) -> Result<AgentReport, AgentError> {
-        let Testbed { client, server, .. } = self.testbed;
         let window = self.window();
         let generator = Generator::choose(self.options.traffic)?;
         let ((mut samples, cost), name) = match &generator {
             Generator::Builtin => {
-                let work = || tcp::throughput(client, server, self.target, streams, direction, window);
+                let work = || tcp::throughput(self.hosts(), streams, direction, window);
                 (self.meter.beside(window.warm_up, window.length, work)?, generator.to_string())
             }
             Generator::Iperf3 { version } => (self.beside_client(|| self.iperf3(0))?, version.clone()),
@@ -109,19 +107,19 @@ impl Measuring<'_> {
         };
         let window = self.window();
         let before = self.meter.read()?;
-        let ((mut samples, cost), name) = match (Generator::choose(self.options.traffic)?, frames) {
-            // iperf3 and iperf send one size to one address, as fast as they can.
-            (Generator::Iperf3 { version }, Frames::Size(size))
-                if rate.is_none() && self.targets.len() == 1 =>
-            {
+        // iperf3 and iperf send one size to one address, as fast as they can.
+        let size = match frames {
+            Frames::Size(size) if rate.is_none() && self.targets.len() == 1 => Some(size),
+            Frames::Size(_) | Frames::Imix => None,
+        };
+        let ((mut samples, cost), name) = match (Generator::choose(self.options.traffic)?, size) {
+            (Generator::Iperf3 { version }, Some(size)) => {
                 (self.beside_client(|| self.iperf3(self.payload(size)?))?, version)
             }
-            (Generator::Iperf { version }, Frames::Size(size))
-                if rate.is_none() && self.targets.len() == 1 =>
-            {
+            (Generator::Iperf { version }, Some(size)) => {
                 (self.beside_client(|| self.iperf(self.payload(size)?))?, version)
             }
-            _ => {
+            (Generator::Builtin, _) | (Generator::Iperf3 { .. } | Generator::Iperf { .. }, None) => {
                 let ready = udp::prepare(&self.flow(frames))?;
                 let work = || udp::fixed(&ready, rate, window);
                 (self.meter.beside(window.warm_up, window.length, work)?, RAW.to_owned())
@@ -141,6 +139,11 @@ impl Measuring<'_> {
         samples.push(Sample::new(Metric::RouterLoss, lost as f64 / (sent as f64).max(1.0)));
         samples.extend(cost.samples());
         Ok(AgentReport::new(samples, name))
+    }
+
+    fn hosts(&self) -> Hosts<'_> {
+        let Testbed { client, server, .. } = self.testbed;
+        Hosts { client, server, target: self.target }
     }
 
     fn window(&self) -> Window {
@@ -169,40 +172,32 @@ impl Measuring<'_> {
         self.meter.beside(window.warm_up + CLIENT_START, length, work)
     }
 
+    fn client_run(&self, payload_bytes: u16) -> ClientRun {
+        let AgentOptions { scenario: Scenario { load, .. }, seconds, warm_up_seconds, .. } = *self.options;
+        ClientRun { target: self.target, load, payload_bytes, seconds, warm_up_seconds }
+    }
+
     fn iperf3(&self, payload_bytes: u16) -> Result<Vec<Sample>, AgentError> {
-        let running = self
-            .testbed
-            .server
-            .run(|| iperf3::server(IPERF3_PORT, LISTENS_WITHIN).map_err(AgentError::Iperf3))?;
-        let client_options = iperf3::ClientOptions {
-            server: self.target,
-            port: IPERF3_PORT,
-            load: self.options.scenario.load,
-            payload_bytes,
-            seconds: self.options.seconds,
-            warm_up_seconds: self.options.warm_up_seconds,
-        };
-        let samples =
-            self.testbed.client.run(|| iperf3::client(&client_options).map_err(AgentError::Iperf3))?;
+        let Testbed { client, server, .. } = self.testbed;
+        let run = self.client_run(payload_bytes);
+        let running = server.run(|| iperf3::server(LISTENS_WITHIN).map_err(AgentError::Iperf3))?;
+        let samples = client.run(|| iperf3::client(&run).map_err(AgentError::Iperf3))?;
         drop(running);
         Ok(samples)
     }
 
     fn iperf(&self, payload_bytes: u16) -> Result<Vec<Sample>, AgentError> {
         let Testbed { client, server, .. } = self.testbed;
-        let AgentOptions { scenario, seconds, warm_up_seconds, .. } = *self.options;
-        let is_udp = matches!(scenario.load, Load::Udp { .. });
+        let run = self.client_run(payload_bytes);
+        let family = self.options.scenario.family;
+        let is_udp = matches!(run.load, Load::Udp { .. });
         let running =
             server.run(|| iperf::server(self.target, is_udp, LISTENS_WITHIN).map_err(AgentError::Iperf))?;
-        let (sent, read) = (self.meter.read()?, udp::datagrams_read(server, scenario.family)?);
-        let load = scenario.load;
-        let mut samples = client.run(|| {
-            iperf::client(self.target, load, payload_bytes, seconds, warm_up_seconds)
-                .map_err(AgentError::Iperf)
-        })?;
+        let (sent, read) = (self.meter.read()?, udp::datagrams_read(server, family)?);
+        let mut samples = client.run(|| iperf::client(&run).map_err(AgentError::Iperf))?;
         if is_udp {
             let sent = self.meter.drained()?.client.offered() - sent.client.offered();
-            let read = udp::datagrams_read(server, scenario.family)? - read;
+            let read = udp::datagrams_read(server, family)? - read;
             let share = (read as f64 / (sent as f64).max(1.0)).min(1.0);
             let offered = samples.first().map_or(0.0, |sample| sample.value);
             samples.insert(0, Sample::new(Metric::Delivered, offered * share));

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::markup::escape;
 use super::svg::{self, Bar, Line};
 use crate::metric::{Better, Metric, Unit, Weight};
-use crate::plan::{Family, Frames, Load, Mode, Rate, Scenario};
+use crate::plan::{Family, Frames, Mode, Rate, Scenario};
 use crate::report::comparison::{self, compared_with, is_shown};
 use crate::report::grid::Grid;
 use crate::report::notes::notes;
@@ -124,13 +124,13 @@ fn bar_charts(report: &Report) -> String {
 fn size_charts(report: &Report) -> String {
     let mut html = String::new();
     for (family, family_name) in [(Family::V4, "IPv4"), (Family::V6, "IPv6")] {
-        let size = |row: &ResultRow| match row.scenario {
-            Scenario {
-                load: Load::Udp { frames: Frames::Size(size), rate: Rate::Full },
-                family: of,
-                routes: 0,
-            } if of == family && row.metric == Metric::Forwarded => Some(f64::from(size)),
-            _ => None,
+        let size = |row: &ResultRow| {
+            let Scenario { load, family: of, routes } = row.scenario;
+            let plain = of == family && routes == 0 && load.rate() == Some(Rate::Full);
+            match load.frames()? {
+                Frames::Size(size) if plain && row.metric == Metric::Forwarded => Some(f64::from(size)),
+                Frames::Size(_) | Frames::Imix => None,
+            }
         };
         let mut sizes: Vec<f64> = report.results.iter().filter_map(size).collect();
         sizes.sort_by(f64::total_cmp);

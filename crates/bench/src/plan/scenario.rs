@@ -179,6 +179,29 @@ impl fmt::Display for Frames {
     }
 }
 
+impl Load {
+    /// The sizes of its UDP frames.
+    pub fn frames(self) -> Option<Frames> {
+        match self {
+            Load::Udp { frames, .. } | Load::Ndr { frames } => Some(frames),
+            Load::Tcp { .. } | Load::Ping | Load::LatencyIdle | Load::LatencyLoad | Load::Connections => None,
+        }
+    }
+
+    /// The rate of UDP, where the load has one.
+    pub fn rate(self) -> Option<Rate> {
+        match self {
+            Load::Udp { rate, .. } => Some(rate),
+            Load::Tcp { .. }
+            | Load::Ndr { .. }
+            | Load::Ping
+            | Load::LatencyIdle
+            | Load::LatencyLoad
+            | Load::Connections => None,
+        }
+    }
+}
+
 impl Scenario {
     /// Bytes of UDP payload that make a frame of `frame_bytes` (FCS included): a 64-byte frame has an IPv4
     /// length of 46 and 18 bytes of payload. `None` where the headers and a sequence number do not fit.
@@ -191,13 +214,13 @@ impl Scenario {
         (payload >= MIN_UDP_PAYLOAD && frame_bytes <= MAX_FRAME).then_some(payload)
     }
 
-    /// The scenario of whose result this one's rate is a share.
+    /// The search of whose result this one's rate is a share.
     pub fn depends_on(&self) -> Option<Scenario> {
-        match self.load {
-            Load::Udp { frames, rate: Rate::OfKernel(_) | Rate::OfOwn(_) } => {
-                Some(Scenario { load: Load::Ndr { frames }, ..*self })
+        match self.load.rate()? {
+            Rate::OfKernel(_) | Rate::OfOwn(_) => {
+                Some(Scenario { load: Load::Ndr { frames: self.load.frames()? }, ..*self })
             }
-            _ => None,
+            Rate::Full | Rate::PerSecond(_) => None,
         }
     }
 }
@@ -270,12 +293,10 @@ impl FromStr for Scenario {
                 _ => return Err(unknown()),
             }
         };
-        match load {
-            Load::Udp { frames, .. } | Load::Ndr { frames } if !frames.fits(family) => {
-                Err(ScenarioError::FrameSize { text: text.into() })
-            }
-            _ => Ok(Scenario { load, family, routes }),
+        if load.frames().is_some_and(|frames| !frames.fits(family)) {
+            return Err(ScenarioError::FrameSize { text: text.into() });
         }
+        Ok(Scenario { load, family, routes })
     }
 }
 

@@ -27,6 +27,10 @@ const TAKE_DOWN_WITHIN: Duration = Duration::from_secs(3);
 /// The most of the child's standard error that is kept for an error message, in bytes.
 const KEPT_OUTPUT: usize = 600;
 
+/// The binary's exit codes where a second attempt is useless: usage error, and not supported or not permitted
+/// here.
+const REFUSED: [i32; 2] = [2, 3];
+
 /// Stops a run from another thread: the current child is ended, and no other is started.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<AtomicBool>);
@@ -202,8 +206,8 @@ fn report_of(
         (None, Ok(status), Some(report)) if status.success() => Ok(report),
         (None, Ok(_), _) if cancel.is_cancelled() => Err(CellError::Cancelled),
         (None, Ok(status), _) => match status.code() {
-            Some(code @ (2 | 3)) => Err(CellError::Refused { code, said }),
-            _ => Err(CellError::Failed { status, said }),
+            Some(code) if REFUSED.contains(&code) => Err(CellError::Refused { code, said }),
+            Some(_) | None => Err(CellError::Failed { status, said }),
         },
         (None, Err(source), _) => Err(CellError::Start { path: path.into(), source }),
     }

@@ -4,7 +4,7 @@ pub mod cell;
 
 use crate::agent::AgentReport;
 use crate::metric::Metric;
-use crate::plan::{Cell, Forwarder, Load, Mode, Plan, Rate};
+use crate::plan::{Cell, Forwarder, Mode, Plan, Rate};
 use crate::stats;
 use crate::testbed::script;
 use crate::text::with_causes;
@@ -152,18 +152,19 @@ fn run_with(
 /// The rate of a cell where the scenario's is a share of another's result: of the median of its samples so
 /// far.
 fn rate(cell: &Cell, outcome: &Outcome) -> Result<Option<f64>, CellError> {
-    let (mode, percent) = match cell.scenario.load {
-        Load::Udp { rate: Rate::OfKernel(percent), .. } => (Mode::kernel(), percent),
-        Load::Udp { rate: Rate::OfOwn(percent), .. } => (cell.mode.clone(), percent),
-        _ => return Ok(None),
+    let Some(search) = cell.scenario.depends_on() else { return Ok(None) };
+    let (mode, percent) = match cell.scenario.load.rate() {
+        Some(Rate::OfKernel(percent)) => (Mode::kernel(), percent),
+        Some(Rate::OfOwn(percent)) => (cell.mode.clone(), percent),
+        Some(Rate::Full | Rate::PerSecond(_)) | None => return Ok(None),
     };
-    let of = cell.scenario.depends_on();
-    let measured = outcome.measurements.iter().filter(|m| Some(m.cell.scenario) == of && m.cell.mode == mode);
+    let is_of = |m: &&Measurement| m.cell.scenario == search && m.cell.mode == mode;
+    let measured = outcome.measurements.iter().filter(is_of);
     let samples = measured.flat_map(|m| &m.report.samples);
     let rates: Vec<f64> = samples.filter(|s| s.metric == Metric::NoLossRate).map(|s| s.value).collect();
     match stats::median(&rates) {
         Some(median) if median > 0.0 => Ok(Some(median * f64::from(percent) / 100.0)),
-        _ => Err(CellError::NoRate { scenario: of.map_or_else(String::new, |of| of.to_string()), mode }),
+        _ => Err(CellError::NoRate { scenario: search.to_string(), mode }),
     }
 }
 

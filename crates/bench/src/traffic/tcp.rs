@@ -31,11 +31,20 @@ struct End {
     pin: Pin,
 }
 
+/// The hosts of a connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Hosts<'a> {
+    /// The host that connects.
+    pub(crate) client: &'a Host,
+    /// The host that listens.
+    pub(crate) server: &'a Host,
+    /// The server's address.
+    pub(crate) target: IpAddr,
+}
+
 /// TCP bulk between two hosts: `streams` connections in each direction asked for.
 pub(crate) fn throughput(
-    client: &Host,
-    server: &Host,
-    target: IpAddr,
+    hosts: Hosts<'_>,
     streams: u16,
     direction: Direction,
     window: Window,
@@ -47,14 +56,14 @@ pub(crate) fn throughput(
     };
     let mut flows: Vec<(End, End)> = Vec::new();
     for &forward in directions {
-        for (near, far) in connect(client, server, target, streams)? {
+        for (near, far) in connect(hosts, streams)? {
             flows.push(if forward { (near, far) } else { (far, near) });
         }
     }
     let retransmitted = || -> Result<u64, TrafficError> {
         // RetransSegs of RFC 1213; the kernel counts by namespace, and a lab's namespaces are its own.
         let of = |host| counters::snmp(host, "Tcp.RetransSegs");
-        Ok(of(client)? + of(server)?)
+        Ok(of(hosts.client)? + of(hosts.server)?)
     };
     let before = retransmitted()?;
     let counted = bulk(&flows, |received| window.count(|| [received.load(Ordering::Relaxed)]));
@@ -73,12 +82,10 @@ pub(crate) fn throughput(
 /// Runs `work` beside one TCP stream from the client's host to the server's that takes all the bandwidth it
 /// gets.
 pub(crate) fn beside_bulk<T, E: From<TrafficError>>(
-    client: &Host,
-    server: &Host,
-    target: IpAddr,
+    hosts: Hosts<'_>,
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
-    let flows = connect(client, server, target, 1)?;
+    let flows = connect(hosts, 1)?;
     bulk(&flows, |_| work())
 }
 
@@ -104,13 +111,9 @@ fn bulk<T>(flows: &[(End, End)], work: impl FnOnce(&AtomicU64) -> T) -> T {
 
 /// New TCP connections from the client's host to the server's, each opened, accepted and closed, by a few
 /// connecting threads.
-pub(crate) fn connections(
-    client: &Host,
-    server: &Host,
-    target: IpAddr,
-    window: Window,
-) -> Result<Vec<Sample>, TrafficError> {
-    let (listener, address) = listen(server, target)?;
+pub(crate) fn connections(hosts: Hosts<'_>, window: Window) -> Result<Vec<Sample>, TrafficError> {
+    let Hosts { client, server, .. } = hosts;
+    let (listener, address) = listen(hosts)?;
     let timeout = TimeVal::milliseconds(50);
     setsockopt(&listener, sockopt::ReceiveTimeout, &timeout).map_err(|e| TrafficError::Socket(e.into()))?;
     let (made, over) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -154,7 +157,7 @@ fn connect_until(address: SocketAddr, made: &AtomicU64, over: &AtomicBool) -> Re
 }
 
 /// A listener on the server's host, and its address.
-fn listen(server: &Host, target: IpAddr) -> Result<(TcpListener, SocketAddr), TrafficError> {
+fn listen(Hosts { server, target, .. }: Hosts<'_>) -> Result<(TcpListener, SocketAddr), TrafficError> {
     // A socket stays in the namespace in which it was made, whichever thread uses it later.
     let listener =
         server.run(|| TcpListener::bind(SocketAddr::new(target, 0)).map_err(TrafficError::Socket))?;
@@ -163,13 +166,9 @@ fn listen(server: &Host, target: IpAddr) -> Result<(TcpListener, SocketAddr), Tr
 }
 
 /// Connections from the client's host to the server's: pairs of the near and the far end.
-fn connect(
-    client: &Host,
-    server: &Host,
-    target: IpAddr,
-    streams: u16,
-) -> Result<Vec<(End, End)>, TrafficError> {
-    let (listener, address) = listen(server, target)?;
+fn connect(hosts: Hosts<'_>, streams: u16) -> Result<Vec<(End, End)>, TrafficError> {
+    let Hosts { client, server, .. } = hosts;
+    let (listener, address) = listen(hosts)?;
     (0..streams)
         .map(|_| {
             let near = client

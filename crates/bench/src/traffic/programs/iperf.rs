@@ -6,12 +6,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Program, ProgramError, Server};
+use super::{ClientRun, Program, ProgramError, Server};
 use crate::metric::{Metric, Sample};
 use crate::plan::{Direction, Load};
 
 /// iperf's default port.
-pub(crate) const PORT: u16 = 5001;
+const PORT: u16 = 5001;
 /// More than any virtual link carries: as fast as it goes.
 const UDP_RATE: &str = "100g";
 
@@ -57,13 +57,8 @@ pub(crate) fn server(target: IpAddr, is_udp: bool, patience: Duration) -> Result
 }
 
 /// Runs the client in the calling thread's namespace to its end. TCP gives `throughput`, UDP `offered`.
-pub(crate) fn client(
-    target: IpAddr,
-    load: Load,
-    payload_bytes: u16,
-    seconds: u32,
-    warm_up_seconds: u32,
-) -> Result<Vec<Sample>, IperfError> {
+pub(crate) fn client(run: &ClientRun) -> Result<Vec<Sample>, IperfError> {
+    let ClientRun { target, load, payload_bytes, seconds, warm_up_seconds } = *run;
     let mut arguments = vec!["-c".to_owned(), target.to_string(), "-y".into(), "C".into()];
     let mut option = |name: &str, value: &str| arguments.extend([name.to_owned(), value.to_owned()]);
     option("-p", &PORT.to_string());
@@ -88,8 +83,7 @@ pub(crate) fn client(
         }
     }
     arguments.extend(target.is_ipv6().then(|| "-V".to_owned()));
-    let patience = Duration::from_secs(u64::from(seconds + warm_up_seconds) + 10);
-    let said = IPERF.run(&arguments, patience)?;
+    let said = IPERF.run(&arguments, run.patience())?;
     parse(&said.output, load, warm_up_seconds).ok_or(IperfError::Nothing { said: said.complaint })
 }
 
@@ -113,10 +107,11 @@ fn parse(text: &str, load: Load, warm_up_seconds: u32) -> Option<Vec<Sample>> {
     if bytes <= 0.0 || seconds <= 0.0 {
         return None;
     }
-    Some(match load {
-        Load::Udp { .. } => vec![Sample::new(Metric::Offered, packets / seconds)],
-        _ => vec![Sample::new(Metric::Throughput, bytes * 8.0 / seconds)],
-    })
+    match load {
+        Load::Udp { .. } => Some(vec![Sample::new(Metric::Offered, packets / seconds)]),
+        Load::Tcp { .. } => Some(vec![Sample::new(Metric::Throughput, bytes * 8.0 / seconds)]),
+        Load::Ndr { .. } | Load::Ping | Load::LatencyIdle | Load::LatencyLoad | Load::Connections => None,
+    }
 }
 
 #[cfg(test)]

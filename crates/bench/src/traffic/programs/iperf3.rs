@@ -1,13 +1,15 @@
 //! iperf3 as client and server, and its JSON.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Program, ProgramError, Server};
+use super::{ClientRun, Program, ProgramError, Server};
 use crate::metric::{Metric, Sample};
 use crate::plan::{Direction, Load};
+
+/// iperf3's default port.
+const PORT: u16 = 5201;
 
 const IPERF3: Program = Program { name: "iperf3", package: "iperf3" };
 
@@ -38,36 +40,19 @@ pub(crate) fn version() -> Result<String, Iperf3Error> {
     Ok(text.split(" (").next().unwrap_or_default().lines().next().unwrap_or_default().trim().to_owned())
 }
 
-/// Starts a server for one client in the calling thread's namespace and waits until it listens on `port`, or
-/// for `patience`.
-pub(crate) fn server(port: u16, patience: Duration) -> Result<Server, Iperf3Error> {
-    let arguments = ["--server", "--one-off", "--json", "--port", &port.to_string()];
-    Ok(Server::start(IPERF3, &arguments, port, false, patience)?)
-}
-
-/// One run of the client.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ClientOptions {
-    /// The server's address.
-    pub(crate) server: IpAddr,
-    /// Its port.
-    pub(crate) port: u16,
-    /// The load.
-    pub(crate) load: Load,
-    /// UDP payload of a datagram, in bytes, where the load is UDP.
-    pub(crate) payload_bytes: u16,
-    /// Measured time.
-    pub(crate) seconds: u32,
-    /// Time before that, not counted.
-    pub(crate) warm_up_seconds: u32,
+/// Starts a server for one client in the calling thread's namespace and waits until it listens, or for
+/// `patience`.
+pub(crate) fn server(patience: Duration) -> Result<Server, Iperf3Error> {
+    let arguments = ["--server", "--one-off", "--json", "--port", &PORT.to_string()];
+    Ok(Server::start(IPERF3, &arguments, PORT, false, patience)?)
 }
 
 /// Runs the client to its end in the calling thread's namespace.
-pub(crate) fn client(options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error> {
-    let ClientOptions { server, port, load, payload_bytes, seconds, warm_up_seconds } = *options;
-    let mut arguments = vec!["--client".to_owned(), server.to_string(), "--json".into()];
+pub(crate) fn client(run: &ClientRun) -> Result<Vec<Sample>, Iperf3Error> {
+    let ClientRun { target, load, payload_bytes, seconds, warm_up_seconds } = *run;
+    let mut arguments = vec!["--client".to_owned(), target.to_string(), "--json".into()];
     let mut option = |name: &str, value: u32| arguments.extend([name.to_owned(), value.to_string()]);
-    option("--port", port.into());
+    option("--port", PORT.into());
     option("--time", seconds);
     option("--omit", warm_up_seconds);
     match load {
@@ -88,8 +73,7 @@ pub(crate) fn client(options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error
             return Err(Iperf3Error::Load);
         }
     }
-    let patience = Duration::from_secs(u64::from(seconds + warm_up_seconds) + 10);
-    parse(&IPERF3.run(&arguments, patience)?.output, options)
+    parse(&IPERF3.run(&arguments, run.patience())?.output, run)
 }
 
 #[derive(Deserialize)]
@@ -127,7 +111,7 @@ fn report_in(text: &str) -> Result<Report, serde_json::Error> {
 ///
 /// Throughput is the receiver's. UDP packets delivered are computed from bytes, because iperf 3.12 counts
 /// losses of the warm-up too.
-fn parse(text: &str, options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error> {
+fn parse(text: &str, run: &ClientRun) -> Result<Vec<Sample>, Iperf3Error> {
     let report = report_in(text)?;
     // The exit code is 0 in this case too.
     if let Some(error) = report.error {
@@ -136,7 +120,7 @@ fn parse(text: &str, options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error
     let end = report.end;
     let sent = end.sum_sent.ok_or(Iperf3Error::Lacks("sum_sent"))?;
     let received = end.sum_received.ok_or(Iperf3Error::Lacks("sum_received"))?;
-    match options.load {
+    match run.load {
         Load::Tcp { direction, .. } => {
             let mut bits_per_second = received.bits_per_second;
             let mut retransmits = sent.retransmits;
@@ -157,7 +141,7 @@ fn parse(text: &str, options: &ClientOptions) -> Result<Vec<Sample>, Iperf3Error
         }
         Load::Udp { .. } => {
             let offered = count(sent.packets.ok_or(Iperf3Error::Lacks("count of packets"))?);
-            let delivered = count(received.bytes) / f64::from(options.payload_bytes);
+            let delivered = count(received.bytes) / f64::from(run.payload_bytes);
             if !(offered > 0.0 && delivered > 0.0 && received.seconds > 0.0 && sent.seconds > 0.0) {
                 return Err(Iperf3Error::Client("not a datagram arrived".into()));
             }
@@ -185,14 +169,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::plan::{Frames, Rate};
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
 
     fn read(text: &str, load: Load, payload_bytes: u16) -> Result<Vec<Sample>, Iperf3Error> {
-        let server = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        parse(
-            text,
-            &ClientOptions { server, port: 5201, load, payload_bytes, seconds: 1, warm_up_seconds: 0 },
-        )
+        let target = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        parse(text, &ClientRun { target, load, payload_bytes, seconds: 1, warm_up_seconds: 0 })
     }
 
     /// Rounded: the last bits depend on who parses the number.

@@ -7,10 +7,13 @@ pub(crate) mod ping;
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::plan::Load;
 
 /// A program that failed.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +50,28 @@ pub enum ProgramError {
         /// The time that it had.
         patience: Duration,
     },
+}
+
+/// One run of a generator's client.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClientRun {
+    /// The server's address.
+    pub(crate) target: IpAddr,
+    /// TCP, or UDP of one size as fast as it goes.
+    pub(crate) load: Load,
+    /// UDP payload of a datagram, in bytes, where the load is UDP.
+    pub(crate) payload_bytes: u16,
+    /// Measured time.
+    pub(crate) seconds: u32,
+    /// Time before that, not counted.
+    pub(crate) warm_up_seconds: u32,
+}
+
+impl ClientRun {
+    /// The longest that the client takes.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(u64::from(self.seconds + self.warm_up_seconds) + 10)
+    }
 }
 
 /// A program.
