@@ -1,79 +1,161 @@
-//! Plain per-worker `u64`s, and the law that they add up.
+//! What a worker counts, in one table for a port and one for the router: name, unit, help; and the packet accounting, by
+//! which every frame has a fate.
 //!
 //! Who counts what: [`Router`](crate::Router) counts each frame that it is given as `received`, and its verdict as if
 //! that will succeed: `Send` and `Reply` count as sent, `ToHost` as to host, `Hold` as held. What it hands to
 //! [`Originate`](crate::Originate) counts as originated and then likewise. Whoever transmits corrects what did not
 //! happen, with [`Counters::unsent`] and [`Counters::unheld`], and counts as received and dropped
 //! ([`Counters::received_dropped`]) what it discards before the router sees it.
+//!
+//! A new counter is one line in a table below; whoever iterates over the table shows it.
 
 use nsrouter_wire::frame::PortId;
 
 use crate::drop::DropReason;
 
-/// Frames and bytes of one port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PortCounters {
-    /// Frames that came in.
-    pub rx_frames: u64,
-    /// Their bytes, Ethernet header included, FCS not.
-    pub rx_bytes: u64,
-    /// Frames that went out.
-    pub tx_frames: u64,
-    /// Their bytes.
-    pub tx_bytes: u64,
-    /// Frames that the kernel lost before we saw them, as the ring told; no part of the law.
-    pub rx_lost: u64,
-    /// Frames that were to go out here and did not: the sum of what [`Counters::unsent`] took back.
-    pub tx_dropped: u64,
+/// What a counter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// Frames; a GSO packet is one, as it is to the kernel's counters.
+    Frames,
+    /// Bytes.
+    Bytes,
+    /// Packets of the router's own.
+    Packets,
+    /// Look-ups in the forwarding table.
+    Lookups,
+}
+
+impl Unit {
+    /// The unit as a metric's unit is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Unit::Frames => "frames",
+            Unit::Bytes => "bytes",
+            Unit::Packets => "packets",
+            Unit::Lookups => "lookups",
+        }
+    }
+}
+
+/// The side of the packet accounting that a counter stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Accounting {
+    /// Frames whose fate is to be accounted for.
+    Gained,
+    /// Frames whose fate is this; drops stand here too, by [`DropReason`].
+    Spent,
+    /// Frames that have no fate yet: a gauge, which goes down again.
+    Pending,
+    /// No part of it.
+    Apart,
+}
+
+/// A counter of a `T`: what it is called and means, and where it is.
+#[derive(Debug)]
+pub struct Counter<T> {
+    /// The metric name: snake_case, the same in code, status and metrics.
+    pub name: &'static str,
+    /// What is counted.
+    pub unit: Unit,
+    /// Its side of the packet accounting.
+    pub accounting: Accounting,
+    /// What it means, as a sentence.
+    pub help: &'static str,
+    value: fn(&T) -> u64,
+    value_mut: fn(&mut T) -> &mut u64,
+}
+
+impl<T> Counter<T> {
+    /// The counter's value.
+    pub fn value(&self, counters: &T) -> u64 {
+        (self.value)(counters)
+    }
+
+    /// The counter's value, to be changed.
+    pub fn value_mut<'a>(&self, counters: &'a mut T) -> &'a mut u64 {
+        (self.value_mut)(counters)
+    }
+}
+
+/// A struct whose counters are public fields of the same names, and the table of them.
+macro_rules! counters {
+    (
+        $(#[$about:meta])* $vis:vis struct $Name:ident { $($(#[$meta:meta])* $field_vis:vis $field:ident: $type:ty,)* }
+        $($counter:ident $unit:ident $accounting:ident $help:literal;)*
+    ) => {
+        $(#[$about])*
+        $vis struct $Name {
+            $($(#[$meta])* $field_vis $field: $type,)*
+            $(#[doc = $help] pub $counter: u64,)*
+        }
+
+        impl $Name {
+            /// Every counter.
+            pub const TABLE: [Counter<$Name>; [$($help),*].len()] = [$(Counter {
+                name: stringify!($counter),
+                unit: Unit::$unit,
+                accounting: Accounting::$accounting,
+                help: $help,
+                value: |counters| counters.$counter,
+                value_mut: |counters| &mut counters.$counter,
+            }),*];
+        }
+    };
+}
+
+counters! {
+    /// Frames and bytes of one port.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct PortCounters {}
+    rx_frames Frames Apart "Frames received.";
+    rx_bytes Bytes Apart "Bytes received, Ethernet headers included, frame check sequences not.";
+    tx_frames Frames Apart "Frames sent.";
+    tx_bytes Bytes Apart "Bytes sent, Ethernet headers included, frame check sequences not.";
+    rx_lost Frames Apart "Frames that the kernel lost before the router saw them, as the port's ring reports.";
+    tx_dropped Frames Apart "Frames that were to be sent and were dropped.";
 }
 
 impl PortCounters {
     fn add(&mut self, other: &PortCounters) {
-        self.rx_frames += other.rx_frames;
-        self.rx_bytes += other.rx_bytes;
-        self.tx_frames += other.tx_frames;
-        self.tx_bytes += other.tx_bytes;
-        self.rx_lost += other.rx_lost;
-        self.tx_dropped += other.tx_dropped;
+        for counter in &PortCounters::TABLE {
+            *counter.value_mut(self) += counter.value(other);
+        }
     }
 }
 
-/// What one worker did, in frames. A super-frame (GSO) is one frame, as it is to the kernel's counters.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Counters {
-    /// By slot; the counters of a slot that is empty are zero.
-    pub ports: Vec<PortCounters>,
-    /// Ports that were removed, all together.
-    pub departed: PortCounters,
-    /// The host port; its bytes have no link-layer header.
-    pub host: PortCounters,
-    /// Frames given to the router.
-    pub received: u64,
-    /// Frames that the router made itself: ICMP errors, fragments, solicitations.
-    pub originated: u64,
-    /// Frames out by a link port, forwarded, replied or originated.
-    pub sent: u64,
-    /// Frames handed to the host port.
-    pub to_host: u64,
-    /// Frames fully handled here, or replaced by originated ones.
-    pub consumed: u64,
-    /// Frames that await a neighbour's MAC address right now.
-    pub held: u64,
-    /// Frames dropped, by [`DropReason`].
-    drops: [u64; DropReason::COUNT],
-    /// ICMP errors originated; part of `originated`, no part of the law.
-    pub icmp_errors: u64,
-    /// ICMP errors not sent because of a rate limit; no part of the law.
-    pub icmp_rate_limited: u64,
-    /// What should have been originated but found no buffer; no part of the law.
-    pub originate_no_buffer: u64,
-    /// Route look-ups made; no part of the law.
-    pub lookups: u64,
+counters! {
+    /// What one worker did.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    pub struct Counters {
+        /// By slot; the counters of a slot that is empty are zero.
+        pub ports: Vec<PortCounters>,
+        /// Ports that were removed, all together.
+        pub departed: PortCounters,
+        /// The host port; its bytes have no link-layer header.
+        pub host: PortCounters,
+        /// Frames dropped, by reason.
+        drops: Drops,
+    }
+    received Frames Gained "Frames received on all ports, the host port included.";
+    originated Frames Gained "Frames that the router made itself: ICMP errors, fragments, segments, solicitations.";
+    sent Frames Spent "Frames sent by a link port: forwarded, replied or originated.";
+    to_host Frames Spent "Frames handed to the host port.";
+    consumed Frames Spent "Frames that served their purpose on arrival, or were replaced by originated ones.";
+    held Frames Pending "Frames that wait for a neighbour's MAC address now.";
+    icmp_errors Packets Apart "ICMP errors and redirects originated.";
+    icmp_rate_limited Packets Apart "ICMP errors not sent because of a rate limit.";
+    originate_no_buffer Packets Apart "Packets that the router should have originated and had no buffer for.";
+    lookups Lookups Apart "Look-ups in the forwarding table.";
 }
 
-impl Default for Counters {
+/// Frames dropped, by the discriminant of the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Drops([u64; DropReason::COUNT]);
+
+impl Default for Drops {
     fn default() -> Self {
-        Counters::new(0)
+        Drops([0; DropReason::COUNT])
     }
 }
 
@@ -88,60 +170,14 @@ impl Clone for Counters {
     fn clone_from(&mut self, source: &Counters) {
         let mut ports = std::mem::take(&mut self.ports);
         ports.clone_from(&source.ports);
-        let Counters {
-            ports: _,
-            departed,
-            host,
-            received,
-            originated,
-            sent,
-            to_host,
-            consumed,
-            held,
-            drops,
-            icmp_errors,
-            icmp_rate_limited,
-            originate_no_buffer,
-            lookups,
-        } = *source;
-        *self = Counters {
-            ports,
-            departed,
-            host,
-            received,
-            originated,
-            sent,
-            to_host,
-            consumed,
-            held,
-            drops,
-            icmp_errors,
-            icmp_rate_limited,
-            originate_no_buffer,
-            lookups,
-        };
+        *self = Counters { ports, ..*source };
     }
 }
 
 impl Counters {
     /// All zero, with room for `ports` link ports.
     pub fn new(ports: usize) -> Self {
-        Counters {
-            ports: vec![PortCounters::default(); ports],
-            departed: PortCounters::default(),
-            host: PortCounters::default(),
-            received: 0,
-            originated: 0,
-            sent: 0,
-            to_host: 0,
-            consumed: 0,
-            held: 0,
-            drops: [0; DropReason::COUNT],
-            icmp_errors: 0,
-            icmp_rate_limited: 0,
-            originate_no_buffer: 0,
-            lookups: 0,
-        }
+        Counters { ports: vec![PortCounters::default(); ports], ..Counters::default() }
     }
 
     /// Makes room for the port of this slot.
@@ -162,12 +198,12 @@ impl Counters {
     /// Frames dropped for `reason`.
     #[inline]
     pub fn drops(&self, reason: DropReason) -> u64 {
-        self.drops[reason as usize]
+        self.drops.0[reason as usize]
     }
 
     /// Frames dropped for any reason.
     pub fn dropped_total(&self) -> u64 {
-        self.drops.iter().sum()
+        self.drops.0.iter().sum()
     }
 
     /// Merges another worker's counters into these.
@@ -180,40 +216,45 @@ impl Counters {
         }
         self.departed.add(&other.departed);
         self.host.add(&other.host);
-        for (mine, theirs) in self.drops.iter_mut().zip(&other.drops) {
+        for (mine, theirs) in self.drops.0.iter_mut().zip(&other.drops.0) {
             *mine += theirs;
         }
-        self.received += other.received;
-        self.originated += other.originated;
-        self.sent += other.sent;
-        self.to_host += other.to_host;
-        self.consumed += other.consumed;
-        self.held += other.held;
-        self.icmp_errors += other.icmp_errors;
-        self.icmp_rate_limited += other.icmp_rate_limited;
-        self.originate_no_buffer += other.originate_no_buffer;
-        self.lookups += other.lookups;
+        for counter in &Counters::TABLE {
+            *counter.value_mut(self) += counter.value(other);
+        }
     }
 
-    /// The law of counters: received + originated = sent + to host + consumed + held + drops.
+    /// Frames gained, and frames spent, pending or dropped.
+    fn account(&self) -> (u64, u64) {
+        Counters::TABLE.iter().fold((0, self.dropped_total()), |(gained, spent), counter| {
+            let value = counter.value(self);
+            match counter.accounting {
+                Accounting::Gained => (gained + value, spent),
+                Accounting::Spent | Accounting::Pending => (gained, spent + value),
+                Accounting::Apart => (gained, spent),
+            }
+        })
+    }
+
+    /// The packet accounting: received + originated = sent + to host + consumed + held + dropped.
     ///
     /// # Errors
     /// The sentence names both sides when they differ.
     pub fn check_conservation(&self) -> Result<(), String> {
-        let inward = self.received + self.originated;
-        let outward = self.sent + self.to_host + self.consumed + self.held + self.dropped_total();
-        if inward == outward {
+        let (gained, spent) = self.account();
+        if gained == spent {
             return Ok(());
         }
+        let side = |of: fn(Accounting) -> bool| {
+            let counters = Counters::TABLE.iter().filter(|counter| of(counter.accounting));
+            let terms: Vec<_> =
+                counters.map(|counter| format!("{} {}", counter.name, counter.value(self))).collect();
+            terms.join(" + ")
+        };
         Err(format!(
-            "the counters do not add up: received {} + originated {} = {inward}, but sent {} + to host {} + \
-             consumed {} + held {} + dropped {} = {outward}",
-            self.received,
-            self.originated,
-            self.sent,
-            self.to_host,
-            self.consumed,
-            self.held,
+            "the counters do not add up: {} = {gained}, but {} + dropped {} = {spent}",
+            side(|accounting| accounting == Accounting::Gained),
+            side(|accounting| matches!(accounting, Accounting::Spent | Accounting::Pending)),
             self.dropped_total()
         ))
     }
@@ -254,7 +295,7 @@ impl Counters {
     /// Counts a dropped frame.
     #[inline]
     pub fn count_drop(&mut self, reason: DropReason) {
-        self.drops[reason as usize] += 1;
+        self.drops.0[reason as usize] += 1;
     }
 
     /// A frame that was counted as received nowhere yet and is discarded before the router sees it.
@@ -276,7 +317,7 @@ impl Counters {
             counters.tx_bytes -= bytes;
             counters.tx_dropped += frames;
         }
-        self.drops[reason as usize] += frames;
+        self.drops.0[reason as usize] += frames;
     }
 
     /// Takes back a frame of `bytes` that was counted as sent by `port` (or to the host) and is cut into segments
@@ -302,8 +343,8 @@ impl Counters {
 
     /// Counts what came in and has no verdict as dropped: for a router that was interrupted between the two.
     pub fn settle(&mut self, reason: DropReason) {
-        let outward = self.sent + self.to_host + self.consumed + self.held + self.dropped_total();
-        self.drops[reason as usize] += (self.received + self.originated).saturating_sub(outward);
+        let (gained, spent) = self.account();
+        self.drops.0[reason as usize] += gained.saturating_sub(spent);
     }
 
     #[inline]
@@ -341,11 +382,32 @@ mod tests {
         assert_eq!((sum.check_conservation(), sum.drops(DropReason::WorkerStopped)), (Ok(()), 1));
     }
 
+    #[test]
+    fn every_counter_has_a_name_of_its_own_and_a_sentence_and_is_merged() {
+        fn check<T: Default>(table: &[Counter<T>], add: fn(&mut T, &T)) {
+            let mut counters = T::default();
+            for (value, counter) in (1..).zip(table) {
+                *counter.value_mut(&mut counters) = value;
+            }
+            let mut sum = T::default();
+            add(&mut sum, &counters);
+            add(&mut sum, &counters);
+            for (value, counter) in (1..).zip(table) {
+                assert_eq!(counter.value(&counters), value, "{}", counter.name);
+                assert_eq!(counter.value(&sum), 2 * value, "{}", counter.name);
+                assert!(counter.help.ends_with('.'), "{}", counter.name);
+                assert_eq!(table.iter().filter(|other| other.name == counter.name).count(), 1);
+            }
+        }
+        check(&Counters::TABLE, Counters::add);
+        check(&PortCounters::TABLE, PortCounters::add);
+    }
+
     /// Frames and bytes in, out and lost, of all ports together.
     fn port_sums(counters: &Counters) -> [u64; 6] {
         let mut sum = counters.departed;
         counters.ports.iter().chain([&counters.host]).for_each(|port| sum.add(port));
-        [sum.rx_frames, sum.rx_bytes, sum.tx_frames, sum.tx_bytes, sum.rx_lost, sum.tx_dropped]
+        PortCounters::TABLE.each_ref().map(|counter| counter.value(&sum))
     }
 
     #[test]

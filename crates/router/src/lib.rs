@@ -5,10 +5,10 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_possible_truncation))]
 
-pub mod config;
+mod config;
 mod context;
-pub mod counters;
-pub mod drop;
+mod counters;
+mod drop;
 mod egress;
 mod epoch;
 mod events;
@@ -17,7 +17,7 @@ mod ip4;
 mod ip6;
 mod limit;
 mod link;
-pub mod neigh;
+mod neigh;
 mod nexthop;
 mod own;
 mod packet;
@@ -28,14 +28,14 @@ mod port;
 mod random;
 mod rib;
 mod router;
-pub mod tables;
+mod tables;
 #[cfg(test)]
 mod testing;
 mod verdict;
 
 pub use config::{Advertise, FlowHash, PortConfig, Route, RouteKind, RouteNextHop, Settings, TablesError};
 pub use context::{Originate, Time};
-pub use counters::{Counters, PortCounters};
+pub use counters::{Accounting, Counter, Counters, PortCounters, Unit};
 pub use drop::{DropReason, IcmpAnswer};
 pub use epoch::Epoch;
 pub use events::{Event, Seen};

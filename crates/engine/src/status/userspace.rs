@@ -69,13 +69,7 @@ pub(crate) fn status(description: &Description, shared: &Shared) -> Status {
             .map(|reason| (reason.name().to_owned(), counters.drops(*reason)))
             .filter(|(_, frames)| *frames > 0)
             .collect(),
-        events: Events {
-            icmp_errors: counters.icmp_errors,
-            icmp_rate_limited: counters.icmp_rate_limited,
-            originate_no_buffer: counters.originate_no_buffer,
-            neighbours_evicted: shared.neighbours_evicted.load(Ordering::Relaxed),
-            lookups: counters.lookups,
-        },
+        events: events(&counters, shared.neighbours_evicted.load(Ordering::Relaxed)),
         neighbours: neighbours(description, shared),
         warnings: shared.warnings(),
     }
@@ -118,6 +112,16 @@ fn counted(count: &PortCounters) -> PortStatus {
     }
 }
 
+fn events(counters: &Counters, neighbours_evicted: u64) -> Events {
+    Events {
+        icmp_errors: counters.icmp_errors,
+        icmp_rate_limited: counters.icmp_rate_limited,
+        originate_no_buffer: counters.originate_no_buffer,
+        neighbours_evicted,
+        lookups: counters.lookups,
+    }
+}
+
 fn totals(counters: &Counters) -> Totals {
     Totals {
         received: counters.received,
@@ -127,5 +131,33 @@ fn totals(counters: &Counters) -> Totals {
         consumed: counters.consumed,
         held: counters.held,
         dropped: counters.dropped_total(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Sets every counter to a number of its own, and looks for each under its name.
+    #[test]
+    fn every_counter_of_the_router_is_in_the_status() {
+        let (mut router, mut port) = (Counters::default(), PortCounters::default());
+        for (value, counter) in (100..).zip(&Counters::TABLE) {
+            *counter.value_mut(&mut router) = value;
+        }
+        for (value, counter) in (200..).zip(&PortCounters::TABLE) {
+            *counter.value_mut(&mut port) = value;
+        }
+        let totals = serde_json::to_value(totals(&router)).unwrap();
+        let events = serde_json::to_value(events(&router, 7)).unwrap();
+        for counter in &Counters::TABLE {
+            let shown = [&totals, &events].into_iter().find_map(|object| object.get(counter.name));
+            assert_eq!(shown, Some(&counter.value(&router).into()), "{}", counter.name);
+        }
+        let row = serde_json::to_value(counted(&port)).unwrap();
+        for counter in &PortCounters::TABLE {
+            assert_eq!(row[counter.name], counter.value(&port), "{}", counter.name);
+        }
     }
 }
