@@ -1,12 +1,13 @@
 //! The features of an interface, its offloads among them, over ethtool's generic netlink family.
 //!
-//! Interfaces are looked up in the network namespace of the calling thread. The messages are built here: two
-//! requests do not justify another dependency. Sources: Documentation/networking/ethtool-netlink.rst,
+//! Interfaces are looked up in the network namespace of the calling thread. Sources:
+//! Documentation/networking/ethtool-netlink.rst,
 //! include/uapi/linux/ethtool_netlink.h, net/ethtool/features.c.
 
 use std::io;
 
-use crate::genetlink::{Family, NESTED, attribute, attributes, terminated};
+use crate::genetlink::Family;
+use crate::netlink::{NESTED, attribute, attributes, terminated};
 
 const ETHTOOL_MSG_FEATURES_GET: u8 = 11;
 const ETHTOOL_MSG_FEATURES_SET: u8 = 12;

@@ -23,6 +23,7 @@
 pub mod affinity;
 pub mod ethtool;
 mod genetlink;
+pub mod netlink;
 pub mod netns;
 pub mod procfs;
 pub mod silence;
