@@ -68,7 +68,7 @@ pub fn attach(interfaces: &[u32]) -> io::Result<Vec<Guard>> {
         let tcx = |ifindex: &u32| Ok(Guard(Kind::Tcx { _link: link_tcx_ingress(&program, *ifindex)? }));
         return interfaces.iter().map(tcx).collect();
     }
-    let mut control = Control::open()?;
+    let control = Control::open()?;
     let filter = |ifindex: &u32| {
         control.drop_on_ingress(*ifindex, &program)?;
         Ok(Guard(Kind::Filter))
