@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
@@ -13,6 +13,8 @@ use nsrouter_rings::backend::BackendError;
 use nsrouter_rings::{BACKENDS, probe};
 use serde::{Deserialize, Serialize};
 
+use crate::command::doctor::filter::{Forward, forward_policy};
+use crate::command::doctor::programs::{PROGRAMS, Program, find};
 use crate::output::sentence::sentence_of;
 
 /// `lo` in every new network namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
@@ -68,14 +70,6 @@ pub(super) struct Seen {
     pub(super) backlog: Option<u64>,
     pub(super) programs: Vec<(&'static Program, bool)>,
     pub(super) forward: Forward,
-}
-
-/// Whether the machine's own filter lets packets through.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Forward {
-    Accepts,
-    Drops(&'static str),
-    Unknown(&'static str),
 }
 
 pub(super) fn look() -> Seen {
@@ -156,88 +150,4 @@ pub(super) fn in_user_namespace() -> Result<Tries, String> {
         fs::write(Path::new("/proc/self").join(file), text).map_err(|error| format!("{file}: {error}"))?;
     }
     Ok(try_all())
-}
-
-/// A program that someone who uses a lab may want.
-pub(super) struct Program {
-    pub(super) name: &'static str,
-    pub(super) cost: &'static str,
-    pub(super) remedy: &'static str,
-}
-
-pub(super) const PROGRAMS: [Program; 7] = [
-    Program {
-        name: "iperf3",
-        cost: "`nsrouter bench --traffic iperf3` does not work; the built-in generator does",
-        remedy: "apt-get install iperf3",
-    },
-    Program {
-        name: "iperf",
-        cost: "`nsrouter bench --traffic iperf` does not work",
-        remedy: "apt-get install iperf",
-    },
-    Program {
-        name: "ping",
-        cost: "`nsrouter check` has its own; `nsrouter exec t1 -- ping` does not work",
-        remedy: "apt-get install iputils-ping",
-    },
-    Program {
-        name: "traceroute",
-        cost: "`nsrouter check` has its own; `nsrouter exec t1 -- traceroute` does not work",
-        remedy: "apt-get install traceroute",
-    },
-    Program {
-        name: "tracepath",
-        cost: "`nsrouter exec t1 -- tracepath` does not work",
-        remedy: "apt-get install iputils-tracepath",
-    },
-    Program {
-        name: "tcpdump",
-        cost: "no packet capture on a lab's links",
-        remedy: "apt-get install tcpdump",
-    },
-    Program {
-        name: "ip",
-        cost: "`ip netns` is missing; nsrouter itself does not need it",
-        remedy: "apt-get install iproute2",
-    },
-];
-
-/// The program's path. The folders of the administrator's programs are not in every user's `PATH`.
-fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
-}
-
-/// Reads the machine's own filter; changes nothing.
-fn forward_policy() -> Forward {
-    if !Uid::effective().is_root() {
-        return Forward::Unknown("only root may read the filter");
-    }
-    let print = |name: &str, arguments: &[&str]| {
-        let output = Command::new(find(name)?).args(arguments).stdin(Stdio::null()).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-    };
-    // iptables-save would load its kernel module where nobody uses it.
-    let iptables_in_use =
-        fs::read_to_string("/proc/net/ip_tables_names").is_ok_and(|tables| tables.contains("filter"));
-    let legacy = iptables_in_use.then(|| print("iptables-save", &["-t", "filter"])).flatten();
-    match (legacy, print("nft", &["list", "ruleset"])) {
-        (Some(rules), _) if iptables_drops(&rules) => Forward::Drops("iptables"),
-        (_, Some(rules)) if nft_drops(&rules) => Forward::Drops("nftables"),
-        (_, Some(_)) => Forward::Accepts,
-        (Some(_), None) => Forward::Accepts,
-        (None, None) => Forward::Unknown("neither nft nor iptables-save is installed"),
-    }
-}
-
-/// Whether the FORWARD chain of `iptables-save -t filter` drops what no rule takes.
-pub(super) fn iptables_drops(rules: &str) -> bool {
-    rules.lines().any(|line| line.starts_with(":FORWARD DROP"))
-}
-
-/// Whether a base chain of `nft list ruleset` on the forward hook drops what no rule takes.
-pub(super) fn nft_drops(rules: &str) -> bool {
-    rules.lines().any(|line| line.contains("hook forward") && line.contains("policy drop"))
 }
