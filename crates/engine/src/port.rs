@@ -1,7 +1,8 @@
-//! A link port of the router, as the lab made it.
+//! Link ports of the router: what a port is, and which one is meant.
 
 use ipnet::IpNet;
 use nsrouter_wire::eth::MacAddr;
+use nsrouter_wire::frame::PortId;
 
 /// A link port of the router, in either mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,4 +19,14 @@ pub struct Port {
     pub addresses: Vec<IpNet>,
     /// Whether the link is up.
     pub up: bool,
+}
+
+/// Identifies a port of a userspace engine among all that it ever has: a slot is used again after its port was removed,
+/// by a port of another generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PortHandle {
+    /// The port's number while it is there: the index of its entry in tables and counters.
+    pub slot: PortId,
+    /// How many ports the slot had before.
+    pub generation: u32,
 }

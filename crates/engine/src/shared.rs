@@ -2,21 +2,25 @@
 //!
 //! | field | written by | read by |
 //! |---|---|---|
-//! | tables, prefixes, neighbours, link states | control thread | workers (tables), status |
+//! | tables, ports, prefixes, neighbours | control thread | workers (tables), status |
 //! | counters | each worker its own | status |
 //! | warnings | all | status |
 //! | stop flag | whoever stops the engine | all |
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use nsrouter_router::{Counters, NeighbourEntry, Origin, Route, Tables};
+use nsrouter_rings::guard::Guard;
+use nsrouter_router::{Counters, NeighbourEntry, Tables};
+use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::PortId;
-use tokio::sync::oneshot;
 
 use crate::clock::Clock;
+use crate::open_port::OpenPort;
+use crate::port::PortHandle;
 use crate::warnings::Warnings;
 
 /// The state that one worker publishes.
@@ -28,11 +32,30 @@ pub(crate) struct WorkerState {
     has_ended: AtomicBool,
 }
 
-/// Declared routes: the first of them, and how many there are.
-#[derive(Debug, Default)]
-pub(crate) struct RouteExcerpt {
-    pub(crate) routes: Vec<(Origin, Route)>,
-    pub(crate) total: usize,
+/// A link port in the list of ports.
+#[derive(Clone, Debug)]
+pub(crate) struct PortEntry {
+    pub(crate) handle: PortHandle,
+    pub(crate) name: String,
+    pub(crate) mac: MacAddr,
+    /// Whether its link has a carrier.
+    pub(crate) has_carrier: bool,
+    /// What keeps its frames from the kernel's input path, or why nothing does; `None` where none takes that path.
+    pub(crate) guard: Option<Result<&'static str, String>>,
+}
+
+impl PortEntry {
+    /// The entry of a port that was opened.
+    pub(crate) fn new(handle: PortHandle, open: &OpenPort) -> PortEntry {
+        let guard = open.guard.as_ref();
+        PortEntry {
+            handle,
+            name: open.port.name.clone(),
+            mac: open.port.mac,
+            has_carrier: true,
+            guard: guard.map(|guard| guard.as_ref().map(Guard::name).map_err(String::clone)),
+        }
+    }
 }
 
 /// State that the threads of one engine share.
@@ -51,10 +74,10 @@ pub(crate) struct Shared {
     warnings: Mutex<Warnings>,
     /// Parts of the kernel's configuration that the router cannot take over, at present.
     unsupported: Mutex<Vec<String>>,
-    /// Whether each port's link has a carrier, by port number.
-    carriers: Vec<AtomicBool>,
-    /// Waiting for a list of the routes, which the control thread alone has.
-    pub(crate) route_requests: Mutex<Vec<oneshot::Sender<RouteExcerpt>>>,
+    /// The link ports, by slot.
+    ports: Mutex<BTreeMap<PortId, PortEntry>>,
+    /// The ports' guards.
+    guards: Mutex<Vec<(PortHandle, Guard)>>,
     ended: AtomicBool,
 }
 
@@ -64,7 +87,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// State of an engine with so many ports and workers, before any of its threads runs.
+    /// State of an engine with so many ports at the start and so many workers, before any of its threads runs.
     pub(crate) fn new(tables: Tables, prefixes: usize, ports: usize, workers: usize) -> Shared {
         let worker =
             || WorkerState { counters: Mutex::new(Counters::new(ports)), has_ended: AtomicBool::new(false) };
@@ -78,8 +101,8 @@ impl Shared {
             workers: (0..workers).map(|_| worker()).collect(),
             warnings: Mutex::default(),
             unsupported: Mutex::default(),
-            carriers: (0..ports).map(|_| AtomicBool::new(true)).collect(),
-            route_requests: Mutex::default(),
+            ports: Mutex::default(),
+            guards: Mutex::default(),
             ended: AtomicBool::new(false),
         }
     }
@@ -102,16 +125,41 @@ impl Shared {
         }
     }
 
+    /// The list of ports, by slot.
+    pub(crate) fn ports(&self) -> BTreeMap<PortId, PortEntry> {
+        lock(&self.ports).clone()
+    }
+
+    /// Puts a port into the list.
+    pub(crate) fn set_port(&self, entry: PortEntry) {
+        lock(&self.ports).insert(entry.handle.slot, entry);
+    }
+
+    /// Takes the port of a slot out of the list.
+    pub(crate) fn clear_port(&self, slot: PortId) {
+        lock(&self.ports).remove(&slot);
+    }
+
     /// Records whether a port's link has a carrier.
     pub(crate) fn set_carrier(&self, port: PortId, has_carrier: bool) {
-        if let Some(carrier) = self.carriers.get(port.index()) {
-            carrier.store(has_carrier, Ordering::Relaxed);
+        if let Some(port) = lock(&self.ports).get_mut(&port) {
+            port.has_carrier = has_carrier;
         }
     }
 
-    /// Whether a port's link has a carrier.
-    pub(crate) fn has_carrier(&self, port: PortId) -> bool {
-        self.carriers.get(port.index()).is_some_and(|carrier| carrier.load(Ordering::Relaxed))
+    /// Keeps a port's guard attached while a worker may have the port.
+    pub(crate) fn keep_guard(&self, port: PortHandle, guard: Guard) {
+        lock(&self.guards).push((port, guard));
+    }
+
+    /// Detaches the guard of a port that no worker has.
+    pub(crate) fn drop_guard(&self, port: PortHandle) {
+        lock(&self.guards).retain(|(of, _)| *of != port);
+    }
+
+    /// Detaches every guard, once no worker runs.
+    pub(crate) fn drop_guards(&self) {
+        lock(&self.guards).clear();
     }
 
     /// What the router cannot take over at present, and then its warnings.

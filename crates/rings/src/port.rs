@@ -79,6 +79,12 @@ impl QueuePair {
     }
 }
 
+impl std::fmt::Debug for QueuePair {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("QueuePair").finish_non_exhaustive()
+    }
+}
+
 /// The offloads that the kernel performs for frames that leave by a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {

@@ -2,16 +2,19 @@
 
 use nsrouter_wire::frame::PortId;
 
+use crate::control::plan::PlannedPort;
 use crate::control::{Control, PAUSE_NS};
 use crate::netlink::link::{LinkState, PortState};
 use crate::netlink::monitor::{Answer, Monitor};
 use crate::netlink::socket::ListError;
+use crate::port::PortHandle;
 
 impl Control {
     /// Takes over the links' states. A port that is not in a list that is whole is gone.
     pub(super) fn take_links(&mut self, answer: Result<Answer<LinkState>, ListError>) {
         let Ok(Answer { found, is_whole }) = answer else { return };
-        let ours = self.plan.ports.iter().map(|port| port.ifindex).chain(self.plan.host_ifindex);
+        let ports = self.plan.ports().map(|planned| planned.port.ifindex);
+        let ours = ports.chain(self.plan.host_ifindex);
         let gone: Vec<u32> = ours
             .filter(|ifindex| *ifindex != 0 && !found.iter().any(|link| link.ifindex == *ifindex))
             .filter(|_| is_whole)
@@ -30,40 +33,42 @@ impl Control {
         if self.plan.host_ifindex == Some(link.ifindex) {
             return self.host_port_changed(link);
         }
-        let index = self.plan.ports.iter().position(|port| port.ifindex == link.ifindex);
-        let Some((index, number)) = index.and_then(|index| Some((index, u16::try_from(index).ok()?))) else {
+        let slot = self.plan.slot_of(link.ifindex);
+        let Some((slot, planned)) = slot.and_then(|slot| Some((slot, self.plan.port_mut(slot)?))) else {
             return self.look_for_successor(link);
         };
-        let port = &mut self.plan.ports[index];
-        let mtu = link.mtu.unwrap_or(port.mtu);
-        let has_new_mtu = std::mem::replace(&mut port.mtu, mtu) != mtu;
-        if let Some(most) = self.plan.max_mtus.get(index).filter(|most| has_new_mtu && **most < mtu) {
+        let mtu = link.mtu.unwrap_or(planned.port.mtu);
+        let has_new_mtu = std::mem::replace(&mut planned.port.mtu, mtu) != mtu;
+        if has_new_mtu && planned.max_mtu < mtu {
             self.shared.warn(format!(
-                "port {}: its link has an MTU of {mtu}, and {most} is the most that its backend can send",
-                port.name
+                "port {}: its link has an MTU of {mtu}, and {} is the most that its backend can send",
+                planned.port.name, planned.max_mtu
             ));
         }
-        self.port_changed(PortId(number), PortState::of(link), has_new_mtu);
+        self.port_changed(slot, PortState::of(link), has_new_mtu);
+    }
+
+    /// Takes over the state of the other end of a port's link, unless that is of a port that is there no longer.
+    pub(super) fn far_link_changed(&mut self, handle: PortHandle, state: PortState) {
+        if self.slots.handle(handle.slot) == Some(handle) {
+            self.port_changed(handle.slot, state, false);
+        }
     }
 
     /// Brings a port into a state, with another MTU or not.
-    pub(super) fn port_changed(&mut self, number: PortId, state: PortState, has_new_mtu: bool) {
-        let (Some(port), Some(before)) =
-            (self.plan.ports.get_mut(number.index()), self.states.get_mut(number.index()))
-        else {
-            return;
-        };
-        let has_new_state = std::mem::replace(before, state) != state;
+    fn port_changed(&mut self, slot: PortId, state: PortState, has_new_mtu: bool) {
+        let Some(planned) = self.plan.port_mut(slot) else { return };
+        let has_new_state = std::mem::replace(&mut planned.state, state) != state;
         if !has_new_state && !has_new_mtu {
             return;
         }
-        port.up = matches!(state, PortState::Up | PortState::NoCarrier);
+        planned.port.up = matches!(state, PortState::Up | PortState::NoCarrier);
         if has_new_state {
-            self.shared.warn(format!("port {} {}", port.name, state.sentence()));
-            self.shared.set_carrier(number, state == PortState::Up);
+            self.shared.warn(format!("port {} {}", planned.port.name, state.sentence()));
+            self.shared.set_carrier(slot, state == PortState::Up);
         }
         if state == PortState::NoCarrier && has_new_state {
-            self.neighbours.carrier_lost(number, &mut self.actions);
+            self.neighbours.carrier_lost(slot, &mut self.actions);
         }
         self.schedule_addresses_and_routes(PAUSE_NS);
         self.publish_ports();
@@ -71,11 +76,11 @@ impl Control {
 
     /// An interface that was created with a deleted port's name is another, on which the router has no socket.
     fn look_for_successor(&self, link: &LinkState) {
-        let ports = self.plan.ports.iter().zip(&self.states);
-        let is_gone = |(port, state): (&crate::Port, &PortState)| {
+        let is_gone = |planned: &PlannedPort| {
+            let PlannedPort { port, state, .. } = planned;
             *state == PortState::Gone && port.name == link.name && port.ifindex != 0
         };
-        if link.exists && ports.into_iter().any(is_gone) {
+        if link.exists && self.plan.ports().any(is_gone) {
             self.shared.warn(format!(
                 "port {0} was made anew, and the router still has the {0} that was deleted; start the lab again",
                 link.name

@@ -9,7 +9,9 @@ pub mod serve;
 mod links;
 mod lists;
 pub(crate) mod plan;
+mod ports;
 mod routes;
+mod slots;
 mod workers;
 
 use std::collections::HashMap;
@@ -19,24 +21,25 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nsrouter_router::{Action, Event, Neighbours, NextHop, Rib, Tables, TablesError};
-use nsrouter_wire::frame::PortId;
 use tokio::net::unix::pipe;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::task::JoinSet;
 
 use crate::command::{Command, WorkerHandle};
 use crate::control::plan::Plan;
 use crate::control::routes::Routes;
+use crate::control::slots::{Opened, Slots};
 use crate::control::workers::Workers;
 use crate::netlink::event::{KernelEvent, StaticNeighbour};
 use crate::netlink::far_link::FarLink;
 use crate::netlink::link::PortState;
 use crate::netlink::monitor::Monitor;
-use crate::report::ReportReceiver;
-use crate::shared::{RouteExcerpt, Shared, lock};
+use crate::port::PortHandle;
+use crate::report::{ReportReceiver, port_of};
+use crate::request::Request;
+use crate::shared::{Shared, lock};
 use crate::waker::Waker;
 
-/// Routes that are listed on request: more than anybody reads, and no burden to the control thread.
-const ROUTES_LISTED: usize = 10_000;
 /// How soon commands are offered again to a worker whose channel was full.
 const RETRY: Duration = Duration::from_millis(1);
 
@@ -48,7 +51,7 @@ const PAUSE_NS: u64 = 10_000_000;
 const CHANGES_A_TURN: usize = 1024;
 
 /// States of ports' other ends that may wait.
-const FAR_LINKS: usize = 64;
+const FAR_STATES: usize = 64;
 
 /// Observations of neighbours and requests to resolve some that are read in one turn: what comes while a host floods must
 /// not keep timers, links and routes waiting.
@@ -85,11 +88,16 @@ pub(crate) struct Control {
     tables: Arc<Tables>,
     routes: Routes,
     lists_due: ListsDue,
-    /// States of the ports' links, by number, and of the host port's.
-    states: Vec<PortState>,
+    slots: Slots,
+    /// Ports that are being opened.
+    openings: JoinSet<Opened>,
+    requests: UnboundedReceiver<Request>,
     host_state: PortState,
-    /// Watch the other ends of those ports that are no interfaces.
-    far_links: Vec<(PortId, FarLink)>,
+    /// States of the other ends of those ports that are no interfaces.
+    far_states: mpsc::Receiver<(PortHandle, PortState)>,
+    far_states_sender: mpsc::Sender<(PortHandle, PortState)>,
+    /// The monitor does not know the present ports yet.
+    has_new_interfaces: bool,
     /// Neighbours that were set by hand, as the kernel has them.
     static_neighbours: HashMap<NextHop, StaticNeighbour>,
     /// Sentences on routes that the router cannot take over.
@@ -107,9 +115,10 @@ impl Control {
         waker: Waker,
         workers: Vec<WorkerHandle>,
         table: Rib,
-        far_links: Vec<(PortId, FarLink)>,
+        requests: UnboundedReceiver<Request>,
     ) -> Control {
-        let ports = plan.ports.len();
+        let (far_states_sender, far_states) = mpsc::channel(FAR_STATES);
+        let slots = Slots::active(plan.ports().count());
         let tables = shared.tables.load_full();
         let neighbours = Neighbours::new(plan.neighbours.clone());
         Control {
@@ -123,9 +132,13 @@ impl Control {
             tables,
             routes: Routes::new(table),
             lists_due: ListsDue::default(),
-            states: vec![PortState::default(); ports],
+            slots,
+            openings: JoinSet::new(),
+            requests,
             host_state: PortState::default(),
-            far_links,
+            far_states,
+            far_states_sender,
+            has_new_interfaces: false,
             static_neighbours: HashMap::new(),
             unsupported_routes: Vec::new(),
             unsupported_rules: Vec::new(),
@@ -133,7 +146,8 @@ impl Control {
     }
 
     /// Runs until the engine stops. Calls `ready` once the links are watched, or with the error for which they cannot be.
-    pub(crate) fn run(mut self, ready: impl FnOnce(io::Result<()>)) {
+    /// `far_links` are the other ends of those ports that are no interfaces.
+    pub(crate) fn run(mut self, far_links: Vec<(PortHandle, FarLink)>, ready: impl FnOnce(io::Result<()>)) {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return ready(Err(error)),
@@ -142,6 +156,7 @@ impl Control {
             match self.prepare() {
                 Ok((monitor, wakeups)) => {
                     ready(Ok(()));
+                    far_links.into_iter().for_each(|(port, link)| self.watch_far_link(port, link));
                     self.serve(monitor, wakeups).await;
                 }
                 Err(error) => ready(Err(error)),
@@ -155,10 +170,6 @@ impl Control {
     }
 
     async fn serve(&mut self, mut monitor: Monitor, wakeups: pipe::Receiver) {
-        let (states, mut far_states) = mpsc::channel(FAR_LINKS);
-        for (port, link) in std::mem::take(&mut self.far_links) {
-            tokio::spawn(link.report(port, states.clone()));
-        }
         self.schedule_all_lists(0);
         self.read_lists(&monitor).await;
         while !self.shared.is_stopping() {
@@ -178,37 +189,31 @@ impl Control {
                     }
                 }
                 routes = self.routes.asked() => self.take_routes(routes, &mut monitor),
-                Some((port, state)) = far_states.recv() => if !self.shared.is_stopping() {
-                    self.port_changed(port, state, false);
+                Some((port, state)) = self.far_states.recv() => if !self.shared.is_stopping() {
+                    self.far_link_changed(port, state);
                 },
+                Some(request) = self.requests.recv() => self.handle_request(request),
+                // A task that was never aborted and never panics has a result.
+                Some(Ok(opened)) = self.openings.join_next() => self.port_opened(opened),
                 () = pass(pause) => {}
             }
             // The workers close their ports now, and the changes that come with that are no news to anybody.
             if self.shared.is_stopping() {
                 return;
             }
-            self.answer_route_requests();
+            if std::mem::take(&mut self.has_new_interfaces) {
+                monitor.set_interfaces(self.plan.interfaces());
+            }
             self.read_lists(&monitor).await;
             self.routes.ask_if_due(self.shared.clock.now_ns(), || monitor.routes());
             self.advance();
         }
     }
 
-    /// Sends a list of the routes to those who wait for one.
-    fn answer_route_requests(&self) {
-        let requests = std::mem::take(&mut *lock(&self.shared.route_requests));
-        for request in requests {
-            let all = || self.routes.table.routes();
-            // The one who asked may have gone.
-            let _ = request
-                .send(RouteExcerpt { routes: all().take(ROUTES_LISTED).collect(), total: all().count() });
-        }
-    }
-
     /// How long nothing needs to be done.
     fn pause(&self) -> Duration {
         let requests_wait = !self.workers.is_congested() && !self.reports.requests.is_empty();
-        if !self.reports.observations.is_empty() || requests_wait {
+        if !self.reports.observations.is_empty() || !self.reports.ports.is_empty() || requests_wait {
             return Duration::ZERO;
         }
         if self.workers.has_backlog() {
@@ -226,21 +231,10 @@ impl Control {
 
     /// Feeds reports, up to a bound, and the time to the state machine; publishes; then commands the workers.
     fn advance(&mut self) {
-        let now = self.shared.clock.now_ns();
-        for event in self.reports.observations.try_iter().take(OBSERVATIONS_A_TURN) {
-            if let Event::AddressConflict { port, addr, mac } = event {
-                let port = self.plan.ports.get(port.index()).map_or("a port", |port| port.name.as_str());
-                self.shared.warn_of(
-                    &format!("address conflict on {port}"),
-                    format!("another station on {port}, {mac}, uses our address {addr}"),
-                );
-            }
-            self.neighbours.event(&event, &self.tables, now, &mut self.actions);
-        }
+        self.follow_port_reports();
         let requests = if self.workers.is_congested() { 0 } else { REQUESTS_A_TURN };
-        for event in self.reports.requests.try_iter().take(requests) {
-            self.neighbours.event(&event, &self.tables, now, &mut self.actions);
-        }
+        self.read_reports(OBSERVATIONS_A_TURN, requests);
+        let now = self.shared.clock.now_ns();
         self.neighbours.tick(&self.tables, now, &mut self.actions);
         self.shared.neighbours_evicted.store(self.neighbours.evicted(), Ordering::Relaxed);
         let map = self.neighbours.map();
@@ -263,12 +257,32 @@ impl Control {
         for action in actions.drain(..) {
             match action {
                 Action::Probe { port, frame } => self.workers.transmit(port, frame),
-                Action::Resolved(next_hop) => self.workers.broadcast(&Command::Release(next_hop)),
-                Action::Failed(next_hop, reason) => self.workers.broadcast(&Command::Fail(next_hop, reason)),
+                Action::Resolved(next_hop) => self.workers.broadcast(|| Command::Release(next_hop)),
+                Action::Failed(next_hop, reason) => {
+                    self.workers.broadcast(|| Command::Fail(next_hop, reason));
+                }
             }
         }
         self.actions = actions;
         self.workers.send_backlog();
+    }
+
+    /// Feeds reports that are waiting to the state machine, so many observations and so many requests.
+    fn read_reports(&mut self, observations: usize, requests: usize) {
+        let now = self.shared.clock.now_ns();
+        let ReportReceiver { observations: observed, requests: requested, .. } = &self.reports;
+        let observed = observed.try_iter().take(observations.min(observed.len()));
+        let requested = requested.try_iter().take(requests.min(requested.len()));
+        for event in observed.chain(requested).filter(|event| self.slots.is_active(port_of(event))) {
+            if let Event::AddressConflict { port, addr, mac } = event {
+                let port = self.plan.port(port).map_or("a port", |planned| planned.port.name.as_str());
+                self.shared.warn_of(
+                    &format!("address conflict on {port}"),
+                    format!("another station on {port}, {mac}, uses our address {addr}"),
+                );
+            }
+            self.neighbours.event(&event, &self.tables, now, &mut self.actions);
+        }
     }
 
     fn publish(&mut self, tables: Tables) {
@@ -280,12 +294,13 @@ impl Control {
     /// Publishes the ports as they are now, and the routes that follow from them.
     fn publish_ports(&mut self) {
         let configs = self.plan.port_configs();
-        if let Err(error) = self.routes.table.set_ports((0..).map(PortId).zip(&configs)) {
+        let configs = configs.iter().map(|(slot, config)| (*slot, config));
+        if let Err(error) = self.routes.table.set_ports(configs) {
             self.warn_of_tables(&error);
         }
         let tables = self.routes.table.tables();
         self.publish(tables);
-        self.workers.broadcast(&Command::PortsChanged);
+        self.workers.broadcast(|| Command::PortsChanged);
     }
 
     fn publish_neighbours(&self) {

@@ -83,6 +83,13 @@ impl Routes {
         self.due_ns.get_or_insert(due_ns);
     }
 
+    /// The kernel's routes mean other ports from now on: an answer under way is worthless, and the whole table is asked for.
+    pub(super) fn start_again(&mut self, now_ns: u64) {
+        self.asked.take().inspect(JoinHandle::abort);
+        self.meanwhile = None;
+        self.ask_at(now_ns);
+    }
+
     /// Some of what the kernel told was lost.
     pub(super) fn lost(&mut self) {
         self.meanwhile = None;

@@ -1,6 +1,5 @@
 //! The other end of a port's link, for a port that is no interface itself: a TAP's, in the host's namespace.
 
-use nsrouter_wire::frame::PortId;
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use tokio::sync::mpsc;
@@ -8,6 +7,7 @@ use tokio::sync::mpsc;
 use crate::netlink::interfaces::Interfaces;
 use crate::netlink::link::{LinkState, PortState};
 use crate::netlink::socket::{DetachedSocket, List};
+use crate::port::PortHandle;
 
 /// Watches the interface at the other end of a port's link, in its own network namespace.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl FarLink {
     }
 
     /// Sends the state of the interface, and then each change of it, until the receiver is gone.
-    pub(crate) async fn report(self, port: PortId, states: mpsc::Sender<(PortId, PortState)>) {
+    pub(crate) async fn report(self, port: PortHandle, states: mpsc::Sender<(PortHandle, PortState)>) {
         let FarLink { socket, name } = self;
         // Without a socket that works there is nothing to report.
         let Ok(mut socket) = socket.into_socket() else { return };

@@ -13,8 +13,8 @@ use nsrouter_wire::frame::PortId;
 pub(crate) struct Interfaces {
     /// The host port's interface index.
     pub(crate) host: Option<u32>,
-    /// The ports' interface indexes, by port number; 0 for a port that is no interface.
-    pub(crate) ports: Vec<u32>,
+    /// The slots of the ports that are interfaces, by interface index.
+    pub(crate) ports: HashMap<u32, PortId>,
     /// Destinations of the configured routes: the kernel's routes to them only say that they are behind the host port.
     pub(crate) configured: HashSet<IpNet>,
     /// Names of all interfaces, for warnings.
@@ -50,9 +50,7 @@ impl Interfaces {
                 None => Err("the port follows from the next hop's address, and it names none"),
             };
         }
-        let number = self.ports.iter().position(|port| *port == ifindex && ifindex != 0);
-        let number = number.and_then(|number| u16::try_from(number).ok());
-        let number = number.ok_or("its interface is no port of the router")?;
-        Ok(RouteNextHop { port: Some(PortId(number)), via, weight })
+        let port = self.ports.get(&ifindex).copied().ok_or("its interface is no port of the router")?;
+        Ok(RouteNextHop { port: Some(port), via, weight })
     }
 }

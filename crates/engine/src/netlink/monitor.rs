@@ -53,6 +53,12 @@ impl Monitor {
         Ok(Monitor { socket: Socket::subscribe(GROUPS)?, interfaces: Arc::new(interfaces) })
     }
 
+    /// The kernel reaches the router's links by other interfaces from now on.
+    pub(crate) fn set_interfaces(&mut self, interfaces: Interfaces) {
+        let names = Arc::clone(&self.interfaces.names);
+        self.interfaces = Arc::new(Interfaces { names, ..interfaces });
+    }
+
     /// Watches afresh after reports were lost: those that still wait are older than the lists that are read now, and until
     /// all of them are read the kernel drops any other without notice (`NETLINK_S_CONGESTED`).
     ///

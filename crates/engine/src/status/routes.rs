@@ -1,13 +1,20 @@
 //! Routes of the userspace router in the words of the status.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
 use nsrouter_router::{Origin, Route, RouteKind, RouteNextHop};
+use nsrouter_wire::frame::PortId;
 
-use crate::shared::RouteExcerpt;
+use crate::request::RouteExcerpt;
 use crate::status::{HopStatus, PortStatus, RouteList, RouteStatus};
 
-/// The subnets of the ports that are up, then the declared routes; port numbers are written as `names`.
-pub(crate) fn route_list(ports: &[PortStatus], declared: &RouteExcerpt, names: &[String]) -> RouteList {
+/// The subnets of the ports that are up, then the declared routes, with the ports' `names` by slot.
+pub(crate) fn route_list(
+    ports: &[PortStatus],
+    declared: &RouteExcerpt,
+    names: &BTreeMap<PortId, String>,
+) -> RouteList {
     let connected = ports.iter().filter(|port| port.up).flat_map(connected);
     let mut routes: Vec<RouteStatus> = connected.collect();
     let total = routes.len() + declared.total;
@@ -28,10 +35,10 @@ fn connected(port: &PortStatus) -> impl Iterator<Item = RouteStatus> {
 }
 
 /// A declared route.
-fn described(origin: Origin, route: &Route, names: &[String]) -> RouteStatus {
+fn described(origin: Origin, route: &Route, names: &BTreeMap<PortId, String>) -> RouteStatus {
     let hop = |hop: &RouteNextHop| HopStatus {
         via: hop.via.map(|via| via.to_string()),
-        port: hop.port.and_then(|port| names.get(port.index()).cloned()),
+        port: hop.port.and_then(|port| names.get(&port).cloned()),
         weight: hop.weight.max(1),
     };
     let (kind, hops) = match &route.kind {

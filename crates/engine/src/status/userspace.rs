@@ -1,12 +1,12 @@
 //! The status of a userspace engine, from the state that its threads share.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use nsrouter_router::{Counters, DropReason, PortCounters};
 use nsrouter_wire::frame::PortId;
 
-use crate::port::Port;
-use crate::shared::{Shared, lock};
+use crate::shared::{PortEntry, Shared, lock};
 use crate::status::{Events, HostPort, NeighbourStatus, PortStatus, Status, Totals, WorkerStatus};
 
 /// Facts about an engine that do not change while it runs.
@@ -14,10 +14,6 @@ use crate::status::{Events, HostPort, NeighbourStatus, PortStatus, Status, Total
 pub(crate) struct Description {
     /// Name of the backend under the ports.
     pub(crate) backend: String,
-    /// How the ports' frames are kept from the kernel.
-    pub(crate) guard: String,
-    /// The link ports, by number, as they were at the start.
-    pub(crate) ports: Vec<Port>,
     pub(crate) host: HostPort,
     /// The host port's MTU, where there is one.
     pub(crate) host_mtu: u32,
@@ -38,27 +34,27 @@ pub(crate) fn status(description: &Description, shared: &Shared) -> Status {
     let tables = shared.tables.load();
     let addresses =
         |id| tables.port(id).into_iter().flat_map(|port| port.addresses()).map(|net| net.to_string());
-    let numbers = || (0..).take(description.ports.len()).map(PortId);
-    let ports = description.ports.iter().zip(numbers()).map(|(port, id)| PortStatus {
-        name: port.name.clone(),
-        up: tables.port(id).is_some_and(|port| port.is_up()) && shared.has_carrier(id),
-        mac: port.mac.to_string(),
-        mtu: tables.port(id).map_or(0, |port| port.mtu_bytes()),
-        addresses: addresses(id).collect(),
-        ..counted(&counters.port(id))
+    let entries = shared.ports();
+    let ports = entries.iter().map(|(slot, entry)| PortStatus {
+        name: entry.name.clone(),
+        up: tables.port(*slot).is_some_and(|port| port.is_up()) && entry.has_carrier,
+        mac: entry.mac.to_string(),
+        mtu: tables.port(*slot).map_or(0, |port| port.mtu_bytes()),
+        addresses: addresses(*slot).collect(),
+        ..counted(&counters.port(*slot))
     });
     let host_port = description.host.available.then(|| PortStatus {
         name: description.host.interface.clone(),
         up: true,
         mtu: description.host_mtu,
-        addresses: numbers().flat_map(addresses).collect(),
+        addresses: entries.keys().copied().flat_map(addresses).collect(),
         ..counted(&counters.host)
     });
     Status {
         mode: "userspace".to_owned(),
         backend: description.backend.clone(),
         workers: workers(description, shared),
-        guard: description.guard.clone(),
+        guard: guards(&entries),
         host_port: description.host.clone(),
         ports: ports.collect(),
         host_ports: host_port.into_iter().collect(),
@@ -70,8 +66,20 @@ pub(crate) fn status(description: &Description, shared: &Shared) -> Status {
             .filter(|(_, frames)| *frames > 0)
             .collect(),
         events: events(&counters, shared.neighbours_evicted.load(Ordering::Relaxed)),
-        neighbours: neighbours(description, shared),
+        neighbours: neighbours(&entries, shared),
         warnings: shared.warnings(),
+    }
+}
+
+/// How the ports' frames are kept from the kernel.
+fn guards(ports: &BTreeMap<PortId, PortEntry>) -> String {
+    let mut guards = ports.values().filter_map(|entry| entry.guard.as_ref());
+    match guards.clone().find_map(|guard| guard.as_ref().err()) {
+        Some(reason) => format!("sysctl ({reason})"),
+        None => match guards.next() {
+            Some(guard) => guard.clone().unwrap_or_default().to_owned(),
+            None => "not needed".to_owned(),
+        },
     }
 }
 
@@ -86,12 +94,12 @@ fn workers(description: &Description, shared: &Shared) -> Vec<WorkerStatus> {
         .collect()
 }
 
-fn neighbours(description: &Description, shared: &Shared) -> Vec<NeighbourStatus> {
-    let ports = &description.ports;
-    lock(&shared.neighbours)
-        .iter()
-        .map(|entry| NeighbourStatus {
-            port: ports.get(entry.port.index()).map(|port| port.name.clone()).unwrap_or_default(),
+fn neighbours(ports: &BTreeMap<PortId, PortEntry>, shared: &Shared) -> Vec<NeighbourStatus> {
+    let list = lock(&shared.neighbours);
+    let named = list.iter().filter_map(|entry| Some((ports.get(&entry.port)?, entry)));
+    named
+        .map(|(port, entry)| NeighbourStatus {
+            port: port.name.clone(),
             address: entry.addr.to_string(),
             mac: entry.mac.map(|mac| mac.to_string()),
             state: entry.state.to_owned(),

@@ -1,12 +1,11 @@
 //! A burst's way through a worker: received by one queue, forwarded by the router, sent by its ports' transmit queues.
 
 use arrayvec::ArrayVec;
-use nsrouter_rings::port::{BURST_FRAMES, Burst};
+use nsrouter_rings::port::{BURST_FRAMES, Burst, Transmit};
 use nsrouter_router::{Counters, DropReason, NextHop, Router, Tables, Time, Verdict};
 use nsrouter_wire::frame::{Frame, PortId};
 use nsrouter_wire::offload::Offload;
 
-use crate::command::Command;
 use crate::shared::Shared;
 use crate::userspace::egress::Egress;
 use crate::userspace::originate::{Destination, Outbox};
@@ -30,7 +29,7 @@ impl Datapath {
         now: Time,
         shared: &Shared,
     ) -> bool {
-        let port = queue.port;
+        let port = queue.port();
         let mut burst = Burst::new();
         let Some(received) = queue.recv(&mut burst, shared) else { return false };
         // Their bytes are lost, so they count for none.
@@ -94,37 +93,59 @@ impl Datapath {
         true
     }
 
-    /// Carries out a command of the control thread.
-    pub(super) fn handle_command(&mut self, command: Command, tables: &Tables, now: Time) {
-        let Datapath { router, egress, pending, outbox } = self;
-        match command {
-            Command::Transmit(port, mut bytes) => {
-                let len = bytes.len();
-                if let Some(frame) = Frame::new(&mut bytes, 0, len, PortId::HOST, Offload::default()) {
-                    let counters = router.counters_mut();
-                    counters.originated += 1;
-                    counters.count_tx(port, len);
-                    egress.send(port, &mut [frame], counters);
-                }
-            }
-            Command::Release(next_hop) => {
-                outbox.forget(next_hop);
-                pending.take(next_hop, |frame| match router.release(frame, next_hop, tables) {
-                    Verdict::Send(port) | Verdict::Reply(port) => {
-                        egress.send(port, std::slice::from_mut(frame), router.counters_mut());
-                    }
-                    Verdict::ToHost | Verdict::Hold(_) | Verdict::Consumed | Verdict::Drop(_) => {}
-                })
-            }
-            Command::PortsChanged => router.ports_changed(),
-            Command::Fail(next_hop, reason) => {
-                outbox.forget(next_hop);
-                pending.take(next_hop, |frame| {
-                    router.unreachable(frame, reason, tables, now, outbox);
-                });
-                self.flush_outbox(now);
-            }
+    /// Takes over the transmit queue of a port, and makes room for its counters and limits.
+    pub(super) fn add_port(&mut self, port: PortId, queue: Box<dyn Transmit>) {
+        self.router.add_port(port);
+        self.pending.add_port(port);
+        self.outbox.add_port(port);
+        self.egress.add(port, queue);
+    }
+
+    /// Lets go of a port that the tables have no longer, and gives its transmit queue back: frames that are pending for one
+    /// of its neighbours are dropped.
+    pub(super) fn remove_port(&mut self, port: PortId) -> Option<Box<dyn Transmit>> {
+        let counters = self.router.counters_mut();
+        for next_hop in self.pending.next_hops().into_iter().filter(|next_hop| next_hop.port == port) {
+            self.pending.take(next_hop, |_| counters.unheld(DropReason::PortDown));
         }
+        let queue = self.egress.remove(port, counters);
+        self.outbox.remove_port(port);
+        self.router.remove_port(port);
+        queue
+    }
+
+    /// Sends a frame of the control thread's. Without the port there is none to send.
+    pub(super) fn transmit(&mut self, port: PortId, bytes: &mut [u8]) {
+        let len = bytes.len();
+        let frame = Frame::new(bytes, 0, len, PortId::HOST, Offload::default());
+        if let Some(frame) = frame.filter(|_| self.egress.has(port)) {
+            let counters = self.router.counters_mut();
+            counters.originated += 1;
+            counters.count_tx(port, len);
+            self.egress.send(port, &mut [frame], counters);
+        }
+    }
+
+    /// Sends the frames that are pending for a next hop, which has a MAC address now.
+    pub(super) fn release(&mut self, next_hop: NextHop, tables: &Tables) {
+        let Datapath { router, egress, pending, outbox } = self;
+        outbox.forget(next_hop);
+        pending.take(next_hop, |frame| match router.release(frame, next_hop, tables) {
+            Verdict::Send(port) | Verdict::Reply(port) => {
+                egress.send(port, std::slice::from_mut(frame), router.counters_mut());
+            }
+            Verdict::ToHost | Verdict::Hold(_) | Verdict::Consumed | Verdict::Drop(_) => {}
+        });
+    }
+
+    /// Drops the frames that are pending for a next hop, which was given up for that reason, and tells their senders.
+    pub(super) fn fail(&mut self, next_hop: NextHop, reason: DropReason, tables: &Tables, now: Time) {
+        let Datapath { router, pending, outbox, .. } = self;
+        outbox.forget(next_hop);
+        pending.take(next_hop, |frame| {
+            router.unreachable(frame, reason, tables, now, outbox);
+        });
+        self.flush_outbox(now);
     }
 
     /// Does what is due without a frame: pending frames expire, and the router advertises and reports.

@@ -13,10 +13,11 @@ use nsrouter_wire::segment::{
     LINK_L3, SCTP_CHECKSUM_OFFSET, Segments, complete_checksum, is_jumbogram, is_tunnelled,
 };
 
+use crate::userspace::by_port::ByPort;
+
 /// One worker's transmit queues of all ports.
 pub(crate) struct Egress {
-    links: Vec<Box<dyn Transmit>>,
-    host: Option<Box<dyn Transmit>>,
+    queues: ByPort<Option<Box<dyn Transmit>>>,
     /// Segments are built here, as many as fit.
     scratch: Box<[u8]>,
 }
@@ -31,8 +32,26 @@ const HEADROOM_BYTES: usize = 16;
 const MAX_SEGMENTS: usize = 2048;
 
 impl Egress {
-    pub(crate) fn new(links: Vec<Box<dyn Transmit>>, host: Option<Box<dyn Transmit>>) -> Egress {
-        Egress { links, host, scratch: vec![0; SCRATCH_BYTES].into() }
+    /// No queue yet.
+    pub(crate) fn new() -> Egress {
+        Egress { queues: ByPort::new(), scratch: vec![0; SCRATCH_BYTES].into() }
+    }
+
+    /// Takes over a port's queue.
+    pub(crate) fn add(&mut self, port: PortId, queue: Box<dyn Transmit>) {
+        *self.queues.entry(port) = Some(queue);
+    }
+
+    /// Gives a port's queue back, once the frames that it accepted are sent as far as the kernel takes them.
+    pub(crate) fn remove(&mut self, port: PortId, counters: &mut Counters) -> Option<Box<dyn Transmit>> {
+        let mut queue = self.queues.get_mut(port)?.take()?;
+        account(port, queue.flush(), counters);
+        Some(queue)
+    }
+
+    /// Whether the port has a queue.
+    pub(crate) fn has(&mut self, port: PortId) -> bool {
+        self.queues.get_mut(port).is_some_and(|queue| queue.is_some())
     }
 
     /// Sends the frames of a burst by the ports that stand beside them; `None`: the frame stays.
@@ -59,24 +78,24 @@ impl Egress {
         }
     }
 
-    /// The transmit queues, for the thread that closes them; the host port's last.
-    pub(crate) fn into_links(self) -> impl Iterator<Item = Box<dyn Transmit>> {
-        self.links.into_iter().chain(self.host)
+    /// The transmit queues, for the thread that closes them.
+    pub(crate) fn into_queues(self) -> impl Iterator<Item = Box<dyn Transmit>> {
+        self.queues.into_states().flatten()
     }
 
     /// Has each port send the frames that it accepted and the kernel did not take yet. To be called before a sleep, during
     /// which nothing else would.
     pub(crate) fn flush(&mut self, counters: &mut Counters) {
-        for (link, number) in self.links.iter_mut().zip(0..) {
-            account(PortId(number), link.flush(), counters);
+        for (port, queue) in self.queues.iter_mut() {
+            if let Some(queue) = queue {
+                account(port, queue.flush(), counters);
+            }
         }
     }
 
     /// Sends frames by one port.
     pub(crate) fn send(&mut self, port: PortId, frames: &mut [Frame<'_>], counters: &mut Counters) {
-        let transmit =
-            if port == PortId::HOST { self.host.as_mut() } else { self.links.get_mut(port.index()) };
-        let Some(transmit) = transmit else {
+        let Some(transmit) = self.queues.get_mut(port).and_then(Option::as_mut) else {
             return counters.unsent(port, DropReason::PortDown, frames.len() as u64, total_bytes(frames));
         };
         let capabilities = transmit.capabilities();

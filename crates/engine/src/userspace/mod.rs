@@ -2,9 +2,10 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `config` | open ports, routes and settings that an engine starts with |
+//! | `config` | ports, routes and settings that an engine starts with |
 //! | `start` | puts workers and control thread together, and starts them |
 //! | `worker` | a forwarding thread: rounds, publishing, sleep |
+//! | `by_port` | a worker's state by port |
 //! | `rx` | a worker's receive queues, and the epoll instance that it sleeps on |
 //! | `datapath` | a burst's way: receive, forward, send |
 //! | `egress` | verdict to ring: transmit queues, segmentation, refusals |
@@ -13,6 +14,7 @@
 //! | `resolution` | which unknown neighbours a worker asks the control thread for |
 //! | `spin` | how an idle worker waits |
 
+mod by_port;
 mod config;
 mod datapath;
 mod egress;
@@ -24,20 +26,26 @@ mod spin;
 mod start;
 mod worker;
 
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-use nsrouter_rings::guard::Guard;
 use nsrouter_router::Counters;
+use nsrouter_wire::frame::PortId;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 pub use crate::netlink::far_link::FarLink;
-use crate::shared::{Shared, lock};
+pub use crate::open_port::{OpenHost, OpenPort};
+use crate::port::PortHandle;
+pub use crate::request::PortError;
+use crate::request::Request;
+use crate::shared::Shared;
 use crate::status::routes::route_list;
 use crate::status::userspace::{Description, status};
 use crate::status::{RouteList, Status};
-pub use crate::userspace::config::{OpenHost, OpenPort, UserspaceConfig, UserspaceError};
+pub use crate::userspace::config::{UserspaceConfig, UserspaceError};
 pub use crate::userspace::spin::Spin;
 use crate::waker::Waker;
 
@@ -46,13 +54,12 @@ use crate::waker::Waker;
 pub struct Userspace {
     description: Description,
     shared: Arc<Shared>,
+    requests: UnboundedSender<Request>,
     /// Wakes the control thread.
     control: Waker,
     /// Wake the workers.
     workers: Vec<Waker>,
     threads: Vec<JoinHandle<()>>,
-    /// Detached once the threads have ended.
-    guards: Vec<Guard>,
 }
 
 impl Userspace {
@@ -71,12 +78,50 @@ impl Userspace {
 
     /// The routes, as the control thread has them; only those of the ports' own subnets where it has ended.
     pub fn routes(&self) -> impl Future<Output = RouteList> + use<> {
-        let (answer, answered) = oneshot::channel();
-        lock(&self.shared.route_requests).push(answer);
-        self.control.wake();
-        let names: Vec<String> = self.description.ports.iter().map(|port| port.name.clone()).collect();
+        let answered = self.request(Request::Routes);
+        let names = self.shared.ports().into_values().map(|entry| (entry.handle.slot, entry.name)).collect();
         let ports = self.status().ports;
         async move { route_list(&ports, &answered.await.unwrap_or_default(), &names) }
+    }
+
+    /// Adds a port while the engine runs. `open` opens it, with one pair of queues a worker, for the slot that it is given:
+    /// the number that its frames come in by. It is called on a thread in the network namespace that the engine was started
+    /// in. The port is added whether or not the future is awaited, unless the engine stops before.
+    ///
+    /// # Errors
+    /// [`PortError`], one variant a step; nothing of the port stays then.
+    pub fn add_port<F, E>(&self, open: F) -> impl Future<Output = Result<PortHandle, PortError>> + use<F, E>
+    where
+        F: FnOnce(PortId) -> Result<OpenPort, E> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let open = Box::new(|slot| open(slot).map_err(Into::into));
+        let answered = self.request(|answer| Request::AddPort(open, answer));
+        async move { answered.await.unwrap_or(Err(PortError::Stopped)) }
+    }
+
+    /// Removes a port while the engine runs: its routes and neighbours go, frames that are pending for its neighbours are
+    /// dropped, and its sockets are closed. Another port may have its slot afterwards. What it counted stays in the totals.
+    ///
+    /// # Errors
+    /// [`PortError::NoSuchPort`] and [`PortError::Stopped`].
+    pub fn remove_port(&self, port: PortHandle) -> impl Future<Output = Result<(), PortError>> + use<> {
+        let answered = self.request(|answer| Request::RemovePort(port, answer));
+        async move { answered.await.unwrap_or(Err(PortError::Stopped)) }
+    }
+
+    /// The port with this interface name.
+    #[must_use]
+    pub fn port(&self, name: &str) -> Option<PortHandle> {
+        self.shared.ports().into_values().find(|entry| entry.name == name).map(|entry| entry.handle)
+    }
+
+    /// Asks the control thread; without an answer where that has ended.
+    fn request<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> oneshot::Receiver<T> {
+        let (answer, answered) = oneshot::channel();
+        // Where nobody receives it, it is dropped with its sender.
+        let _ = self.requests.send(request(answer));
+        answered
     }
 
     /// The engine's state and counters.
@@ -100,7 +145,7 @@ impl Userspace {
                 self.shared.warn("a thread of the engine panicked".to_owned());
             }
         }
-        self.guards.clear();
+        self.shared.drop_guards();
     }
 }
 

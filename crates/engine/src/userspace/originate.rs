@@ -11,7 +11,7 @@ use nsrouter_router::{Event, NextHop, Originate};
 use nsrouter_wire::frame::{Frame, PortId};
 use nsrouter_wire::offload::Offload;
 
-use crate::report::ReportSender;
+use crate::report::{ReportSender, port_of};
 use crate::userspace::resolution::{Admission, ResolutionLimit};
 use crate::waker::Waker;
 
@@ -74,8 +74,8 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// An outbox of a worker with so many link ports.
-    pub(crate) fn new(ports: usize, reports: ReportSender, control: Waker) -> Outbox {
+    /// An empty outbox.
+    pub(crate) fn new(reports: ReportSender, control: Waker) -> Outbox {
         Outbox {
             arena: vec![0; ARENA_BYTES].into(),
             entries: Vec::with_capacity(FRAMES),
@@ -85,11 +85,22 @@ impl Outbox {
             reports,
             control,
             waiting: Vec::with_capacity(WAITING_EVENTS),
-            limit: ResolutionLimit::new(ports),
+            limit: ResolutionLimit::new(),
             ingress: PortId::HOST,
             now_ns: 0,
             refused: Vec::with_capacity(REFUSALS),
         }
+    }
+
+    /// Makes room for the requests of another port.
+    pub(crate) fn add_port(&mut self, port: PortId) {
+        self.limit.add_port(port);
+    }
+
+    /// Forgets a port that is gone: no report is about it from now on.
+    pub(crate) fn remove_port(&mut self, port: PortId) {
+        self.limit.remove_port(port);
+        self.waiting.retain(|event| port_of(event) != port);
     }
 
     /// From here on neighbours are requested for frames that came in by `ingress`.
@@ -230,7 +241,7 @@ mod tests {
 
     fn outbox() -> Outbox {
         let (reports, _) = crate::report::channel();
-        Outbox::new(1, reports, Waker::new().unwrap())
+        Outbox::new(reports, Waker::new().unwrap())
     }
 
     /// Originates frames of these lengths, each filled with its number, and checks that they are shown so.

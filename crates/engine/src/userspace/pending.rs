@@ -14,6 +14,8 @@ use nsrouter_router::NextHop;
 use nsrouter_wire::frame::{Frame, PortId};
 use nsrouter_wire::offload::Offload;
 
+use crate::userspace::by_port::ByPort;
+
 /// Frames pending for one neighbour, at most. Linux: `unres_qlen`, 101.
 const NEIGHBOUR_FRAMES: usize = 101;
 /// Bytes pending for one neighbour, at most. Linux: `unres_qlen_bytes`, 212,992.
@@ -35,9 +37,16 @@ struct Slot {
     ingress: PortId,
     offload: Offload,
     /// The share of the buffers that it counts in.
-    share: usize,
+    share: Share,
     /// When the frame was enqueued.
     since_ns: u64,
+}
+
+/// Frames that count together against the buffers: those of one ingress port and family.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    ingress: PortId,
+    is_ipv6: bool,
 }
 
 #[derive(Debug, Default)]
@@ -51,16 +60,21 @@ struct Queue {
 struct Buffers {
     small: Vec<usize>,
     large: Vec<usize>,
-    /// Small and large ones in use, by share.
-    used: Vec<[usize; 2]>,
+    /// Small and large ones in use, by ingress port and family.
+    used: ByPort<[[usize; 2]; 2]>,
 }
 
 impl Buffers {
+    /// Small and large ones that the frames of a share have.
+    fn used(&mut self, share: Share) -> &mut [usize; 2] {
+        &mut self.used.entry(share.ingress)[usize::from(share.is_ipv6)]
+    }
+
     /// A buffer for a frame of so many bytes, unless this share has as many as are left.
-    fn take(&mut self, bytes: usize, share: usize) -> Option<usize> {
+    fn take(&mut self, bytes: usize, share: Share) -> Option<usize> {
         let kind = usize::from(bytes > SMALL_BYTES);
+        let used = &mut self.used.entry(share.ingress)[usize::from(share.is_ipv6)][kind];
         let free = if kind == 0 { &mut self.small } else { &mut self.large };
-        let used = &mut self.used[share][kind];
         if bytes > LARGE_BYTES || *used >= free.len() {
             return None;
         }
@@ -68,14 +82,14 @@ impl Buffers {
         free.pop()
     }
 
-    fn give_back(&mut self, index: usize, share: usize) {
+    fn give_back(&mut self, index: usize, share: Share) {
         let kind = usize::from(index >= SMALL_BUFFERS);
         if kind == 0 {
             self.small.push(index)
         } else {
             self.large.push(index)
         }
-        self.used[share][kind] -= 1;
+        self.used(share)[kind] -= 1;
     }
 }
 
@@ -103,14 +117,14 @@ pub(crate) struct Enqueued {
 }
 
 impl PendingPool {
-    /// A pool for frames of so many link ports and the host port, none of which is pending for longer than `age_ns`.
-    pub(crate) fn new(ports: usize, age_ns: u64) -> PendingPool {
+    /// An empty pool, in which no frame is pending for longer than `age_ns`.
+    pub(crate) fn new(age_ns: u64) -> PendingPool {
         let slot = |bytes: usize| Slot {
             buffer: vec![0; HEADROOM_BYTES + bytes].into(),
             len: 0,
             ingress: PortId(0),
             offload: Offload::default(),
-            share: 0,
+            share: Share { ingress: PortId::HOST, is_ipv6: false },
             since_ns: 0,
         };
         let mut slots: Vec<Slot> = (0..SMALL_BUFFERS).map(|_| slot(SMALL_BYTES)).collect();
@@ -121,7 +135,7 @@ impl PendingPool {
             buffers: Buffers {
                 small: (0..SMALL_BUFFERS).collect(),
                 large: (SMALL_BUFFERS..slots.len()).collect(),
-                used: vec![[0; 2]; 2 * (ports + 1)],
+                used: ByPort::new(),
             },
             slots,
             // Twice the most that can be in it, so that it never grows and never rehashes in place for long.
@@ -130,6 +144,11 @@ impl PendingPool {
             age_ns,
             due_ns: u64::MAX,
         }
+    }
+
+    /// Makes room for the account of another port's frames.
+    pub(crate) fn add_port(&mut self, port: PortId) {
+        self.buffers.used.entry(port);
     }
 
     /// Copies a frame into the pool until its next hop is resolved.
@@ -146,9 +165,7 @@ impl PendingPool {
                 evicted += 1;
             }
         }
-        let shares = self.buffers.used.len() / 2;
-        let port = frame.ingress.index().min(shares - 1);
-        let share = 2 * port + usize::from(next_hop.addr.is_ipv6());
+        let share = Share { ingress: frame.ingress, is_ipv6: next_hop.addr.is_ipv6() };
         let Some(index) = self.buffers.take(len, share) else { return Enqueued { is_kept: false, evicted } };
         let slot = &mut self.slots[index];
         slot.buffer[HEADROOM_BYTES..HEADROOM_BYTES + len].copy_from_slice(frame.data());
@@ -230,9 +247,8 @@ mod tests {
 
     const AGE_NS: u64 = 5_000_000_000;
 
-    /// A pool for two ports.
     fn pool() -> PendingPool {
-        PendingPool::new(2, AGE_NS)
+        PendingPool::new(AGE_NS)
     }
 
     /// Enqueues a frame of `len` bytes that begins with `tag`.
@@ -288,7 +304,7 @@ mod tests {
         }
         assert!(pool.next_hops().is_empty());
         assert_eq!((pool.buffers.small.len(), pool.buffers.large.len()), (SMALL_BUFFERS, LARGE_BUFFERS));
-        assert!(pool.buffers.used.iter().all(|used| *used == [0, 0]));
+        assert!(pool.buffers.used.iter_mut().all(|(_, used)| *used == [[0, 0]; 2]));
         assert!(enqueue(&mut pool, 255, 0, 60).is_kept);
     }
 

@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use nsrouter_router::NextHop;
 use nsrouter_wire::frame::PortId;
 
+use crate::userspace::by_port::ByPort;
+
 /// Neighbours that may be requested at once for an ingress port, of each family.
 const BURST: u64 = 256;
 /// Time for one more, in nanoseconds: 1,000 a second.
@@ -32,17 +34,28 @@ pub(crate) enum Admission {
 /// The token buckets of one worker.
 #[derive(Debug)]
 pub(crate) struct ResolutionLimit {
-    /// For each ingress port, the host port last, and each family: when its bucket is full again (the generic cell rate
-    /// algorithm's theoretical arrival time).
-    full_at_ns: Vec<[u64; 2]>,
+    /// For each ingress port and family: when its bucket is full again (the generic cell rate algorithm's theoretical
+    /// arrival time).
+    full_at_ns: ByPort<[u64; 2]>,
     /// Requested neighbours and when, each in the slot of its hash.
     recent: Box<[Option<(NextHop, u64)>]>,
 }
 
 impl ResolutionLimit {
-    /// Full buckets for so many link ports and the host port.
-    pub(crate) fn new(ports: usize) -> ResolutionLimit {
-        ResolutionLimit { full_at_ns: vec![[0; 2]; ports + 1], recent: vec![None; RECENT].into() }
+    /// A full bucket for the host port.
+    pub(crate) fn new() -> ResolutionLimit {
+        ResolutionLimit { full_at_ns: ByPort::new(), recent: vec![None; RECENT].into() }
+    }
+
+    /// Full buckets for another port.
+    pub(crate) fn add_port(&mut self, port: PortId) {
+        *self.full_at_ns.entry(port) = [0; 2];
+    }
+
+    /// Forgets the neighbours of a port that is gone.
+    pub(crate) fn remove_port(&mut self, port: PortId) {
+        let is_of = |(next_hop, _): &mut (NextHop, u64)| next_hop.port == port;
+        self.recent.iter_mut().for_each(|recent| _ = recent.take_if(is_of));
     }
 
     /// Whether to request `next_hop` on behalf of a frame that came in by `ingress`; takes a token if so.
@@ -54,8 +67,7 @@ impl ResolutionLimit {
         {
             return Admission::InProgress;
         }
-        let bucket = ingress.index().min(self.full_at_ns.len() - 1);
-        let full_at_ns = &mut self.full_at_ns[bucket][usize::from(next_hop.addr.is_ipv6())];
+        let full_at_ns = &mut self.full_at_ns.entry(ingress)[usize::from(next_hop.addr.is_ipv6())];
         let begin_ns = now_ns.max(*full_at_ns);
         if begin_ns - now_ns >= BURST * INTERVAL_NS {
             return Admission::Refused;
@@ -116,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_scan_empties_its_own_port_s_bucket_of_its_own_family() {
-        let mut limit = ResolutionLimit::new(2);
+        let mut limit = ResolutionLimit::new();
         let asked = scan(&mut limit, 0, 0..300_000);
         assert!((3_200..=3_300).contains(&asked), "{asked} in three seconds");
         let now_ns = 3 * SECOND_NS;
@@ -133,11 +145,24 @@ mod tests {
 
     #[test]
     fn a_neighbour_is_requested_once_until_there_is_an_answer() {
-        let mut limit = ResolutionLimit::new(1);
+        let mut limit = ResolutionLimit::new();
         assert_eq!(limit.admit(PortId(0), v4(1), 0), Admission::Admitted);
         assert_eq!(limit.admit(PortId(0), v4(1), PAUSE_NS - 1), Admission::InProgress);
         assert_eq!(limit.admit(PortId(0), v4(1), PAUSE_NS), Admission::Admitted, "in case it was lost");
         limit.forget(v4(1));
         assert_eq!(limit.admit(PortId(0), v4(1), PAUSE_NS + 1), Admission::Admitted);
+    }
+
+    #[test]
+    fn the_next_port_of_a_slot_begins_anew() {
+        let mut limit = ResolutionLimit::new();
+        let addresses = || (0..BURST).map(|address| v6(1 << 50 | address));
+        addresses().for_each(|next_hop| _ = limit.admit(PortId(1), next_hop, 0));
+        assert_eq!(limit.admit(PortId(1), v4(1), 0), Admission::Admitted);
+        assert_eq!(limit.admit(PortId(1), v6(1 << 51), 0), Admission::Refused);
+        limit.remove_port(PortId(1));
+        limit.add_port(PortId(1));
+        assert_eq!(limit.admit(PortId(1), v4(1), 0), Admission::Admitted, "not in progress");
+        assert_eq!(limit.admit(PortId(1), v6(1 << 51), 0), Admission::Admitted, "a full bucket");
     }
 }

@@ -3,23 +3,24 @@
 use std::io;
 use std::sync::Arc;
 
-use nsrouter_rings::guard::Guard;
 use nsrouter_router::{Limits, NeighConfig, Settings};
 use nsrouter_wire::frame::PortId;
 
-use crate::command;
+use crate::command::{self, NewPort};
 use crate::control::Control;
 use crate::control::plan::Plan;
-use crate::port::Port;
+use crate::netlink::far_link::FarLink;
+use crate::open_port::OpenPort;
+use crate::port::PortHandle;
 use crate::report;
-use crate::shared::Shared;
+use crate::request;
+use crate::shared::{PortEntry, Shared};
 use crate::status::HostPort;
 use crate::status::userspace::Description;
 use crate::userspace::Userspace;
-use crate::userspace::config::{OpenPort, UserspaceConfig, UserspaceError};
+use crate::userspace::config::{UserspaceConfig, UserspaceError};
 use crate::userspace::worker::{Worker, WorkerParts, seed};
 use crate::waker::Waker;
-use nsrouter_rings::port::QueuePair;
 
 /// How long a frame may be pending for a MAC address beyond the time that its resolution takes to fail: whatever becomes
 /// of the control thread, no frame stays for good.
@@ -42,21 +43,20 @@ impl Userspace {
     ///
     /// # Errors
     /// [`UserspaceError`], one variant a step; what was started is stopped again.
-    pub fn start(mut config: UserspaceConfig) -> Result<Userspace, UserspaceError> {
+    pub fn start(config: UserspaceConfig) -> Result<Userspace, UserspaceError> {
         let workers = worker_count(&config.ports)?;
         let settings = Settings { host_port: config.host.is_ok(), ..config.settings };
         let host_ifindex = config.host.as_ref().ok().map(|host| host.ifindex);
-        let ports: Vec<Port> = config.ports.iter().map(|open| open.port.clone()).collect();
-        let mut plan =
-            Plan::new(ports.clone(), config.routes, host_ifindex, settings, config.neighbours.clone());
-        plan.max_mtus = config.ports.iter().map(|open| max_mtu(&open.queues)).collect();
+        let mut plan = Plan::new(config.routes, host_ifindex, settings, config.neighbours.clone());
+        for (slot, open) in (0..).map(PortId).zip(&config.ports) {
+            plan.insert(slot, open.port.clone(), open.max_mtu());
+        }
         let mut table = plan.route_table()?;
-        let shared = Arc::new(Shared::new(table.tables(), table.prefixes(), ports.len(), workers));
+        let shared = Arc::new(Shared::new(table.tables(), table.prefixes(), config.ports.len(), workers));
+        let (requests_sender, requests) = request::channel();
         let mut engine = Userspace {
             description: Description {
                 backend: config.backend,
-                guard: describe_guards(&config.ports),
-                ports,
                 host: match &config.host {
                     Ok(host) => {
                         HostPort { available: true, interface: host.name.clone(), reason: String::new() }
@@ -69,18 +69,23 @@ impl Userspace {
                 cpus: config.cpus.clone(),
             },
             shared: Arc::clone(&shared),
+            requests: requests_sender,
             control: Waker::new().map_err(UserspaceError::Waker)?,
             workers: Vec::new(),
             threads: Vec::new(),
-            guards: take_guards(&mut config.ports),
         };
-        let far_links = (0..)
-            .map(PortId)
-            .zip(&mut config.ports)
-            .filter_map(|(number, open)| Some((number, open.far_link.take()?)))
-            .collect();
-        let mut links: Vec<_> =
-            config.ports.into_iter().map(|open| (open.port.name, open.queues.into_iter())).collect();
+        let mut far_links = Vec::new();
+        let mut links = Vec::new();
+        for (slot, open) in (0..).map(PortId).zip(config.ports) {
+            let handle = PortHandle { slot, generation: 0 };
+            shared.set_port(PortEntry::new(handle, &open));
+            let OpenPort { port, queues, guard, far_link } = open;
+            if let Some(Ok(guard)) = guard {
+                shared.keep_guard(handle, guard);
+            }
+            far_links.extend(far_link.map(|link| (handle, link)));
+            links.push((handle, port.name, queues.into_iter()));
+        }
         let (mut host_rx, mut host_txs) = match config.host {
             Ok(host) => (Some((host.name, host.rx)), host.txs.into_iter()),
             Err(_) => (None, Vec::new().into_iter()),
@@ -98,7 +103,9 @@ impl Userspace {
                 number,
                 ports: links
                     .iter_mut()
-                    .filter_map(|(name, queues)| queues.next().map(|queues| (name.clone(), queues)))
+                    .filter_map(|(handle, name, queues)| {
+                        Some(NewPort { handle: *handle, name: name.clone(), queues: queues.next()? })
+                    })
                     .collect(),
                 host_rx: host_rx.take(),
                 host_tx: host_txs.next(),
@@ -116,8 +123,8 @@ impl Userspace {
             parts.push(worker.map_err(UserspaceError::Waker)?);
         }
         let control =
-            Control::new(plan, shared, report_receiver, engine.control.clone(), handles, table, far_links);
-        engine.start_control(control)?;
+            Control::new(plan, shared, report_receiver, engine.control.clone(), handles, table, requests);
+        engine.start_control(control, far_links)?;
         for (worker, number) in parts.into_iter().zip(0..) {
             engine.spawn(&format!("nsr-worker-{number}"), move || worker.run())?;
         }
@@ -125,12 +132,16 @@ impl Userspace {
     }
 
     /// Starts the control thread, and waits until it watches the links.
-    fn start_control(&mut self, control: Control) -> Result<(), UserspaceError> {
+    fn start_control(
+        &mut self,
+        control: Control,
+        far_links: Vec<(PortHandle, FarLink)>,
+    ) -> Result<(), UserspaceError> {
         let (ready_tx, ready_rx) = crossbeam_channel::bounded(1);
         let exit_guard = ExitGuard(Arc::clone(&self.shared));
         self.spawn("nsr-control", move || {
             let _exit_guard = exit_guard;
-            control.run(|outcome| {
+            control.run(far_links, |outcome| {
                 // The receiver waits for exactly this.
                 let _ = ready_tx.send(outcome);
             });
@@ -156,26 +167,6 @@ fn worker_count(ports: &[OpenPort]) -> Result<usize, UserspaceError> {
         return Err(UserspaceError::Queues { queues: ports.iter().map(|open| open.queues.len()).collect() });
     }
     Ok(workers)
-}
-
-/// The largest MTU that each of a port's queues can carry.
-fn max_mtu(queues: &[QueuePair]) -> u32 {
-    queues.iter().map(|pair| pair.tx.max_mtu()).min().unwrap_or(u32::MAX)
-}
-
-/// How the ports' frames are kept from the kernel, in the words of the status.
-fn describe_guards(ports: &[OpenPort]) -> String {
-    let mut guards = ports.iter().filter_map(|open| open.guard.as_ref()).peekable();
-    let Some(first) = guards.peek() else { return "not needed".to_owned() };
-    let name = first.as_ref().map_or_else(|_| String::new(), |guard| guard.name().to_owned());
-    match guards.find_map(|guard| guard.as_ref().err()) {
-        None => name,
-        Some(reason) => format!("sysctl ({reason})"),
-    }
-}
-
-fn take_guards(ports: &mut [OpenPort]) -> Vec<Guard> {
-    ports.iter_mut().filter_map(|open| open.guard.take().and_then(Result::ok)).collect()
 }
 
 /// How long a frame may be pending for a MAC address, in nanoseconds.

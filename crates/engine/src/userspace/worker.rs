@@ -11,26 +11,26 @@ use std::sync::Arc;
 use std::thread;
 
 use arrayvec::ArrayVec;
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use nix::sys::epoll::EpollTimeout;
 use nix::sys::prctl::set_timerslack;
 use nsrouter_linux::affinity;
-use nsrouter_rings::port::{Receive, Transmit};
-use nsrouter_router::{Config as RouterConfig, DropReason, Limits, Router, Time};
+use nsrouter_rings::port::{QueuePair, Receive, Transmit};
+use nsrouter_router::{Config as RouterConfig, Counters, DropReason, Limits, Router, Tables, Time};
 use nsrouter_wire::frame::PortId;
 use rustix::process::setpriority_process;
 
-use crate::command::Command;
-use crate::report::ReportSender;
+use crate::command::{Command, NewPort};
+use crate::port::PortHandle;
+use crate::report::{PortOutcome, PortReport, ReportSender};
 use crate::shared::Shared;
 use crate::userspace::datapath::Datapath;
 use crate::userspace::egress::Egress;
 use crate::userspace::originate::Outbox;
 use crate::userspace::pending::PendingPool;
-use crate::userspace::rx::{RxQueue, RxQueues};
+use crate::userspace::rx::RxQueues;
 use crate::userspace::spin::{Pause, Spin, Spinner};
 use crate::waker::Waker;
-use nsrouter_rings::port::QueuePair;
 
 /// Rounds after which a busy worker publishes its counters.
 const PUBLISH_ROUNDS: u32 = 1024;
@@ -42,8 +42,8 @@ const COMMANDS_A_ROUND: usize = 16;
 /// The parts of a worker.
 pub(super) struct WorkerParts {
     pub(super) number: usize,
-    /// Its queues of every link port, by port number, with the ports' names.
-    pub(super) ports: Vec<(String, QueuePair)>,
+    /// Its queues of every link port.
+    pub(super) ports: Vec<NewPort>,
     /// The host port's name and its receive queue, which one worker has.
     pub(super) host_rx: Option<(String, Box<dyn Receive>)>,
     pub(super) host_tx: Option<Box<dyn Transmit>>,
@@ -72,6 +72,10 @@ pub(super) struct Worker {
     datapath: Datapath,
     commands: Receiver<Command>,
     waker: Waker,
+    port_reports: Sender<PortReport>,
+    /// Answers to commands about ports, which are sent once the counters that go with them are published.
+    unsent_reports: Vec<PortReport>,
+    control: Waker,
     shared: Arc<Shared>,
     spin: Spin,
     cpu: Option<usize>,
@@ -85,27 +89,35 @@ impl Worker {
     /// # Errors
     /// The error of epoll(7): out of descriptors, say.
     pub(super) fn new(parts: WorkerParts) -> io::Result<Worker> {
-        let mut queues = Vec::new();
-        let mut links = Vec::new();
-        for ((name, pair), port) in parts.ports.into_iter().zip(0..) {
-            queues.push(RxQueue::new(PortId(port), name, pair.rx));
-            links.push(pair.tx);
-        }
-        queues.extend(parts.host_rx.map(|(name, ring)| RxQueue::new(PortId::HOST, name, ring)));
+        let mut queues = RxQueues::new(&parts.waker)?;
         // Numbers tell the workers' packet identifications apart; past 65,535 workers they repeat.
         let number = u16::try_from(parts.number).unwrap_or(0);
-        let config = RouterConfig { ports: links.len(), seed: seed() };
+        let config = RouterConfig { ports: parts.ports.len(), seed: seed() };
+        let mut datapath = Datapath {
+            router: Router::new(number, config, parts.limits),
+            pending: PendingPool::new(parts.pending_age_ns),
+            outbox: Outbox::new(parts.reports.clone(), parts.control.clone()),
+            egress: Egress::new(),
+        };
+        for port in parts.ports {
+            add_port(&mut queues, &mut datapath, port, true).map_err(|(error, _)| error)?;
+        }
+        if let Some((name, rx)) = parts.host_rx {
+            let handle = PortHandle { slot: PortId::HOST, generation: 0 };
+            queues.add(handle, name, rx, true).map_err(|(error, _)| error)?;
+        }
+        if let Some(tx) = parts.host_tx {
+            datapath.egress.add(PortId::HOST, tx);
+        }
         Ok(Worker {
             number: parts.number,
-            queues: RxQueues::new(queues, &parts.waker)?,
-            datapath: Datapath {
-                router: Router::new(number, config, parts.limits),
-                pending: PendingPool::new(links.len(), parts.pending_age_ns),
-                outbox: Outbox::new(links.len(), parts.reports, parts.control),
-                egress: Egress::new(links, parts.host_tx),
-            },
+            queues,
+            datapath,
             commands: parts.commands,
             waker: parts.waker,
+            port_reports: parts.reports.ports,
+            unsent_reports: Vec::new(),
+            control: parts.control,
             shared: parts.shared,
             spin: parts.spin,
             cpu: parts.cpu,
@@ -130,10 +142,13 @@ impl Worker {
             thread::yield_now();
         }
         self.shared.worker_ended(self.number);
-        let mut links: Vec<Option<Box<dyn Transmit>>> = self.datapath.egress.into_links().map(Some).collect();
-        let rings = self.queues.into_rings();
-        links.resize_with(links.len().max(rings.len()), || None);
-        close_side_by_side(rings.map(Some).chain(std::iter::repeat_with(|| None)).zip(links).collect());
+        // It may wait for an answer of this worker.
+        self.control.wake();
+        let mut txs: Vec<Option<Box<dyn Transmit>>> = self.datapath.egress.into_queues().map(Some).collect();
+        let rxs: Vec<Box<dyn Receive>> = self.queues.into_rings().collect();
+        txs.resize_with(txs.len().max(rxs.len()), || None);
+        let rxs = rxs.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+        close_side_by_side(rxs.zip(txs).collect());
     }
 
     /// Takes its priority, its timer resolution and its CPU.
@@ -185,29 +200,75 @@ impl Worker {
 
     /// One round over all queues; false when there was nothing to do.
     fn round(&mut self, now: Time) -> bool {
-        let Worker { shared, commands, datapath, queues, rounds, .. } = self;
         let mut is_busy = false;
         // Commands before tables: the tables taken after a command are at least as new as the command.
-        let asked: ArrayVec<Command, COMMANDS_A_ROUND> = commands.try_iter().take(COMMANDS_A_ROUND).collect();
-        let tables = shared.tables.load();
-        datapath.outbox.begin(PortId::HOST, now.mono_ns);
-        for command in asked {
+        let commands = self.commands.try_iter().take(COMMANDS_A_ROUND);
+        let commands: ArrayVec<Command, COMMANDS_A_ROUND> = commands.collect();
+        let tables = self.shared.tables.load();
+        self.datapath.outbox.begin(PortId::HOST, now.mono_ns);
+        for command in commands {
             is_busy = true;
-            datapath.handle_command(command, &tables, now);
+            self.handle_command(command, &tables, now);
         }
-        *rounds = rounds.wrapping_add(1);
-        let polls_all = rounds.is_multiple_of(POLL_ROUNDS);
-        for queue in queues.in_turn() {
+        if !self.unsent_reports.is_empty() {
+            is_busy = true;
+            self.send_port_reports();
+        }
+        self.rounds = self.rounds.wrapping_add(1);
+        let polls_all = self.rounds.is_multiple_of(POLL_ROUNDS);
+        for queue in self.queues.in_turn() {
             if queue.is_ready || polls_all || queue.ring.polls_without_syscall() {
-                queue.is_ready = datapath.forward_burst(queue, &tables, now, shared);
+                queue.is_ready = self.datapath.forward_burst(queue, &tables, now, &self.shared);
                 is_busy |= queue.is_ready;
             }
         }
         if is_busy {
-            queues.advance();
+            self.queues.advance();
         }
-        datapath.tick(&tables, now);
+        self.datapath.tick(&tables, now);
         is_busy
+    }
+
+    /// Carries out a command of the control thread.
+    fn handle_command(&mut self, command: Command, tables: &Tables, now: Time) {
+        match command {
+            Command::Transmit(port, mut bytes) => self.datapath.transmit(port, &mut bytes),
+            Command::PortsChanged => {
+                self.queues.poll_ports_of(tables);
+                self.datapath.router.ports_changed();
+            }
+            Command::Release(next_hop) => self.datapath.release(next_hop, tables),
+            Command::Fail(next_hop, reason) => self.datapath.fail(next_hop, reason, tables, now),
+            Command::AddPort(port) => {
+                let handle = port.handle;
+                let outcome = match add_port(&mut self.queues, &mut self.datapath, *port, false) {
+                    Ok(()) => PortOutcome::Added,
+                    Err((error, queues)) => PortOutcome::Refused(error, queues),
+                };
+                self.unsent_reports.push(PortReport { worker: self.number, handle, outcome });
+            }
+            Command::RemovePort(handle) => self.remove_port(handle),
+        }
+    }
+
+    /// Lets go of a port. Its frames that wait in the receive queue were never received.
+    fn remove_port(&mut self, handle: PortHandle) {
+        let Some(mut rx) = self.queues.remove(handle) else { return };
+        count_lost(self.datapath.router.counters_mut(), handle.slot, &mut *rx);
+        if let Some(tx) = self.datapath.remove_port(handle.slot) {
+            let outcome = PortOutcome::Removed(QueuePair { rx, tx });
+            self.unsent_reports.push(PortReport { worker: self.number, handle, outcome });
+        }
+    }
+
+    /// Sends the answers to commands about ports, once the counters are published: after a removal they are the slot's next
+    /// port's.
+    fn send_port_reports(&mut self) {
+        if self.publish() {
+            // Without the control thread nobody waits for them.
+            self.unsent_reports.drain(..).for_each(|report| _ = self.port_reports.send(report));
+            self.control.wake();
+        }
     }
 
     /// Puts a copy of the counters where others may read it; false where somebody reads at this moment, for whom
@@ -216,8 +277,7 @@ impl Worker {
         self.datapath.outbox.retry_events();
         let counters = self.datapath.router.counters_mut();
         for queue in self.queues.iter_mut() {
-            let port = counters.ports.get_mut(queue.port.index());
-            port.unwrap_or(&mut counters.host).rx_lost += queue.ring.take_lost_frames();
+            count_lost(counters, queue.port(), &mut *queue.ring);
         }
         self.shared.workers[self.number].counters.try_lock().is_ok_and(|mut published| {
             published.clone_from(counters);
@@ -237,6 +297,30 @@ impl Worker {
         };
         self.queues.sleep(timeout, &self.waker, &self.shared);
     }
+}
+
+/// Takes over a worker's queues of a port.
+///
+/// # Errors
+/// The error of epoll(7), with the queues.
+fn add_port(
+    queues: &mut RxQueues,
+    datapath: &mut Datapath,
+    port: NewPort,
+    is_polled: bool,
+) -> Result<(), (io::Error, QueuePair)> {
+    let NewPort { handle, name, queues: QueuePair { rx, tx } } = port;
+    if let Err((error, rx)) = queues.add(handle, name, rx, is_polled) {
+        return Err((error, QueuePair { rx, tx }));
+    }
+    datapath.add_port(handle.slot, tx);
+    Ok(())
+}
+
+/// Counts the frames that the kernel had to drop before a port's receive queue.
+fn count_lost(counters: &mut Counters, port: PortId, rx: &mut dyn Receive) {
+    let port = counters.ports.get_mut(port.index());
+    port.unwrap_or(&mut counters.host).rx_lost += rx.take_lost_frames();
 }
 
 /// Threads that close at once.

@@ -102,9 +102,12 @@ impl Rib {
     /// A port that comes back goes to the slot that it had, so that the routes declared by it are used again: nobody
     /// has to ask for that slot.
     ///
+    /// Slots for which `is_taken` holds are left out: the caller has plans for them, or waits for the last frame of a port
+    /// that they had.
+    ///
     /// # Errors
     /// [`TablesError::TooManyPorts`] when all slots are in use.
-    pub fn free_slot(&mut self) -> Result<PortId, TablesError> {
+    pub fn free_slot(&mut self, is_taken: impl Fn(PortId) -> bool) -> Result<PortId, TablesError> {
         self.reclaim();
         let named: HashSet<PortId> = self.infos.kinds().flat_map(gateways::ports).collect();
         let oldest_read = self.generations.oldest_read();
@@ -112,6 +115,7 @@ impl Rib {
             self.ports.get(*slot).is_none()
                 && self.slots.is_forgotten(*slot, oldest_read)
                 && !named.contains(slot)
+                && !is_taken(*slot)
         };
         let slots = (0..u16::MAX).map(PortId).take(MAX_SLOTS);
         slots.into_iter().find(is_free).ok_or(TablesError::TooManyPorts(MAX_SLOTS + 1))

@@ -134,25 +134,26 @@ fn a_slot_has_another_port_with_other_addresses() {
 #[test]
 fn a_slot_is_free_when_no_route_names_it_and_nobody_reads_tables_with_its_last_port() {
     let mut table = table();
-    assert_eq!(table.free_slot(), Ok(PortId(2)));
+    assert_eq!(table.free_slot(|_| false), Ok(PortId(2)));
     table.add_port(PortId(4), &port("eth-far", T1_MAC, &[])).unwrap();
-    assert_eq!(table.free_slot(), Ok(PortId(2)));
+    assert_eq!(table.free_slot(|_| false), Ok(PortId(2)));
     let hold = unicast("10.5.0.0/16", vec![by(P2, None)]);
     table.configure(std::slice::from_ref(&hold)).unwrap();
     let readers = [table.tables(), table.tables()];
     table.remove_port(P1).unwrap();
     table.remove_port(P2).unwrap();
-    assert_eq!(table.free_slot(), Ok(PortId(2)), "the removal is not published");
+    assert_eq!(table.free_slot(|_| false), Ok(PortId(2)), "the removal is not published");
     let [oldest, last] = readers;
     let after = table.tables();
     drop(last);
-    assert_eq!(table.free_slot(), Ok(PortId(2)), "an older reader is at work");
+    assert_eq!(table.free_slot(|_| false), Ok(PortId(2)), "an older reader is at work");
     drop(oldest);
-    assert_eq!(table.free_slot(), Ok(P1), "who reads newer tables does not matter");
+    assert_eq!(table.free_slot(|_| false), Ok(P1), "who reads newer tables does not matter");
+    assert_eq!(table.free_slot(|slot| slot == P1), Ok(PortId(2)), "the caller has plans for it");
     table.add_port(P1, &lab_ports()[0]).unwrap();
-    assert_eq!(table.free_slot(), Ok(PortId(2)), "a route waits for the port");
+    assert_eq!(table.free_slot(|_| false), Ok(PortId(2)), "a route waits for the port");
     table.remove(Origin::Configured, &hold).unwrap();
-    assert_eq!(table.free_slot(), Ok(P2));
+    assert_eq!(table.free_slot(|_| false), Ok(P2));
     drop(after);
 }
 

@@ -1,172 +1,9 @@
-//! The engine between two memory rings: no kernel, no privileges, every counter accounted for.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! Frames between the ports that the engine started with: pending, refused, cut, ordered, and a worker's end.
 
-use std::io;
-use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
-
-use nsrouter_engine::status::Status;
-use nsrouter_engine::userspace::{OpenPort, Spin, Userspace, UserspaceConfig};
-use nsrouter_engine::{MacAddr, NeighConfig, Port, PortId, Settings};
-use nsrouter_rings::memory::{self, MemoryRx, Stored, Wire};
-use nsrouter_rings::port::{Burst, Capabilities, QueuePair, Receive, Received};
+use nsrouter_rings::memory::{Stored, Wire};
 use nsrouter_wire::offload::{Gso, Offload, PendingChecksum};
 
-const ROUTER: [[u8; 6]; 2] = [[2, 1, 2, 3, 4, 1], [2, 1, 2, 3, 4, 2]];
-const HOST: [[u8; 6]; 2] = [[2, 9, 9, 9, 9, 1], [2, 9, 9, 9, 9, 2]];
-const ALL: Capabilities = Capabilities { checksum: true, tso: true, uso: true };
-
-/// A router between 10.0.1.0/24 and 10.0.2.0/24 whose ports hold `capacity` frames on their way out.
-fn engine(capacity: usize) -> (Userspace, [Wire; 2]) {
-    let (engine, wires) = engine_of(1, capacity);
-    (engine, wires.try_into().unwrap())
-}
-
-/// The same with several workers; their wires are next to each other.
-fn engine_of(workers: usize, capacity: usize) -> (Userspace, Vec<Wire>) {
-    engine_with(2, workers, capacity)
-}
-
-/// The same with more networks: port N has 10.N/256.N%256.254/24, counted from 1.
-fn engine_with(ports: u16, workers: usize, capacity: usize) -> (Userspace, Vec<Wire>) {
-    let mut wires = Vec::new();
-    let ports = (0..ports)
-        .map(|number| {
-            let queues = (0..workers).map(|_| {
-                let (receive, transmit, wire) = memory::port(PortId(number), capacity, ALL).unwrap();
-                wires.push(wire);
-                QueuePair::new((Fragile(receive), transmit))
-            });
-            let queues = queues.collect();
-            let port = Port {
-                name: format!("port{number}"),
-                // The loopback interface: a link that is up wherever a test runs.
-                ifindex: 1,
-                mac: MacAddr(ROUTER[usize::from(number) % 2]),
-                mtu: 1500,
-                addresses: vec![
-                    format!("10.{}.{}.254/24", (number + 1) / 256, (number + 1) % 256).parse().unwrap(),
-                ],
-                up: true,
-            };
-            OpenPort { port, queues, guard: None, far_link: None }
-        })
-        .collect();
-    let config = UserspaceConfig {
-        backend: "memory".to_owned(),
-        ports,
-        host: Err("none here".to_owned()),
-        routes: Vec::new(),
-        // What the tests look for is all that is sent.
-        settings: Settings { mld_reports: false, ..Settings::default() },
-        neighbours: NeighConfig { retransmit_ms: 20, ..NeighConfig::default() },
-        spin: Spin::Never,
-        cpus: Vec::new(),
-        nice: None,
-    };
-    (Userspace::start(config).unwrap(), wires)
-}
-
-/// A ring on which a frame that begins with this byte is the end of its worker.
-struct Fragile(MemoryRx);
-const FATAL: u8 = 0xee;
-
-impl Receive for Fragile {
-    fn recv<'r>(&'r mut self, max: usize, burst: &mut Burst<'r>) -> io::Result<Received> {
-        let received = self.0.recv(max, burst)?;
-        assert!(burst.iter().all(|frame| frame.data().first() != Some(&FATAL)), "the worker's end");
-        Ok(received)
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.0.fd()
-    }
-
-    fn polls_without_syscall(&self) -> bool {
-        self.0.polls_without_syscall()
-    }
-
-    fn take_error(&mut self) -> io::Result<()> {
-        self.0.take_error()
-    }
-
-    fn take_lost_frames(&mut self) -> u64 {
-        self.0.take_lost_frames()
-    }
-}
-
-fn ethernet(to: [u8; 6], from: [u8; 6], kind: u16, payload: &[u8]) -> Stored {
-    let mut bytes = Vec::from(to);
-    bytes.extend(from);
-    bytes.extend(kind.to_be_bytes());
-    bytes.extend(payload);
-    Stored { bytes, offload: Offload::default() }
-}
-
-/// A UDP packet from the first network to the second, `ttl` as said.
-fn packet(last: u8, ttl: u8, sequence: u16) -> Stored {
-    let mut bytes = Vec::new();
-    etherparse::PacketBuilder::ethernet2(HOST[0], ROUTER[0])
-        .ipv4([10, 0, 1, 1], [10, 0, 2, last], ttl)
-        .udp(1000, 2000)
-        .write(&mut bytes, &sequence.to_be_bytes())
-        .unwrap();
-    Stored { bytes, offload: Offload::default() }
-}
-
-/// An ARP packet of `operation` from a host to the router.
-fn arp(port: usize, operation: u8) -> Stored {
-    let network = u8::try_from(port).unwrap() + 1;
-    let mut payload = vec![0, 1, 8, 0, 6, 4, 0, operation];
-    payload.extend(HOST[port]);
-    payload.extend([10, 0, network, 1]);
-    payload.extend(ROUTER[port]);
-    payload.extend([10, 0, network, 254]);
-    ethernet(ROUTER[port], HOST[port], 0x0806, &payload)
-}
-
-fn poll<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what}: not within ten seconds");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Stops the engine and checks the packet accounting.
-fn stop(engine: Userspace) -> Status {
-    let status = engine.stop();
-    let totals = status.totals;
-    assert_eq!(
-        totals.received + totals.originated,
-        totals.sent + totals.to_host + totals.consumed + totals.held + totals.dropped,
-        "{status:#?}"
-    );
-    status
-}
-
-/// Has the host at the end of this wire ask for the router's MAC address; afterwards every worker knows the host's.
-fn introduce(engine: &Userspace, wire: &Wire, port: usize) {
-    wire.put(arp(port, 1));
-    assert_eq!(poll("an answer", || wire.take()).bytes[21], 2, "an ARP reply");
-    let address = format!("10.0.{}.1", port + 1);
-    poll("the host is known", || {
-        let neighbours = engine.status().neighbours;
-        neighbours.iter().any(|entry| entry.address == address && entry.mac.is_some()).then_some(())
-    });
-}
-
-fn is_arp_request(frame: &Stored) -> bool {
-    frame.bytes[12..14] == [8, 6] && frame.bytes[21] == 1
-}
-
-/// The next frame out of a wire that is no ARP request.
-fn next_frame(wire: &Wire) -> Stored {
-    poll("a frame", || wire.take().filter(|frame| !is_arp_request(frame)))
-}
+use crate::testbed::*;
 
 #[test]
 fn frames_wait_for_their_neighbour_and_leave_in_order() {
@@ -185,7 +22,7 @@ fn frames_wait_for_their_neighbour_and_leave_in_order() {
         assert_eq!(frame.bytes[22], 63, "TTL");
         assert_eq!(frame.bytes[42..44], sequence.to_be_bytes());
     }
-    let status = stop(engine);
+    let status = stop_engine(engine);
     assert_eq!((status.totals.held, status.totals.dropped), (0, 0), "{status:#?}");
     assert_eq!(status.ports[1].tx_frames, status.totals.sent);
 }
@@ -198,7 +35,7 @@ fn a_neighbour_that_does_not_answer_is_told_to_the_sender() {
     let error = next_frame(&left);
     assert_eq!((error.bytes[23], error.bytes[34], error.bytes[35]), (1, 3, 1), "host unreachable");
     assert!(poll("ARP requests", || right.take()).bytes[41] == 77);
-    let status = stop(engine);
+    let status = stop_engine(engine);
     assert_eq!(status.drops.get("neighbour_failed"), Some(&1), "{status:#?}");
     assert_eq!(status.totals.held, 0);
 }
@@ -211,7 +48,7 @@ fn what_does_not_fit_on_the_way_out_is_a_counted_drop() {
         left.put(packet(1, 64, sequence));
     }
     poll("all have come in", || (engine.status().ports[0].rx_frames == 100).then_some(()));
-    let status = stop(engine);
+    let status = stop_engine(engine);
     assert_eq!(status.drops.get("tx_full"), Some(&96), "{status:#?}");
     assert_eq!(status.ports[1].tx_dropped, 96);
     assert_eq!(status.ports[1].tx_frames, 1 + 4, "the ARP reply, and what fitted");
@@ -269,7 +106,7 @@ fn what_no_port_can_do_is_done_in_software() {
     left.put(tcp_in_vxlan(60_000, 1));
     left.put(packet(1, 64, 9));
     assert_eq!(next_frame(&right).bytes[42..44], [0, 9], "what came after it is next");
-    let status = stop(engine);
+    let status = stop_engine(engine);
     assert_eq!(status.drops.get("too_many_segments"), Some(&1), "{status:#?}");
     assert_eq!(status.totals.dropped, 1, "{status:#?}");
     assert_eq!((status.totals.originated, status.totals.consumed), (120, 1), "{status:#?}");
@@ -289,7 +126,7 @@ fn a_burst_for_both_ports_keeps_each_port_s_order() {
         assert_eq!(next_frame(&right).bytes[42..44], sequence.to_be_bytes());
         assert_eq!(next_frame(&left).bytes[21], 2);
     }
-    let status = stop(engine);
+    let status = stop_engine(engine);
     assert_eq!(status.totals.dropped, 0, "{status:#?}");
 }
 
@@ -298,7 +135,7 @@ fn frames_that_are_held_when_the_engine_stops_are_drops() {
     let (engine, [left, _right]) = engine(1000);
     (0..5).for_each(|sequence| left.put(packet(9, 64, sequence)));
     poll("they are held", || (engine.status().totals.held == 5).then_some(()));
-    let status = stop(engine);
+    let status = stop_engine(engine);
     assert_eq!((status.totals.held, status.drops.get("worker_stopped")), (0, Some(&5)), "{status:#?}");
 }
 
@@ -321,7 +158,7 @@ fn a_worker_that_panics_takes_no_other_with_it() {
     let before = engine.status();
     assert!(before.warnings.iter().any(|warning| warning.contains("worker 1 panicked")), "{before:#?}");
     assert!(!before.workers[0].ended);
-    let status = stop(engine);
+    let status = stop_engine(engine);
     assert_eq!((status.totals.held, status.drops.get("worker_stopped")), (0, Some(&1)), "{status:#?}");
 }
 
@@ -343,7 +180,7 @@ fn a_sleeping_worker_hears_every_one_of_300_ports() {
     wires[0].put(packet(2, 64, 1));
     let request = poll("an ARP request", || wires[1].take());
     assert!(is_arp_request(&request));
-    stop(engine);
+    stop_engine(engine);
 }
 
 #[test]
@@ -351,7 +188,7 @@ fn without_its_last_worker_the_engine_has_ended() {
     let (engine, [left, _right]) = engine(1000);
     left.put(Stored { bytes: vec![FATAL; 60], offload: Offload::default() });
     poll("the end", || engine.has_ended().then_some(()));
-    stop(engine);
+    stop_engine(engine);
 }
 
 /// A UDP packet of `payload` bytes `id` from the first network to the second, which may be fragmented.
@@ -391,7 +228,7 @@ fn fragments_keep_their_place_in_the_flow() {
         left.put(fragmentable(round, 2000));
     }
     expect_fragments(&right, 20);
-    stop(engine);
+    stop_engine(engine);
 }
 
 #[test]
@@ -404,5 +241,5 @@ fn fragments_keep_their_place_among_frames_that_wait_for_a_neighbour() {
     poll("they are held", || (engine.status().totals.held == 60).then_some(()));
     right.put(arp(1, 2));
     expect_fragments(&right, 20);
-    stop(engine);
+    stop_engine(engine);
 }
