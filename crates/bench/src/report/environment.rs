@@ -5,6 +5,7 @@ use std::fs;
 use std::time::SystemTime;
 
 use nsrouter_linux::procfs::fields;
+use nsrouter_linux::sysctl;
 use serde::Serialize;
 
 use super::utc;
@@ -104,9 +105,9 @@ impl Environment {
             nsrouter: nsrouter.into(),
             commit: None,
             target: None,
-            kernel: ["/proc/sys/kernel/osrelease", "/proc/sys/kernel/version"]
+            kernel: ["kernel/osrelease", "kernel/version"]
                 .into_iter()
-                .filter_map(read)
+                .filter_map(|key| sysctl::read(key).ok())
                 .collect::<Vec<String>>()
                 .join(" "),
             cpu: fields::value(&cpuinfo, "model name").unwrap_or(std::env::consts::ARCH).to_owned(),

@@ -9,6 +9,7 @@ use anyhow::Context;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid};
 use nsrouter_linux::netns::Netns;
+use nsrouter_linux::sysctl;
 use nsrouter_rings::backend::BackendError;
 use nsrouter_rings::{BACKENDS, probe};
 use serde::{Deserialize, Serialize};
@@ -73,11 +74,10 @@ pub(super) struct Seen {
 }
 
 pub(super) fn look() -> Seen {
-    let number =
-        |name: &str| fs::read_to_string(Path::new("/proc/sys/net/core").join(name)).ok()?.trim().parse().ok();
+    let number = |name: &str| sysctl::read(&format!("net/core/{name}")).ok()?.parse().ok();
     let direct = Netns::create().and_then(|ns| ns.run(try_all)).map_err(|error| error.to_string());
     Seen {
-        kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+        kernel: sysctl::read("kernel/osrelease").unwrap_or_default(),
         user: Uid::effective(),
         direct,
         rootless: rootless().map_err(|error| format!("{error:#}")),

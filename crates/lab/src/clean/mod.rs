@@ -88,7 +88,7 @@ fn clean_unreadable(selection: &CleanSelection, record: &UnreadableRecord) -> Op
     if !is_selected || !is_own(record) {
         return None;
     }
-    let mut removed = Removed { lab: name.clone(), is_unreadable: true, ..Removed::default() };
+    let mut removed = Removed { is_unreadable: true, ..Removed::of(name) };
     if !matches!(error, Error::Record { .. }) {
         removed.problems.push(error.to_string());
     } else if selection.all || selection.name.is_some() {

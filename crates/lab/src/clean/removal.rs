@@ -54,6 +54,11 @@ pub struct Removed {
 }
 
 impl Removed {
+    /// Nothing yet, of the lab of that name.
+    pub(super) fn of(lab: &str) -> Self {
+        Self { lab: lab.to_owned(), ..Self::default() }
+    }
+
     /// Notes an error as a problem.
     pub(super) fn note<T, E: std::fmt::Display>(&mut self, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.problems.push(error.to_string())).ok()
@@ -74,38 +79,30 @@ pub(crate) fn forget(name: &str) -> Result<(), Error> {
 pub(crate) fn end(state: &State) -> Removed {
     let named: Vec<&String> = state.nodes.iter().filter_map(|node| node.namespace.as_ref()).collect();
     let links: Vec<&String> = state.host_ends().map(|end| &end.ifname).collect();
-    let ended = state.owner.end(LAB_PATIENCE);
-    let mut removed = match &ended {
-        Ok(()) => match State::read(&state.name) {
-            Ok(Some(left)) if left.id == state.id => remove(&left),
-            Ok(_) => Removed { lab: state.name.clone(), ..Removed::default() },
-            Err(error) => {
-                Removed { lab: state.name.clone(), problems: vec![error.to_string()], ..Removed::default() }
-            }
-        },
-        Err(error) => Removed {
-            lab: state.name.clone(),
-            problems: vec![format!("cannot end process {} of lab {}: {error}", state.owner.pid, state.name)],
-            ..Removed::default()
-        },
-    };
-    removed.was_running = true;
-    if ended.is_ok() {
-        // What it took down itself counts as removed.
-        removed.namespaces = named
-            .into_iter()
-            .filter(|name| matches!(names::look_up(name), Ok(NameTarget::Nothing)))
-            .cloned()
-            .collect();
-        removed.links = links.into_iter().cloned().collect();
+    let mut removed = Removed { was_running: true, ..Removed::of(&state.name) };
+    if let Err(error) = state.owner.end(LAB_PATIENCE) {
+        let problem = format!("cannot end process {} of lab {}: {error}", state.owner.pid, state.name);
+        removed.problems.push(problem);
+        return removed;
     }
+    if let Some(Some(left)) = removed.note(State::read(&state.name))
+        && left.id == state.id
+    {
+        removed = Removed { was_running: true, ..remove(&left) };
+    }
+    // What it took down itself counts as removed.
+    removed.namespaces = named
+        .into_iter()
+        .filter(|name| matches!(names::look_up(name), Ok(NameTarget::Nothing)))
+        .cloned()
+        .collect();
+    removed.links = links.into_iter().cloned().collect();
     removed
 }
 
 /// Ends a private lab: the kernel removes all of it with its PID 1. Its pointer is removed.
 pub(crate) fn end_private(pointer: &Pointer, running: bool) -> Removed {
-    let mut removed =
-        Removed { lab: pointer.name.clone(), was_running: running, private: true, ..Removed::default() };
+    let mut removed = Removed { was_running: running, private: true, ..Removed::of(&pointer.name) };
     for process in [&pointer.supervisor, &pointer.init] {
         if let Err(error) = process.end(LAB_PATIENCE) {
             removed.problems.push(format!("cannot end process {}: {error}", process.pid));
@@ -119,7 +116,7 @@ pub(crate) fn end_private(pointer: &Pointer, running: bool) -> Removed {
 /// Removes everything that is on the record of a lab and still belongs to it, then the record. Where
 /// something could not be examined, removed or restored, the record stays, for a second clean-up to finish.
 pub(crate) fn remove(state: &State) -> Removed {
-    let mut removed = Removed { lab: state.name.clone(), ..Removed::default() };
+    let mut removed = Removed::of(&state.name);
     remove_links(state, &mut removed);
     let named = own_names(state, &mut removed);
     end_processes(state, &mut removed);
