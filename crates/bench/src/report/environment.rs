@@ -195,7 +195,7 @@ fn placement(placement: Placement, labs: &BTreeMap<String, Setting>) -> String {
     if let Placement::Pinned { client, server, router } = placement {
         return format!(
             "sending host on CPU {client}, receiving host on {server}, a userspace router's single worker or another \
-             forwarder on {router}, kernel forwarding in whatever sends, in every mode; in ping and latency-idle the scheduler \
+             forwarder on {router}, kernel forwarding in the sender's context, in every mode; in ping and latency-idle the scheduler \
              places all"
         );
     }

@@ -2,8 +2,8 @@
 //!
 //! The machine's CPU time is what /proc/stat counts as busy, in the kernel's ticks: the hosts' share is in
 //! it, and that of everything else on the machine. The router's own time is what its threads ran, in
-//! nanoseconds. Kernel forwarding has no threads of its own: it runs in whatever sends, so there only the
-//! machine's figure says something.
+//! nanoseconds. Kernel forwarding has no threads of its own: it runs in the sender's context, so there only
+//! the machine's figure says something.
 
 use std::collections::HashMap;
 use std::fs::File;
