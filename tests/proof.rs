@@ -189,6 +189,35 @@ fn every_file_that_is_named_exists() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// The folders of modules directly below a crate's root file, but for those of tests.
+fn rooms(package: &Path) -> BTreeSet<String> {
+    let source = if package.join("src").is_dir() { package.join("src") } else { package.to_owned() };
+    let folders = std::fs::read_dir(source).unwrap().map(|entry| entry.unwrap().path());
+    folders
+        .filter(|folder| folder.join("mod.rs").is_file())
+        .map(|folder| folder.file_name().unwrap().display().to_string())
+        .filter(|name| !name.ends_with("tests"))
+        .map(|name| format!("{name}/"))
+        .collect()
+}
+
+/// The README's map names every folder of every crate, and no other.
+#[test]
+fn the_map_is_the_tree() {
+    let readme = read(&root().join("README.md"));
+    let rows: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `crates/")).collect();
+    let mut mapped = BTreeSet::new();
+    for row in rows {
+        let quoted: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        let named = quoted[1..].iter().filter(|name| name.ends_with('/')).map(|name| (*name).to_owned());
+        let package = root().join(quoted[0]);
+        assert_eq!(named.collect::<BTreeSet<_>>(), rooms(&package), "{}", quoted[0]);
+        mapped.insert(package);
+    }
+    let packages = std::fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
+    assert_eq!(mapped, packages.filter(|path| path.is_dir()).collect(), "a row for each crate");
+}
+
 #[test]
 fn files_are_found_in_text() {
     let text =
