@@ -7,9 +7,9 @@ mod input;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    if let Some(case) = input::case(data) {
-        if let Err(broken) = input::fuzz::replay(&case) {
-            panic!("{broken}: keep this as tests/data/fuzz/NAME.txt\n{}", case.to_text());
-        }
+    if let Some(case) = input::case(data)
+        && let Err(broken) = input::fuzz::replay(&case)
+    {
+        panic!("{broken}: keep this as tests/data/fuzz/NAME.txt\n{}", case.to_text());
     }
 });

@@ -17,7 +17,8 @@ fuzz_target!(|data: &[u8]| {
     let _ = nd::Options::parse(data);
     let _ = nd::target(data);
     let Some(case) = input::case(data) else { return };
-    for l3 in [0, 14] {
+    // The IP header begins inside the frame: the caller has read what is before it.
+    for l3 in [0, 14].into_iter().filter(|l3| *l3 <= case.frame.len()) {
         let _ = segment::packet_bytes(&case.frame, l3, &case.offload);
         if let Ok(mut segments) = segment::Segments::new(&case.frame, l3, case.offload) {
             let mut buffer = vec![0; 1 << 16];
