@@ -1,11 +1,13 @@
-//! Every reason for which a frame is dropped, in one table: variant, metric name, sentence, ICMP answer.
+//! Every reason for which a frame is dropped, in one table: variant, metric name, sentence, ICMP answer. The unit is frames.
+//!
+//! A new reason is one line below; status, metrics and the README's rules for names need nothing else.
 
-/// The ICMP error that a dropped packet's sender is told, for both families.
+/// The ICMP error that the sender of a dropped packet receives, for both families.
 ///
 /// IPv4 codes are those of RFC 792 and RFC 1812 section 5.2.7, IPv6 codes those of RFC 4443 section 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IcmpAnswer {
-    /// The packet is dropped in silence.
+    /// No ICMP error.
     Silent,
     /// ICMP type 11 code 0; ICMPv6 type 3 code 0.
     TimeExceeded,
@@ -13,7 +15,7 @@ pub enum IcmpAnswer {
     NoRoute,
     /// ICMP type 3 code 1 (host unreachable); ICMPv6 type 1 code 3 (address unreachable).
     HostUnreachable,
-    /// ICMP type 3 code 1; ICMPv6 type 1 code 0: what Linux says for an `unreachable` route.
+    /// ICMP type 3 code 1; ICMPv6 type 1 code 0: what Linux sends for an `unreachable` route.
     Rejected,
     /// ICMP type 3 code 13 (communication prohibited); ICMPv6 type 1 code 1.
     Prohibited,
@@ -49,12 +51,12 @@ macro_rules! drop_reasons {
                 match self { $(DropReason::$variant => $name,)* }
             }
 
-            /// What happened, as a sentence for people.
+            /// The help text: a sentence.
             pub const fn sentence(self) -> &'static str {
                 match self { $(DropReason::$variant => $sentence,)* }
             }
 
-            /// The ICMP error that the sender of such a packet is told, rate limits permitting.
+            /// The ICMP error that the sender receives, rate limits permitting.
             pub const fn answer(self) -> IcmpAnswer {
                 match self { $(DropReason::$variant => IcmpAnswer::$answer,)* }
             }
@@ -65,67 +67,67 @@ macro_rules! drop_reasons {
 drop_reasons! {
     // Ethernet
     EthShort "eth_short" "The frame is shorter than an Ethernet header." Silent;
-    EthNotOurs "eth_not_ours" "The destination MAC address is another station's." Silent;
-    EthType "eth_type" "The EtherType is none of IPv4, IPv6 and ARP." Silent;
+    EthNotOurs "eth_not_ours" "The destination MAC address belongs to another station." Silent;
+    EthType "eth_type" "The EtherType is not IPv4, IPv6 or ARP." Silent;
     Vlan "vlan" "The frame carries a VLAN tag, and no VLAN is configured." Silent;
     PortDown "port_down" "The port is down or unknown." Silent;
     // IPv4 header, RFC 1812 section 5.2.2
     Ip4Short "ip4_short" "The frame is too short for an IPv4 header." Silent;
     Ip4Version "ip4_version" "The IP version is not 4." Silent;
-    Ip4HeaderLength "ip4_header_length" "The IPv4 header length is under 20 bytes or beyond the frame." Silent;
-    Ip4TotalLength "ip4_total_length" "The IPv4 total length is under the header's or beyond the frame." Silent;
+    Ip4HeaderLength "ip4_header_length" "The IPv4 header length is less than 20 bytes or exceeds the frame." Silent;
+    Ip4TotalLength "ip4_total_length" "The IPv4 total length is less than the header length or exceeds the frame." Silent;
     Ip4Checksum "ip4_checksum" "The IPv4 header checksum is wrong." Silent;
     Ip4Options "ip4_options" "An IPv4 option is malformed." ParameterProblem;
-    Ip4SourceRoute "ip4_source_route" "The packet asks for source routing, which is not done." Silent;
+    Ip4SourceRoute "ip4_source_route" "The packet has a source route option; source routing is disabled." Silent;
     L2Broadcast "l2_broadcast" "A unicast packet in a broadcast or multicast frame." Silent;
-    MartianSource "martian_source" "The source address may not appear on a link." Silent;
-    MartianDestination "martian_destination" "The destination address may not leave its host." Silent;
-    Broadcast "broadcast" "A broadcast that no program here is waiting for; it is not forwarded." Silent;
-    Multicast "multicast" "A multicast beyond its link; this router forwards none." Silent;
-    LinkMulticast "link_multicast" "A multicast that stays on its link (routine: MLD reports, mDNS); the router and its programs take no part in it." Silent;
-    HostMulticast "host_multicast" "A multicast of the router's own programs, which this router does not carry." Silent;
+    MartianSource "martian_source" "The source address is invalid on a link (martian)." Silent;
+    MartianDestination "martian_destination" "The destination address is invalid outside its host (martian)." Silent;
+    Broadcast "broadcast" "A broadcast that no program on the router receives; broadcasts are not forwarded." Silent;
+    Multicast "multicast" "A routed multicast; the router does not forward multicast." Silent;
+    LinkMulticast "link_multicast" "A link-scope multicast that no handler on the router receives (routine: MLD reports, mDNS)." Silent;
+    HostMulticast "host_multicast" "A multicast from a program on the router; the router does not send these." Silent;
     // IPv6 header
     Ip6Short "ip6_short" "The frame is too short for an IPv6 header." Silent;
     Ip6Version "ip6_version" "The IP version is not 6." Silent;
-    Ip6PayloadLength "ip6_payload_length" "The IPv6 payload length is beyond the frame." Silent;
-    Ip6Off "ip6_off" "The port is without IPv6, because its MTU is under 1280." Silent;
-    Ip6Extension "ip6_extension" "The IPv6 extension headers do not fit into the packet." Silent;
-    BeyondScope "beyond_scope" "A link-local source may not leave its link." BeyondScope;
-    LinkLocalDestination "link_local_destination" "A link-local destination, and no link that it could be on." Silent;
+    Ip6PayloadLength "ip6_payload_length" "The IPv6 payload length exceeds the frame." Silent;
+    Ip6Off "ip6_off" "IPv6 is off on the port: its MTU is less than 1280." Silent;
+    Ip6Extension "ip6_extension" "The IPv6 extension headers exceed the packet." Silent;
+    BeyondScope "beyond_scope" "The source address is link-local and the next hop is on another link." BeyondScope;
+    LinkLocalDestination "link_local_destination" "The destination address is link-local and no link was given for it." Silent;
     // Forwarding
-    TtlExceeded "ttl_exceeded" "The TTL or hop limit ran out." TimeExceeded;
-    NoRoute "no_route" "No route leads to the destination." NoRoute;
+    TtlExceeded "ttl_exceeded" "The TTL or hop limit expired." TimeExceeded;
+    NoRoute "no_route" "No route matches the destination." NoRoute;
     Blackhole "blackhole" "A blackhole route discards packets to this destination." Silent;
-    Unreachable "unreachable_route" "An unreachable route refuses packets to this destination." Rejected;
-    Prohibited "prohibited" "A prohibit route refuses packets to this destination." Prohibited;
+    Unreachable "unreachable_route" "An unreachable route rejects packets to this destination." Rejected;
+    Prohibited "prohibited" "A prohibit route rejects packets to this destination." Prohibited;
     TooBig "too_big" "The packet exceeds the next hop's MTU and may not be fragmented." TooBig;
-    NeighbourFailed "neighbour_failed" "The next hop did not answer when asked for its MAC address." HostUnreachable;
-    NeighbourTableFull "neighbour_table_full" "The neighbour table had no room for the next hop." Silent;
+    NeighbourFailed "neighbour_failed" "The next hop's MAC address did not resolve." HostUnreachable;
+    NeighbourTableFull "neighbour_table_full" "The neighbour table was full." Silent;
     // To the router itself
-    ProtocolUnreachable "protocol_unreachable" "For us, with a protocol that nobody here speaks." ProtocolUnreachable;
-    PortUnreachable "port_unreachable" "For us, to a port that nobody here listens on." PortUnreachable;
-    LocalFragment "local_fragment" "A fragment for us, and no host port to reassemble it." Silent;
-    IcmpMalformed "icmp_malformed" "An ICMP message for us that is too short or has a wrong checksum." Silent;
-    IcmpIgnored "icmp_ignored" "An ICMP message for us that asks for nothing we do." Silent;
-    ArpMalformed "arp_malformed" "An ARP packet that is not a valid one for IPv4 over Ethernet." Silent;
-    ArpNotOurs "arp_not_ours" "An ARP request for an address that is not ours." Silent;
-    NdMalformed "nd_malformed" "A neighbour discovery message that fails the checks of RFC 4861." Silent;
-    MldMalformed "mld_malformed" "A multicast listener message that fails the checks of RFC 3810." Silent;
-    NdNotOurs "nd_not_ours" "A neighbour solicitation for an address that is not ours." Silent;
-    BadOffload "bad_offload" "What is pending of the frame, a checksum or segments, does not fit its headers." Silent;
-    TooManySegments "too_many_segments" "The segments of the GSO packet are so small that there are thousands of them." Silent;
+    ProtocolUnreachable "protocol_unreachable" "Addressed to the router, and no handler for its IP protocol." ProtocolUnreachable;
+    PortUnreachable "port_unreachable" "Addressed to the router, and no listener on its port." PortUnreachable;
+    LocalFragment "local_fragment" "A fragment addressed to the router, and no host port to reassemble it." Silent;
+    IcmpMalformed "icmp_malformed" "An ICMP message to the router that is too short or has a wrong checksum." Silent;
+    IcmpIgnored "icmp_ignored" "An ICMP message to the router of a type that it does not handle." Silent;
+    ArpMalformed "arp_malformed" "The ARP packet is not valid for IPv4 over Ethernet." Silent;
+    ArpNotOurs "arp_not_ours" "An ARP request for an address that the router does not have." Silent;
+    NdMalformed "nd_malformed" "The neighbour discovery message fails the checks of RFC 4861." Silent;
+    MldMalformed "mld_malformed" "The multicast listener message fails the checks of RFC 3810." Silent;
+    NdNotOurs "nd_not_ours" "A neighbour solicitation for an address that the router does not have." Silent;
+    BadOffload "bad_offload" "The offload metadata (checksum or GSO) does not match the headers." Silent;
+    TooManySegments "too_many_segments" "The GSO packet would need too many segments." Silent;
     // Resources and the engine
-    NoBuffer "no_buffer" "No buffer was free for what the packet needed." Silent;
-    HoldOverflow "hold_overflow" "Too many frames waited for a MAC address; the oldest went." Silent;
-    HoldExpired "hold_expired" "The frame waited for a MAC address for too long." Silent;
-    NeighbourLimit "neighbour_limit" "Too many unknown neighbours were wanted at once, and this one was not asked for." Silent;
-    RxTruncated "rx_truncated" "The port's receive queue was full, and of the frame only the beginning was kept." Silent;
+    NoBuffer "no_buffer" "No buffer was free." Silent;
+    HoldOverflow "hold_overflow" "Too many frames were pending for a MAC address; the oldest was dropped." Silent;
+    HoldExpired "hold_expired" "The frame was pending for a MAC address for too long." Silent;
+    NeighbourLimit "neighbour_limit" "Too many neighbours were being resolved at once." Silent;
+    RxTruncated "rx_truncated" "The frame was truncated: the port's receive queue was full." Silent;
     RxTooBig "rx_too_big" "The frame is larger than the port's receive buffers." Silent;
-    RxUnsupported "rx_unsupported" "The frame needs a kind of segmentation that this router does not know." Silent;
-    TxFull "tx_full" "The queue by which the frame was to leave was full." Silent;
-    TxError "tx_error" "The kernel refused the frame." Silent;
-    TxTooBig "tx_too_big" "The frame is larger than the port can send." Silent;
-    WorkerStopped "worker_stopped" "The worker stopped while it held the frame." Silent;
+    RxUnsupported "rx_unsupported" "The frame needs an unsupported kind of segmentation." Silent;
+    TxFull "tx_full" "The transmit queue was full." Silent;
+    TxError "tx_error" "The kernel rejected the frame on transmit." Silent;
+    TxTooBig "tx_too_big" "The frame exceeds what the port can transmit." Silent;
+    WorkerStopped "worker_stopped" "The worker stopped while the frame was pending." Silent;
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod egress;
 mod epoch;
 mod events;
 pub mod fib;
+mod hash;
 mod ip4;
 mod ip6;
 mod limit;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nsrouter_wire::eth::MacAddr;
 use nsrouter_wire::frame::PortId;
 
+use crate::hash::{halves, spread};
 use crate::port::Ports;
 use crate::verdict::NextHop;
 
@@ -149,25 +150,16 @@ impl NeighbourMap {
 }
 
 #[inline]
-fn spread(seed: u64, word: u64) -> u64 {
-    let product = u128::from(word ^ seed) * u128::from(0x9e37_79b9_7f4a_7c15_u64 ^ seed.rotate_left(32) | 1);
-    #[allow(clippy::cast_possible_truncation)] // both halves are used
-    let folded = (product >> 64) as u64 ^ product as u64;
-    folded
-}
-
-#[inline]
 #[allow(clippy::cast_possible_truncation)] // any bits of a hash will do
 fn hash4(seed: u64, addr: Ipv4Addr, port: PortId) -> usize {
     spread(seed, u64::from(u32::from(addr)) << 16 | u64::from(port.0)) as usize
 }
 
 #[inline]
-#[allow(clippy::cast_possible_truncation)] // both halves and any bits of a hash will do
+#[allow(clippy::cast_possible_truncation)] // any bits of a hash will do
 fn hash6(seed: u64, addr: Ipv6Addr, port: PortId) -> usize {
-    let bits = u128::from(addr);
-    let high = spread(seed, (bits >> 64) as u64 ^ u64::from(port.0));
-    spread(high, bits as u64) as usize
+    let [high, low] = halves(u128::from(addr));
+    spread(spread(seed, high ^ u64::from(port.0)), low) as usize
 }
 
 #[cfg(test)]

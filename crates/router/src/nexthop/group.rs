@@ -12,6 +12,7 @@ use nsrouter_wire::ipv6;
 use nsrouter_wire::protocol;
 
 use crate::config::FlowHash;
+use crate::hash::{GOLDEN_RATIO, halves, mix};
 
 /// Enough for shares that are off by one or two in a hundred; 4 KiB of one byte each.
 const BUCKETS: usize = 4096;
@@ -57,15 +58,6 @@ impl NextHopGroup {
     }
 }
 
-fn mix(mut x: u64) -> u64 {
-    // The finaliser of splitmix64: every input bit reaches every output bit.
-    x ^= x >> 30;
-    x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x ^= x >> 27;
-    x = x.wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ x >> 31
-}
-
 /// A number for the hop that does not depend on its weight or on the hops beside it.
 fn name(hop: &GroupMember) -> u64 {
     let via = match hop.via {
@@ -76,14 +68,13 @@ fn name(hop: &GroupMember) -> u64 {
             mix(high) ^ low
         }
     };
-    mix(via ^ u64::from(hop.port.0) << 48 ^ 0x9e37_79b9_7f4a_7c15)
+    mix(via ^ u64::from(hop.port.0) << 48 ^ GOLDEN_RATIO)
 }
 
 /// What the hop offers for the bucket: an exponential draw over its weight (weighted rendezvous hashing).
 fn draw(bucket: u64, name: u64, weight: u16) -> f64 {
     #[allow(clippy::cast_precision_loss)] // a fraction of 53 random bits
-    let uniform =
-        ((mix(bucket.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ name) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+    let uniform = ((mix(bucket.wrapping_mul(GOLDEN_RATIO) ^ name) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
     f64::from(weight.max(1)) / -uniform.ln()
 }
 
@@ -145,11 +136,6 @@ pub(crate) fn flow_hash6(packet: &[u8], policy: FlowHash) -> u32 {
 fn sorted<T: Ord>(mut pair: [T; 2]) -> [T; 2] {
     pair.sort();
     pair
-}
-
-fn halves(bits: u128) -> [u64; 2] {
-    #[allow(clippy::cast_possible_truncation)] // both halves are kept
-    [(bits >> 64) as u64, bits as u64]
 }
 
 fn l4_word(packet: &[u8], number: u8, offset: usize) -> u64 {
