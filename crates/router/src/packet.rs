@@ -334,3 +334,7 @@ pub(crate) fn pull_front(frame: &mut Frame<'_>, bytes: u16) {
     }
     frame.offload.header_bytes = frame.offload.header_bytes.saturating_sub(bytes);
 }
+
+#[cfg(test)]
+#[path = "packet_tests.rs"]
+mod tests;

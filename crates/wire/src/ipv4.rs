@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use crate::bytes::length16;
 use crate::checksum;
 
 /// Bytes of a header without options.
@@ -150,7 +151,7 @@ pub fn fill_checksum(header: &mut [u8]) {
 /// Makes the header of `header_bytes` at the front of `packet` that of segment `number` of a GSO packet: total length, an
 /// identification of its own, checksum (Linux `inet_gso_segment`).
 pub(crate) fn write_segment(packet: &mut [u8], header_bytes: usize, number: u16) {
-    let bytes = u16::try_from(packet.len()).unwrap_or(u16::MAX);
+    let bytes = length16(packet.len());
     packet[2..4].copy_from_slice(&bytes.to_be_bytes());
     let identification = u16::from_be_bytes([packet[4], packet[5]]).wrapping_add(number);
     packet[4..6].copy_from_slice(&identification.to_be_bytes());

@@ -1,6 +1,4 @@
-//! What bytes mean: frames, header views, checksums, offload metadata and software segmentation.
-//!
-//! Pure: no I/O, no clock, no unsafe code.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_possible_truncation))]
 

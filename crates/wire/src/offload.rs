@@ -7,7 +7,7 @@
 /// How a frame is to be cut into segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Gso {
-    /// Not a super-frame.
+    /// Not a GSO packet.
     #[default]
     None,
     /// TCP over IPv4; `ecn`: the CWR bit belongs to the first segment only.
@@ -31,7 +31,7 @@ pub struct Offload {
     /// at `start + offset`. Both in bytes; `start` counts from the first byte of the frame's data.
     /// The field already holds the pseudo-header's sum.
     pub checksum: Option<PendingChecksum>,
-    /// The super-frame kind.
+    /// The kind of GSO packet.
     pub gso: Gso,
     /// Payload bytes a segment (the MSS) when `gso` is not `None`, else 0.
     pub segment_bytes: u16,

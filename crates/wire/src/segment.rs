@@ -4,6 +4,7 @@
 //! the kernel sends for the same GSO packet (net/ipv4 `tcp_gso_segment`, `__udp_gso_segment`; for what is around them see
 //! `tunnel.rs`).
 
+use crate::bytes::length16;
 use crate::checksum::Sum;
 use crate::crc32c::crc32c;
 use crate::eth;
@@ -18,7 +19,7 @@ use crate::tunnel::{self, Tunnel};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentError {
     /// The frame asks for no segmentation, or for a segment size of zero.
-    NotSuper,
+    NotGso,
     /// Headers are missing, or not of the kind that the offload says.
     Headers,
 }
@@ -110,12 +111,12 @@ impl<'a> Segments<'a> {
     pub fn new(data: &'a [u8], l3: usize, offload: Offload) -> Result<Self, SegmentError> {
         let segment_bytes = usize::from(offload.segment_bytes);
         let kind = match offload.gso {
-            Gso::None => return Err(SegmentError::NotSuper),
+            Gso::None => return Err(SegmentError::NotGso),
             Gso::Tcp4 { .. } | Gso::Tcp6 { .. } => L4::Tcp,
             Gso::Udp => L4::Udp,
         };
         if segment_bytes == 0 {
-            return Err(SegmentError::NotSuper);
+            return Err(SegmentError::NotGso);
         }
         let headers = Headers::read(data, l3, &offload).ok_or(SegmentError::Headers)?;
         let Headers { tunnel, l3, l4, end, is_v6 } = headers;
@@ -157,7 +158,7 @@ impl<'a> Segments<'a> {
         if !self.makes_gso_packets() {
             return Offload::default();
         }
-        let bytes = |value: usize| saturated(value - self.jumbo_bytes);
+        let bytes = |value: usize| length16(value - self.jumbo_bytes);
         let checksum = PendingChecksum { start: bytes(self.l4), offset: self.checksum_offset() };
         let plain = Offload { checksum: Some(checksum), ..Offload::default() };
         if self.payload().len() <= self.gso_bytes {
@@ -203,7 +204,7 @@ impl<'a> Segments<'a> {
         let (headers, rest) = segment.split_at_mut(len - payload.len());
         rest.copy_from_slice(payload);
         self.write_headers(headers);
-        let number = saturated(self.next * (self.segment_bytes / self.gso_bytes));
+        let number = length16(self.next * (self.segment_bytes / self.gso_bytes));
         let l4 = self.l4 - self.jumbo_bytes;
         if self.is_v6 {
             ipv6::write_length(&mut segment[self.l3..]);
@@ -253,7 +254,7 @@ impl<'a> Segments<'a> {
             L4::Tcp => protocol::TCP,
             L4::Udp => protocol::UDP,
         };
-        let bytes = saturated(segment.len() - l4);
+        let bytes = length16(segment.len() - l4);
         let Some(pseudo) = tunnel::pseudo_header(&segment[self.l3..], number, bytes) else { return };
         let message = &mut segment[l4..];
         message[at..at + 2].fill(0);
@@ -270,12 +271,8 @@ impl<'a> Segments<'a> {
 }
 
 fn write_udp(udp: &mut [u8]) {
-    let bytes = saturated(udp.len());
+    let bytes = length16(udp.len());
     udp[4..6].copy_from_slice(&bytes.to_be_bytes());
-}
-
-fn saturated(value: usize) -> u16 {
-    u16::try_from(value).unwrap_or(u16::MAX)
 }
 
 /// The headers of a GSO packet.
@@ -500,8 +497,8 @@ mod tests {
     fn what_the_headers_do_not_bear_out_is_refused() {
         let tcp = frame(false, true, 100);
         let new = |data: &[u8], gso, mss| Segments::new(data, LINK_L3, offload(gso, mss)).map(|_| ());
-        assert_eq!(new(&tcp, Gso::None, 10), Err(SegmentError::NotSuper));
-        assert_eq!(new(&tcp, Gso::Tcp4 { ecn: false }, 0), Err(SegmentError::NotSuper));
+        assert_eq!(new(&tcp, Gso::None, 10), Err(SegmentError::NotGso));
+        assert_eq!(new(&tcp, Gso::Tcp4 { ecn: false }, 0), Err(SegmentError::NotGso));
         assert_eq!(new(&tcp, Gso::Udp, 10), Err(SegmentError::Headers));
         assert_eq!(new(&tcp, Gso::Tcp6 { ecn: false }, 10), Err(SegmentError::Headers));
         assert_eq!(new(&tcp[..50], Gso::Tcp4 { ecn: false }, 10), Err(SegmentError::Headers));

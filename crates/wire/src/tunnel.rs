@@ -10,6 +10,7 @@
 //! segment: the next IP header is recognised by its version, its length, which reaches to the end of the frame, and its
 //! checksum.
 
+use crate::bytes::length16;
 use crate::checksum::{Sum, checksum};
 use crate::ipv4;
 use crate::ipv6;
@@ -214,7 +215,7 @@ fn find(data: &[u8], from: usize, l4: usize) -> Option<Network> {
 /// Length and checksum; a checksum that is zero says that there is none (RFC 768, RFC 6935).
 fn write_udp(segment: &mut [u8], at: usize, network: usize) {
     let Some((headers, udp)) = segment.split_at_mut_checked(at) else { return };
-    let bytes = u16::try_from(udp.len()).unwrap_or(u16::MAX);
+    let bytes = length16(udp.len());
     udp[4..6].copy_from_slice(&bytes.to_be_bytes());
     if udp[6..8] == [0, 0] {
         return;

@@ -117,7 +117,7 @@ fn a_pending_checksum_is_completed_before_the_packet_is_cut() {
 }
 
 #[test]
-fn a_super_frame_is_segmented_and_its_segments_cut() {
+fn a_gso_packet_is_segmented_and_its_segments_cut() {
     let mut bench = bench(600);
     let mut frame = udp4(64, &[7; 3000]);
     unfragmentable(&mut frame, false);

@@ -180,9 +180,11 @@ fn without_a_host_port_services_are_unreachable() {
     assert_eq!(error[34..36], [3, 3]);
     assert_eq!(error[26..30], [10, 10, 252, 2], "from the address that was asked");
     let mut frame = Vec::new();
-    from_t1().ipv4([10, 10, 251, 1], [10, 10, 251, 2], 64).write(&mut frame, 99.into(), b"12345678").unwrap();
+    from_t1().ipv4([10, 10, 251, 1], [10, 10, 251, 2], 64).write(&mut frame, 99.into(), &[0; 24]).unwrap();
     bench.expect_drop(P1, &frame, DropReason::ProtocolUnreachable);
-    assert_eq!(bench.take_one().1[34..36], [3, 2]);
+    let (_, error) = bench.take_one();
+    assert_eq!(error[34..36], [3, 2]);
+    assert_eq!(error[38..42], [0; 4], "unused");
     let mut frame = Vec::new();
     from_t1()
         .ipv6(octets6("fd00:251::1"), octets6("fd00:251::2"), 64)

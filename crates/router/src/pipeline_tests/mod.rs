@@ -292,7 +292,7 @@ fn too_big_is_answered_with_the_mtu_of_the_next_hop() {
 }
 
 #[test]
-fn a_super_frame_is_judged_by_its_segments_and_keeps_its_offload() {
+fn a_gso_packet_is_judged_by_its_segments_and_keeps_its_offload() {
     let mut frame = Vec::new();
     from_t1()
         .ipv4([10, 10, 251, 1], [10, 10, 252, 1], 64)
