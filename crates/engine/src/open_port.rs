@@ -13,8 +13,8 @@ pub struct OpenPort {
     pub port: Port,
     /// Its queues, one pair a worker; every port has as many.
     pub queues: Vec<QueuePair>,
-    /// Keeps the port's frames from the kernel's input path, or why nothing does; `None` where no frame of the port takes
-    /// that path.
+    /// Keeps the port's frames from the kernel's input path, or why nothing does; `None` where no frame of
+    /// the port takes that path.
     pub guard: Option<Result<Guard, String>>,
     /// Watches the other end of the link, for a port that is no interface itself.
     pub far_link: Option<FarLink>,

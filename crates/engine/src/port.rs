@@ -9,7 +9,8 @@ use nsrouter_wire::frame::PortId;
 pub struct Port {
     /// Interface name in the router's namespace.
     pub name: String,
-    /// Interface index there; 0 where the port is no interface there, as a TAP's: then it is up as long as it lives.
+    /// Interface index there; 0 where the port is no interface there, as a TAP's: then it is up as long as it
+    /// lives.
     pub ifindex: u32,
     /// Link-layer address.
     pub mac: MacAddr,
@@ -21,8 +22,8 @@ pub struct Port {
     pub up: bool,
 }
 
-/// Identifies a port of a userspace engine among all that it ever has: a slot is used again after its port was removed,
-/// by a port of another generation.
+/// Identifies a port of a userspace engine among all that it ever has: a slot is used again after its port
+/// was removed, by a port of another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PortHandle {
     /// The port's number while it is there: the index of its entry in tables and counters.

@@ -1,8 +1,8 @@
 //! Reports of the workers to the control thread: three channels, which all workers share.
 //!
-//! Observations keep traffic alive, so they have a channel of their own. Requests to resolve unknown neighbours, which any
-//! host can cause by the hundred thousand, have another. Answers to commands about ports, which must not be lost, have an
-//! unbounded one: there are no more of them than such commands.
+//! Observations keep traffic alive, so they have a channel of their own. Requests to resolve unknown
+//! neighbours, which any host can cause by the hundred thousand, have another. Answers to commands about
+//! ports, which must not be lost, have an unbounded one: there are no more of them than such commands.
 
 use std::io;
 

@@ -40,7 +40,8 @@ pub(crate) struct PortEntry {
     pub(crate) mac: MacAddr,
     /// Whether its link has a carrier.
     pub(crate) has_carrier: bool,
-    /// What keeps its frames from the kernel's input path, or why nothing does; `None` where none takes that path.
+    /// What keeps its frames from the kernel's input path, or why nothing does; `None` where none takes that
+    /// path.
     pub(crate) guard: Option<Result<&'static str, String>>,
 }
 
@@ -81,13 +82,15 @@ pub(crate) struct Shared {
     ended: AtomicBool,
 }
 
-/// Locks, whether or not a thread panicked while it held the lock: what is shared is whole between any two statements.
+/// Locks, whether or not a thread panicked while it held the lock: what is shared is whole between any two
+/// statements.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
-    /// State of an engine with so many ports at the start and so many workers, before any of its threads runs.
+    /// State of an engine with so many ports at the start and so many workers, before any of its threads
+    /// runs.
     pub(crate) fn new(tables: Tables, prefixes: usize, ports: usize, workers: usize) -> Shared {
         let worker =
             || WorkerState { counters: Mutex::new(Counters::new(ports)), has_ended: AtomicBool::new(false) };
@@ -117,8 +120,8 @@ impl Shared {
         self.warn_of(&text.clone(), text);
     }
 
-    /// The same for a warning whose text varies, with an address that a host may choose, say: one entry a kind, with a
-    /// count.
+    /// The same for a warning whose text varies, with an address that a host may choose, say: one entry a
+    /// kind, with a count.
     pub(crate) fn warn_of(&self, kind: &str, text: String) {
         if lock(&self.warnings).note(kind, text.clone(), Instant::now()) {
             tracing::warn!("{text}");
@@ -169,7 +172,8 @@ impl Shared {
         all
     }
 
-    /// Replaces the list of what the router cannot take over of the kernel's configuration, one sentence each.
+    /// Replaces the list of what the router cannot take over of the kernel's configuration, one sentence
+    /// each.
     pub(crate) fn set_unsupported(&self, unsupported: Vec<String>) {
         let mut before = lock(&self.unsupported);
         for sentence in unsupported.iter().filter(|sentence| !before.contains(sentence)) {

@@ -12,8 +12,8 @@ use nix::unistd::{pipe2, read, write};
 
 /// Wakes one thread on behalf of many.
 ///
-/// While a wake-up is pending, another costs one atomic operation and no system call, so a worker may wake the control
-/// thread for every event that it reports.
+/// While a wake-up is pending, another costs one atomic operation and no system call, so a worker may wake
+/// the control thread for every event that it reports.
 #[derive(Clone, Debug)]
 pub(crate) struct Waker {
     inner: Arc<Inner>,
@@ -44,8 +44,8 @@ impl Waker {
         }
     }
 
-    /// Clears the pending wake-up, once the descriptor was readable. Acquires everything written before the last
-    /// [`Waker::wake`]; a later one makes the descriptor readable again.
+    /// Clears the pending wake-up, once the descriptor was readable. Acquires everything written before the
+    /// last [`Waker::wake`]; a later one makes the descriptor readable again.
     pub(crate) fn clear(&self) {
         // The order matters: read first, so that a wake-up between the two is not lost.
         let _ = read(&self.inner.readable, &mut [0; 16]);

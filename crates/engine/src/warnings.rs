@@ -1,5 +1,5 @@
-//! Errors that the router recovered from: one entry a kind, with a count, so that warnings which one host causes at will
-//! cannot hide another.
+//! Errors that the router recovered from: one entry a kind, with a count, so that warnings which one host
+//! causes at will cannot hide another.
 
 use std::time::{Duration, Instant};
 

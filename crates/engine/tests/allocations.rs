@@ -1,8 +1,8 @@
-//! A live worker allocates nothing, whatever its frames are: forwarded, answered, refused with an error, pending for a
-//! neighbour.
+//! A live worker allocates nothing, whatever its frames are: forwarded, answered, refused with an error,
+//! pending for a neighbour.
 //!
-//! The worker's thread alone is counted: the control plane, which may allocate, keeps up as well as the machine lets it.
-//! The ports lend frames that were made before.
+//! The worker's thread alone is counted: the control plane, which may allocate, keeps up as well as the
+//! machine lets it. The ports lend frames that were made before.
 #![allow(clippy::unwrap_used)]
 
 use std::alloc::System;
@@ -59,8 +59,8 @@ const ROUTER: [[u8; 6]; 2] = [[2, 1, 2, 3, 4, 1], [2, 1, 2, 3, 4, 2]];
 const HOST: [[u8; 6]; 2] = [[2, 9, 9, 9, 9, 1], [2, 9, 9, 9, 9, 2]];
 const HEADROOM: usize = 128;
 const FRAME_BYTES: usize = 60;
-/// Frames in a burst, bursts that are looked at together, and their frames: in so many rounds a worker publishes its
-/// counters twice.
+/// Frames in a burst, bursts that are looked at together, and their frames: in so many rounds a worker
+/// publishes its counters twice.
 const BURST: usize = 32;
 const BURSTS: u64 = 2_500;
 const FRAMES: u64 = 80_000;
@@ -70,7 +70,8 @@ const HELD: &str = "held";
 /// What both ends of a test share.
 #[derive(Default)]
 struct Traffic {
-    /// Looks for frames that are still to be made: each finds a burst but the last, by which all bursts are forwarded.
+    /// Looks for frames that are still to be made: each finds a burst but the last, by which all bursts are
+    /// forwarded.
     looks: AtomicU64,
     /// Which of the kinds of frames comes.
     kind: AtomicUsize,
@@ -226,7 +227,8 @@ fn a_live_worker_does_not_allocate() {
         traffics[port].looks.store(bursts + 1, Ordering::Release);
         wait_for("frames are forwarded", || traffics[port].looks.load(Ordering::Acquire) == 0);
     };
-    // Both hosts become known, and then each kind is met. What the control plane is told may be lost, as packets may.
+    // Both hosts become known, and then each kind is met. What the control plane is told may be lost, as
+    // packets may.
     let arp_kind = kinds.len() - 1;
     wait_for("both hosts are known", || {
         run(1, 0, 1);

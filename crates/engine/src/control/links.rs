@@ -1,4 +1,5 @@
-//! Changes of the ports' links, of the host port's link and of its addresses: the effect of each on the router's ports.
+//! Changes of the ports' links, of the host port's link and of its addresses: the effect of each on the
+//! router's ports.
 
 use nsrouter_wire::frame::PortId;
 
@@ -27,8 +28,8 @@ impl Control {
         }
     }
 
-    /// A link that goes down takes its routes out at once; one that comes up brings them back. A new MTU is in force from
-    /// the next burst on.
+    /// A link that goes down takes its routes out at once; one that comes up brings them back. A new MTU is
+    /// in force from the next burst on.
     pub(super) fn link_changed(&mut self, link: &LinkState) {
         if self.plan.host_ifindex == Some(link.ifindex) {
             return self.host_port_changed(link);
@@ -48,7 +49,8 @@ impl Control {
         self.port_changed(slot, PortState::of(link), has_new_mtu);
     }
 
-    /// Takes over the state of the other end of a port's link, unless that is of a port that is there no longer.
+    /// Takes over the state of the other end of a port's link, unless that is of a port that is there no
+    /// longer.
     pub(super) fn far_link_changed(&mut self, handle: PortHandle, state: PortState) {
         if self.slots.handle(handle.slot) == Some(handle) {
             self.port_changed(handle.slot, state, false);
@@ -74,7 +76,8 @@ impl Control {
         self.publish_ports();
     }
 
-    /// An interface that was created with a deleted port's name is another, on which the router has no socket.
+    /// An interface that was created with a deleted port's name is another, on which the router has no
+    /// socket.
     fn look_for_successor(&self, link: &LinkState) {
         let is_gone = |planned: &PlannedPort| {
             let PlannedPort { port, state, .. } = planned;
@@ -88,8 +91,8 @@ impl Control {
         }
     }
 
-    /// The host port carries the packets of local programs on the router, and its addresses are the ports' as the kernel has
-    /// them. Without it the ports keep their addresses.
+    /// The host port carries the packets of local programs on the router, and its addresses are the ports' as
+    /// the kernel has them. Without it the ports keep their addresses.
     fn host_port_changed(&mut self, link: &LinkState) {
         let state = PortState::of(link);
         if std::mem::replace(&mut self.host_state, state) != state {
@@ -112,14 +115,16 @@ impl Control {
         self.schedule_addresses_and_routes(PAUSE_NS);
     }
 
-    /// Takes over the host port's addresses, where they have changed. Addresses that go with the host port itself stay.
+    /// Takes over the host port's addresses, where they have changed. Addresses that go with the host port
+    /// itself stay.
     pub(super) async fn read_addresses(&mut self, monitor: &Monitor) {
         let Some(host) = self.plan.host_ifindex else { return };
         let answer = monitor.addresses(host).await;
         self.lists_due.addresses_ns = self.retry_at("the host port's addresses", &answer);
         let Ok(Answer { found, is_whole: true }) = answer else { return };
         if self.plan.would_lose(&found) {
-            // A device loses its addresses before the kernel says that it is gone; the list of links comes after that.
+            // A device loses its addresses before the kernel says that it is gone; the list of links comes
+            // after that.
             let links = monitor.links().await;
             if links.is_err() {
                 self.lists_due.addresses_ns = self.retry_at("the links", &links);

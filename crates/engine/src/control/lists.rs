@@ -1,5 +1,5 @@
-//! Lists that the kernel keeps, read at the start, after losses and where it tells nothing of changes: links, addresses,
-//! static neighbours, rules, routes.
+//! Lists that the kernel keeps, read at the start, after losses and where it tells nothing of changes: links,
+//! addresses, static neighbours, rules, routes.
 
 use crate::control::Control;
 use crate::control::routes::Routed;
@@ -86,8 +86,8 @@ impl Control {
         found.into_iter().chain(gone).for_each(|entry| self.neighbour_changed(entry));
     }
 
-    /// A neighbour that is set by hand is never resolved, and never changed by what the network says. It is named with its
-    /// port's interface, or with the host port where its address says which port is meant.
+    /// A neighbour that is set by hand is never resolved, and never changed by what the network says. It is
+    /// named with its port's interface, or with the host port where its address says which port is meant.
     pub(super) fn neighbour_changed(&mut self, entry: StaticNeighbour) {
         let Some(next_hop) = self.plan.neighbour(entry.ifindex, entry.address) else { return };
         match entry.mac {

@@ -1,8 +1,10 @@
-//! The control thread of a userspace engine: runs the neighbour state machine, follows the kernel's configuration and
-//! publishes the tables that the workers read. And the control socket, which answers for either mode.
+//! The control thread of a userspace engine: runs the neighbour state machine, follows the kernel's
+//! configuration and publishes the tables that the workers read. And the control socket, which answers for
+//! either mode.
 //!
-//! The control thread is the tables' one writer. It publishes tables before it sends the command that refers to them, and a
-//! worker takes its commands before it takes the tables, so it never carries out a command with older tables.
+//! The control thread is the tables' one writer. It publishes tables before it sends the command that refers
+//! to them, and a worker takes its commands before it takes the tables, so it never carries out a command
+//! with older tables.
 
 pub mod serve;
 
@@ -43,8 +45,8 @@ use crate::waker::Waker;
 /// How soon commands are offered again to a worker whose channel was full.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// How long after a change of addresses, or after messages were lost, the kernel is asked for its lists, in nanoseconds:
-/// such changes come in swarms.
+/// How long after a change of addresses, or after messages were lost, the kernel is asked for its lists, in
+/// nanoseconds: such changes come in swarms.
 const PAUSE_NS: u64 = 10_000_000;
 
 /// Changes of routes that are made before other work has its turn.
@@ -53,8 +55,8 @@ const CHANGES_A_TURN: usize = 1024;
 /// States of ports' other ends that may wait.
 const FAR_STATES: usize = 64;
 
-/// Observations of neighbours and requests to resolve some that are read in one turn: what comes while a host floods must
-/// not keep timers, links and routes waiting.
+/// Observations of neighbours and requests to resolve some that are read in one turn: what comes while a host
+/// floods must not keep timers, links and routes waiting.
 const OBSERVATIONS_A_TURN: usize = 1024;
 const REQUESTS_A_TURN: usize = 256;
 
@@ -145,8 +147,8 @@ impl Control {
         }
     }
 
-    /// Runs until the engine stops. Calls `ready` once the links are watched, or with the error for which they cannot be.
-    /// `far_links` are the other ends of those ports that are no interfaces.
+    /// Runs until the engine stops. Calls `ready` once the links are watched, or with the error for which
+    /// they cannot be. `far_links` are the other ends of those ports that are no interfaces.
     pub(crate) fn run(mut self, far_links: Vec<(PortHandle, FarLink)>, ready: impl FnOnce(io::Result<()>)) {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
@@ -342,8 +344,8 @@ impl Control {
         }
     }
 
-    /// Addresses and routes are read after this time. Of routes that go with an address or a link the kernel tells nothing
-    /// (`fib_sync_down_addr`, `fib_sync_down_dev`).
+    /// Addresses and routes are read after this time. Of routes that go with an address or a link the kernel
+    /// tells nothing (`fib_sync_down_addr`, `fib_sync_down_dev`).
     fn schedule_addresses_and_routes(&mut self, pause_ns: u64) {
         let due = self.shared.clock.now_ns() + pause_ns;
         self.lists_due.addresses_ns.get_or_insert(due);
@@ -364,7 +366,8 @@ impl Control {
     }
 }
 
-/// Lets this much time pass; none of it still gives the runtime a turn, without which no socket would ever be readable.
+/// Lets this much time pass; none of it still gives the runtime a turn, without which no socket would ever be
+/// readable.
 async fn pass(time: Duration) {
     if time.is_zero() {
         tokio::task::yield_now().await;

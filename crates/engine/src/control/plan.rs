@@ -140,10 +140,11 @@ impl Plan {
         all.any(|address| !addresses.contains(address))
     }
 
-    /// Gives every address of the host port to the port whose subnet it is in, and removes those that are gone.
+    /// Gives every address of the host port to the port whose subnet it is in, and removes those that are
+    /// gone.
     ///
-    /// The order of those that stay is kept and new ones come last, as in Linux's list of a link's IPv4 addresses: the
-    /// first of a subnet is the source address of the router's own packets there.
+    /// The order of those that stay is kept and new ones come last, as in Linux's list of a link's IPv4
+    /// addresses: the first of a subnet is the source address of the router's own packets there.
     pub(crate) fn take_addresses(&mut self, addresses: &[IpNet]) -> AddressChange {
         let mut change = AddressChange::default();
         for PlannedPort { port, .. } in self.ports.values_mut() {

@@ -1,8 +1,9 @@
 //! Adding and removing ports while the engine runs.
 //!
-//! A port is added in this order: it is opened, each worker takes over its queues, the tables have it. It is removed in the
-//! opposite order: the tables have it no longer, each worker lets go of it, its sockets are closed. So a worker never has
-//! tables with a port whose queues it lacks, and a slot's next port never meets a frame of the last one.
+//! A port is added in this order: it is opened, each worker takes over its queues, the tables have it. It is
+//! removed in the opposite order: the tables have it no longer, each worker lets go of it, its sockets are
+//! closed. So a worker never has tables with a port whose queues it lacks, and a slot's next port never meets
+//! a frame of the last one.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +24,7 @@ use crate::shared::PortEntry;
 const ROUTES_LISTED: usize = 10_000;
 
 impl Control {
-    /// Carries out a request. The one who made it may have gone, and then nobody gets the answer.
+    /// Carries out a request. Its answer is lost where the requester has gone.
     pub(super) fn handle_request(&mut self, request: Request) {
         match request {
             Request::Routes(answer) => {
@@ -131,7 +132,7 @@ impl Control {
                     removing.waiting.remove(&worker);
                     close(queues);
                 }
-                // An answer that nobody waits for: the worker has ended since.
+                // An answer that is not expected any more: the worker has ended since.
                 (_, PortOutcome::Refused(_, queues) | PortOutcome::Removed(queues)) => close(queues),
                 (_, PortOutcome::Added) => {}
             }
@@ -167,7 +168,7 @@ impl Control {
 
     /// Frees the slot of a port that every worker has let go of.
     fn finish_removing(&mut self, handle: PortHandle, removing: Removing) {
-        // What the workers reported of the port is in the channels by now: read it while the slot has no other.
+        // All reports about the port are in the channels by now: read them while the slot has no other port.
         self.read_reports(usize::MAX, usize::MAX);
         self.slots.free(handle);
         self.shared.drop_guard(handle);
@@ -185,8 +186,8 @@ impl Control {
         }
     }
 
-    /// Publishes tables with other ports than before. The kernel's routes and neighbours are read again, as they mean other
-    /// ports now.
+    /// Publishes tables with other ports than before. The kernel's routes and neighbours are read again, as
+    /// they mean other ports now.
     fn publish_port_set(&mut self) {
         let tables = self.routes.table.tables();
         self.publish(tables);

@@ -17,7 +17,7 @@ const MEANWHILE: usize = 1 << 17;
 /// Routes that are named one by one where they are not taken over; of more only the number is told.
 const NAMED: usize = 16;
 
-/// What came of a question: the kernel's routes, or why there are none.
+/// The kernel's routes, or why they could not be read.
 pub(super) type Routed = Result<Answer<KernelRoute>, ListError>;
 
 /// The forwarding table, and how it follows the kernel's.
@@ -30,7 +30,7 @@ pub(super) struct Routes {
     expiry_ns: Option<u64>,
     /// The question, while the answer comes.
     asked: Option<JoinHandle<Routed>>,
-    /// What the kernel told since it was asked, oldest first; nothing where some of that was lost.
+    /// Changes since the list was requested, oldest first; nothing where some were lost.
     meanwhile: Option<Vec<RouteChange>>,
     unsupported: Unsupported,
     changed: bool,
@@ -83,7 +83,8 @@ impl Routes {
         self.due_ns.get_or_insert(due_ns);
     }
 
-    /// The kernel's routes mean other ports from now on: an answer under way is worthless, and the whole table is asked for.
+    /// The kernel's routes mean other ports from now on: an answer under way is worthless, and the whole
+    /// table is asked for.
     pub(super) fn start_again(&mut self, now_ns: u64) {
         self.asked.take().inspect(JoinHandle::abort);
         self.meanwhile = None;
@@ -118,8 +119,9 @@ impl Routes {
         asked.await.ok()
     }
 
-    /// Makes a change, or keeps it until the whole table is there that was asked for. What comes before it is asked for is in
-    /// the answer. `later` is when to ask for the whole table if the change does not fit to what is known.
+    /// Makes a change, or keeps it until the whole table is there that was asked for. What comes before it is
+    /// asked for is in the answer. `later` is when to ask for the whole table if the change does not fit to
+    /// what is known.
     pub(super) fn take(
         &mut self,
         change: RouteChange,
@@ -142,8 +144,8 @@ impl Routes {
         Ok(())
     }
 
-    /// Makes the learned routes those of the answer, and then what was told meanwhile. Of an answer that may lack something
-    /// only what it has counts. Returns what did not fit.
+    /// Makes the learned routes those of the answer, and then what was told meanwhile. Of an answer that may
+    /// lack something only what it has counts. Returns what did not fit.
     pub(super) fn take_all(&mut self, answer: Option<&Answer<KernelRoute>>, now_ns: u64) -> Vec<TablesError> {
         self.asked = None;
         self.changed = true;
@@ -184,7 +186,8 @@ impl Routes {
         Some(self.unsupported.named.values().cloned().chain(more).collect())
     }
 
-    /// An IPv6 route with a lifetime is used no longer than that, but the kernel removes it some time later (`fib6_age`).
+    /// An IPv6 route with a lifetime is used no longer than that, but the kernel removes it some time later
+    /// (`fib6_age`).
     fn expect_end(&mut self, learned: &KernelRoute, now_ns: u64) {
         /// The kernel's clock need not have ticked yet.
         const MARGIN_NS: u64 = 20_000_000;

@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 
 use crate::status::{RouteList, Status};
 
-/// What can be asked of a running lab.
+/// A request to a running lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
 pub enum Request {
@@ -71,10 +71,12 @@ pub enum ControlError {
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of a request, at most.
 const REQUEST_BYTES: u64 = 4096;
-/// Connections at once. Past that the oldest is closed: whoever asks at once has its answer long before.
+/// Connections at once. Past that the oldest is closed: a client that sends its request has its answer long
+/// before.
 const CONNECTIONS: usize = 32;
 
-/// Binds the control socket at `path`; a stale one there is replaced. Only this user may connect, whatever the umask.
+/// Binds the control socket at `path`; a stale one there is replaced. Only this user may connect, whatever
+/// the umask.
 ///
 /// # Errors
 /// [`ControlError::Bind`].
@@ -84,7 +86,8 @@ pub fn bind(path: &Path) -> Result<UnixListener, ControlError> {
     let bind = || -> io::Result<UnixListener> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-        // The file comes to be with the mode that the socket has (unix_bind_bsd), so it is never open to others.
+        // The file comes to be with the mode that the socket has (unix_bind_bsd), so it is never open to
+        // others.
         fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
         nix::sys::socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
         // And a umask that leaves nothing to its owner takes nothing away.
@@ -102,7 +105,7 @@ pub async fn serve<F: Future<Output = Option<RouteList>>>(
     routes: impl Fn() -> F,
 ) -> Infallible {
     let mut connections = FuturesUnordered::new();
-    // What closes each of them, oldest first.
+    // Dropping one closes its connection; oldest first.
     let mut closers: VecDeque<oneshot::Sender<Infallible>> = VecDeque::new();
     loop {
         let accepted = tokio::select! {

@@ -1,4 +1,5 @@
-//! Slots of ports, as the control thread fills and empties them: the stage of each slot's port, and its generation.
+//! Slots of ports, as the control thread fills and empties them: the stage of each slot's port, and its
+//! generation.
 //!
 //! ```text
 //! Empty -> Opening -> Adding -> Active -> Removing -> Empty
@@ -7,8 +8,8 @@
 //!           Empty  the port cannot be opened
 //! ```
 //!
-//! A port is in the tables while it is active, and no longer. A slot is empty again only once every worker has let go of its
-//! port, so that no frame, report or event of the old port is taken for the next one's.
+//! A port is in the tables while it is active, and no longer. A slot is empty again only once every worker
+//! has let go of its port, so that no frame, report or event of the old port is taken for the next one's.
 
 use std::collections::BTreeSet;
 
@@ -155,7 +156,8 @@ impl Slots {
         }
     }
 
-    /// No answer is expected of workers for which `has_ended` holds. Returns the ports that wait for no worker any more.
+    /// No answer is expected of workers for which `has_ended` holds. Returns the ports that wait for no
+    /// worker any more.
     pub(super) fn stop_waiting_for(&mut self, has_ended: impl Fn(usize) -> bool) -> Vec<PortHandle> {
         let mut complete = Vec::new();
         for (slot, number) in self.0.iter_mut().zip(0..) {

@@ -7,7 +7,8 @@ use nsrouter_wire::frame::PortId;
 
 use crate::command::{Command, WorkerHandle};
 
-/// Commands in the backlog at which the control thread takes in no more requests, each of which would cause others.
+/// Commands in the backlog at which the control thread takes in no more requests, each of which would cause
+/// others.
 const CONGESTED: usize = 4096;
 
 /// One worker, and the commands that await room in its channel, oldest first.
@@ -32,7 +33,8 @@ impl Workers {
         self.0.len()
     }
 
-    /// Has the first worker that still forwards send a frame. A probe that finds no room is sent again by its timer.
+    /// Has the first worker that still forwards send a frame. A probe that finds no room is sent again by its
+    /// timer.
     pub(super) fn transmit(&self, port: PortId, frame: Vec<u8>) {
         let mut command = Command::Transmit(port, frame);
         for Worker { handle, .. } in &self.0 {

@@ -1,8 +1,9 @@
 //! The packet accounting of kernel mode, from the kernel's counters.
 //!
-//! It is in IP packets, from the counters of RFC 4293 as Linux keeps them (`/proc/net/snmp`, `netstat` and `snmp6`), in the
-//! names of the userspace router where they mean the same. Those counters leave some fates out, so the packets that are
-//! missing have a line of their own, `unaccounted`, and both sides of the account are equal.
+//! It is in IP packets, from the counters of RFC 4293 as Linux keeps them (`/proc/net/snmp`, `netstat` and
+//! `snmp6`), in the names of the userspace router where they mean the same. Those counters leave some fates
+//! out, so the packets that are missing have a line of their own, `unaccounted`, and both sides of the
+//! account are equal.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ fn sum(counters: &Counters, names: &[&str]) -> u64 {
     names.iter().filter_map(|name| counters.get(*name)).sum()
 }
 
-/// Kernel counters that mean what a drop reason of the userspace router means.
+/// Kernel counters with the meaning of a drop reason of the userspace router.
 const SHARED: &[(DropReason, &[&str])] = &[
     (DropReason::Ip4Checksum, &["IpExt.InCsumErrors"]),
     (DropReason::Ip4TotalLength, &["IpExt.InTruncatedPkts"]),

@@ -13,7 +13,7 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 
-/// What the kernel says of one link now.
+/// State of one link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Link {
     /// Administratively up and with a carrier.

@@ -1,4 +1,5 @@
-//! Kernel mode: the kernel's own ip_forward forwards; its counters are read and told in the userspace router's names.
+//! Kernel mode: the kernel's own ip_forward forwards; its counters are read and told in the userspace
+//! router's names.
 
 mod accounting;
 mod links;

@@ -96,8 +96,8 @@ pub(crate) fn event(message: &Message<'_>, interfaces: &Interfaces) -> Option<Ke
     }
 }
 
-/// Where a new route goes among those with the same prefix and metric, by the flags of the message (`fib_table_insert`,
-/// net/ipv4/fib_trie.c).
+/// Where a new route goes among those with the same prefix and metric, by the flags of the message
+/// (`fib_table_insert`, net/ipv4/fib_trie.c).
 fn placement(learned: &KernelRoute, flags: u16) -> InsertMode {
     // IPv6 has one route with a metric, of which the message tells all hops.
     if learned.prefix.addr().is_ipv6() || flags & NLM_F_REPLACE != 0 {
@@ -109,8 +109,8 @@ fn placement(learned: &KernelRoute, flags: u16) -> InsertMode {
     }
 }
 
-/// Parses a message about an address, with its subnet. On a point-to-point link `IFA_ADDRESS` is the peer's, and
-/// `IFA_LOCAL` the interface's own (linux/if_addr.h).
+/// Parses a message about an address, with its subnet. On a point-to-point link `IFA_ADDRESS` is the peer's,
+/// and `IFA_LOCAL` the interface's own (linux/if_addr.h).
 pub(crate) fn net(message: &AddressMessage) -> Option<IpNet> {
     let local = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),
@@ -123,8 +123,8 @@ pub(crate) fn net(message: &AddressMessage) -> Option<IpNet> {
     IpNet::new(local.or(address)?, message.header.prefix_len).ok()
 }
 
-/// Parses a message about a neighbour; only one that was set by hand (`ip neigh add ... nud permanent`, the default) has
-/// a MAC address then.
+/// Parses a message about a neighbour; only one that was set by hand (`ip neigh add ... nud permanent`, the
+/// default) has a MAC address then.
 pub(crate) fn neighbour(message: &NeighbourMessage, exists: bool) -> Option<StaticNeighbour> {
     let (mut address, mut mac) = (None, None);
     for attribute in &message.attributes {

@@ -15,7 +15,8 @@ pub(crate) struct Interfaces {
     pub(crate) host: Option<u32>,
     /// The slots of the ports that are interfaces, by interface index.
     pub(crate) ports: HashMap<u32, PortId>,
-    /// Destinations of the configured routes: the kernel's routes to them only say that they are behind the host port.
+    /// Destinations of the configured routes: the kernel's routes to them only say that they are behind the
+    /// host port.
     pub(crate) configured: HashSet<IpNet>,
     /// Names of all interfaces, for warnings.
     pub(crate) names: Arc<Mutex<HashMap<u32, String>>>,
@@ -33,8 +34,8 @@ impl Interfaces {
         names.get(&ifindex).cloned().unwrap_or_else(|| format!("interface {ifindex}"))
     }
 
-    /// The hop of a route by this interface and gateway, or why there is none. By the host port it needs a gateway, from
-    /// which the port follows; by a router port every destination is on the link.
+    /// The hop of a route by this interface and gateway, or why there is none. By the host port it needs a
+    /// gateway, from which the port follows; by a router port every destination is on the link.
     pub(crate) fn hop(
         &self,
         ifindex: u32,

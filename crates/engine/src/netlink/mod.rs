@@ -1,5 +1,5 @@
-//! Netlink (rtnetlink(7)): the kernel's links, addresses, routes, neighbours and rules of a network namespace, as typed
-//! events and lists.
+//! Netlink (rtnetlink(7)): the kernel's links, addresses, routes, neighbours and rules of a network
+//! namespace, as typed events and lists.
 //!
 //! | file | contents |
 //! |---|---|

@@ -1,9 +1,9 @@
 //! Watching one network namespace: changes as the kernel reports them, and lists read afresh (rtnetlink(7)).
 //!
-//! Links go down, come up, change their MTU or vanish. Routes and addresses are how the userspace router is configured
-//! while it runs: it takes over what `ip route` puts into the main table there, and what `ip addr` gives the host port.
-//! Each change of a route comes as a message of its own; only where messages were lost, or the kernel reports nothing, is
-//! the whole table read.
+//! Links go down, come up, change their MTU or vanish. Routes and addresses are how the userspace router is
+//! configured while it runs: it takes over what `ip route` puts into the main table there, and what `ip addr`
+//! gives the host port. Each change of a route comes as a message of its own; only where messages were lost,
+//! or the kernel reports nothing, is the whole table read.
 
 use std::io;
 use std::sync::Arc;
@@ -59,8 +59,8 @@ impl Monitor {
         self.interfaces = Arc::new(Interfaces { names, ..interfaces });
     }
 
-    /// Watches afresh after reports were lost: those that still wait are older than the lists that are read now, and until
-    /// all of them are read the kernel drops any other without notice (`NETLINK_S_CONGESTED`).
+    /// Watches afresh after reports were lost: those that still wait are older than the lists that are read
+    /// now, and until all of them are read the kernel drops any other without notice (`NETLINK_S_CONGESTED`).
     ///
     /// # Errors
     /// The error of the socket; the watch goes on as it was.
@@ -145,9 +145,9 @@ impl Monitor {
 
     /// Reads the routes of the kernel's tables, without those that the router ignores.
     ///
-    /// The kernel reaches the lab's subnets by the host port, so a route by a gateway in the lab leads there; the router
-    /// port that it means follows from the gateway. The routes that the kernel made itself, for the subnets, the router has
-    /// already.
+    /// The kernel reaches the lab's subnets by the host port, so a route by a gateway in the lab leads there;
+    /// the router port that it means follows from the gateway. The routes that the kernel made itself, for
+    /// the subnets, the router has already.
     pub(crate) fn routes(
         &self,
     ) -> impl Future<Output = Result<Answer<KernelRoute>, ListError>> + Send + 'static {

@@ -20,7 +20,8 @@ pub(crate) enum NextHopObject {
 /// The next-hop objects by number.
 pub(crate) type NextHops = HashMap<u32, NextHopObject>;
 
-/// Parses a next-hop object (struct nhmsg and `NHA_...`, include/uapi/linux/nexthop.h): its number, and what it is.
+/// Parses a next-hop object (struct nhmsg and `NHA_...`, include/uapi/linux/nexthop.h): its number, and what
+/// it is.
 pub(crate) fn parse(payload: &[u8]) -> Option<(u32, NextHopObject)> {
     let (mut id, mut ifindex, mut gateway, mut object) = (None, None, None, None);
     let word = |bytes: &[u8]| bytes.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));

@@ -1,4 +1,5 @@
-//! Routes of the kernel's tables, parsed into routes of the router, with a sentence on each that it cannot take over.
+//! Routes of the kernel's tables, parsed into routes of the router, with a sentence on each that it cannot
+//! take over.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,7 +16,7 @@ use crate::netlink::nexthop::{KernelHop, NextHops, hops_of};
 
 /// The table of a host's own addresses (`RT_TABLE_LOCAL`).
 const LOCAL_TABLE: u32 = 255;
-/// What the kernel counts the lifetime of a route in: hundredths of a second (`USER_HZ`).
+/// The kernel's unit of a route's lifetime: a hundredth of a second (`USER_HZ`).
 const TICK_NS: u64 = 10_000_000;
 
 /// A route of the kernel's.
@@ -23,8 +24,8 @@ const TICK_NS: u64 = 10_000_000;
 pub(crate) struct KernelRoute {
     pub(crate) prefix: IpNet,
     pub(crate) metric: u32,
-    /// The kernel's table, and the type of service that the route is for: the router takes over routes of table 254 and
-    /// type of service 0 alone.
+    /// The kernel's table, and the type of service that the route is for: the router takes over routes of
+    /// table 254 and type of service 0 alone.
     pub(crate) scope: (u32, u8),
     /// The largest packet that it lets pass, in bytes (`RTAX_MTU`).
     pub(crate) mtu: Option<u32>,

@@ -3,7 +3,8 @@
 use rtnetlink::packet_core::NlasIterator;
 
 /// A sentence on a rule that the router does not follow (struct fib_rule_hdr and `FRA_...`,
-/// include/uapi/linux/fib_rules.h); nothing on one of those that every namespace begins with (`fib_default_rules_init`).
+/// include/uapi/linux/fib_rules.h); nothing on one of those that every namespace begins with
+/// (`fib_default_rules_init`).
 pub(crate) fn unsupported_rule(payload: &[u8]) -> Option<String> {
     const DEFAULT_RULES: [(u32, u32); 3] = [(0, 255), (32_766, 254), (32_767, 253)];
     const LOOKUP: u8 = 1;

@@ -1,8 +1,9 @@
 //! Netlink sockets (netlink(7)): one on which the kernel reports changes, and a new one for every list.
 //!
-//! A list is read by a socket of its own, so a swarm of changes cannot crowd out the answer, no change is taken for a part
-//! of it, and the kernel, which carries out one dump a socket, is never busy with another. The kernel answers as fast as
-//! the answer is read, so silence means that the answer is lost: the request fails then, and is made again.
+//! A list is read by a socket of its own, so a swarm of changes cannot crowd out the answer, no change is
+//! taken for a part of it, and the kernel, which carries out one dump a socket, is never busy with another.
+//! The kernel answers as fast as the answer is read, so silence means that the answer is lost: the request
+//! fails then, and is made again.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,10 +18,11 @@ use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, Netlink
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use tokio::net::UnixDatagram;
 
-/// Bytes of messages that may wait in the kernel: those of some 30,000 routes, which `ip -batch` writes in a tenth of a
-/// second. Only used up while they wait.
+/// Bytes of messages that may wait in the kernel: those of some 30,000 routes, which `ip -batch` writes in a
+/// tenth of a second. Only used up while they wait.
 const WAITING_BYTES: usize = 32 << 20;
-/// The largest datagram: the kernel makes its answers of at most 32 KiB (netlink_dump(), net/netlink/af_netlink.c).
+/// The largest datagram: the kernel makes its answers of at most 32 KiB (netlink_dump(),
+/// net/netlink/af_netlink.c).
 const DATAGRAM_BYTES: usize = 64 << 10;
 /// How long a part of an answer may take.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -31,8 +33,8 @@ const ERROR: u16 = 2;
 /// `NLMSG_DONE`.
 const DONE: u16 = 3;
 
-/// A list of the kernel's: the request's type and the bytes of its fixed part, of which the first is the address
-/// family (include/uapi/linux/rtnetlink.h).
+/// A list of the kernel's: the request's type and the bytes of its fixed part, of which the first is the
+/// address family (include/uapi/linux/rtnetlink.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum List {
     Links,
@@ -125,7 +127,8 @@ impl<'a> Message<'a> {
 pub(crate) struct DetachedSocket(OwnedFd);
 
 impl DetachedSocket {
-    /// Opens one in the network namespace of the calling thread, on which the kernel reports changes of these groups.
+    /// Opens one in the network namespace of the calling thread, on which the kernel reports changes of these
+    /// groups.
     pub(crate) fn open(groups: &[MulticastGroup]) -> io::Result<DetachedSocket> {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
@@ -143,8 +146,8 @@ impl DetachedSocket {
     }
 }
 
-/// A netlink socket, and the datagram that was read last. Only the kernel, and programs that may administer the network,
-/// can send to it (`netlink_allowed`).
+/// A netlink socket, and the datagram that was read last. Only the kernel, and programs that may administer
+/// the network, can send to it (`netlink_allowed`).
 pub(crate) struct Socket {
     socket: UnixDatagram,
     buffer: Box<[u8]>,
@@ -195,11 +198,11 @@ impl Socket {
     }
 }
 
-/// Reads a list, of both families or one (`AF_...`), and shows each message of the answer. False if the list changed while
-/// it was read, so that an entry may be missing or be there twice (`NLM_F_DUMP_INTR`).
+/// Reads a list, of both families or one (`AF_...`), and shows each message of the answer. False if the list
+/// changed while it was read, so that an entry may be missing or be there twice (`NLM_F_DUMP_INTR`).
 ///
 /// # Errors
-/// [`ListError`], one variant a step; what was shown until then is a part of the answer.
+/// [`ListError`], one variant a step; the messages shown until then are a part of the answer.
 pub(crate) async fn read_list(
     list: List,
     family: u8,

@@ -20,24 +20,26 @@ pub struct Status {
     pub backend: String,
     /// Threads that forward; none in kernel mode, where the senders' softirqs do.
     pub workers: Vec<WorkerStatus>,
-    /// What keeps the kernel silent on the router's ports: `tcx`, or `tc` where there are many, with the sysctls, `sysctl` alone with the reason;
-    /// `not needed` where the kernel gets nothing to see; empty in kernel mode.
+    /// What keeps the kernel silent on the router's ports: `tcx`, or `tc` where there are many, with the
+    /// sysctls, `sysctl` alone with the reason; `not needed` where the kernel gets nothing to see; empty in
+    /// kernel mode.
     pub guard: String,
     /// Whether the router's own programs reach the network; in userspace mode through the host port.
     pub host_port: HostPort,
     /// The router's ports.
     pub ports: Vec<PortStatus>,
-    /// What passed by the host port, one row a router, like a port's: received from the router's own programs, sent to them.
-    /// With `ports` it makes up the totals. Empty where there is none, and in kernel mode.
+    /// What passed by the host port, one row a router, like a port's: received from the router's own
+    /// programs, sent to them. With `ports` it makes up the totals. Empty where there is none, and in kernel
+    /// mode.
     pub host_ports: Vec<PortStatus>,
-    /// Prefixes in the userspace router's forwarding table, those of its own subnets and addresses included; nothing in
-    /// kernel mode.
+    /// Prefixes in the userspace router's forwarding table, those of its own subnets and addresses included;
+    /// nothing in kernel mode.
     pub routes: Option<usize>,
     /// The router's totals; they add up: received + originated = sent + to host + consumed + held + dropped.
     pub totals: Totals,
     /// Frames dropped, by reason; reasons that never occurred are left out.
     pub drops: BTreeMap<String, u64>,
-    /// What the router counts beside the fate of frames.
+    /// Events that the router counts beside the fate of frames.
     pub events: Events,
     /// Neighbours that the router knows.
     pub neighbours: Vec<NeighbourStatus>,
@@ -97,7 +99,7 @@ pub struct RouteStatus {
     pub router: Option<String>,
     /// Its destinations.
     pub prefix: String,
-    /// What it does, in words of ip-route(8): unicast, blackhole, unreachable, prohibit.
+    /// Its kind, in words of ip-route(8): unicast, blackhole, unreachable, prohibit.
     pub kind: String,
     /// Where it leads; several share the flows.
     pub hops: Vec<HopStatus>,
@@ -105,7 +107,8 @@ pub struct RouteStatus {
     pub metric: u32,
     /// The largest packet that may go by it, in bytes, where it says so.
     pub mtu: Option<u32>,
-    /// Who made it: `connected` by a port's address, `configured` with the lab, `learned` from the kernel's main table.
+    /// Its origin: `connected` by a port's address, `configured` with the lab, `learned` from the kernel's
+    /// main table.
     pub origin: String,
 }
 
@@ -156,7 +159,7 @@ pub struct PortStatus {
     pub mtu: u32,
     /// The router's addresses on it, with prefix lengths.
     pub addresses: Vec<String>,
-    /// Frames received; a super-frame counts as one.
+    /// Frames received; a GSO packet counts as one.
     pub rx_frames: u64,
     /// Bytes received, Ethernet headers included.
     pub rx_bytes: u64,
@@ -177,8 +180,8 @@ pub struct Totals {
     pub received: u64,
     /// Made by the router itself: ICMP errors, fragments, ARP requests.
     pub originated: u64,
-    /// Sent by a link port; in kernel mode what was handed to the link layer, which drops what waits in vain for a
-    /// neighbour's MAC address.
+    /// Sent by a link port; in kernel mode what was handed to the link layer, which drops what waits in vain
+    /// for a neighbour's MAC address.
     pub sent: u64,
     /// Handed to the router's own programs.
     pub to_host: u64,
@@ -190,7 +193,7 @@ pub struct Totals {
     pub dropped: u64,
 }
 
-/// What a router counts beside the fate of frames; the packet accounting is no part of it.
+/// Events that a router counts beside the fate of frames; they are no part of the packet accounting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Events {

@@ -23,11 +23,12 @@ pub struct UserspaceConfig {
     pub neighbours: NeighConfig,
     /// How long an idle worker busy-polls before it sleeps.
     pub spin: Spin,
-    /// The CPUs that the workers are pinned to, worker by worker and from the beginning again; empty: the scheduler places
-    /// them.
+    /// The CPUs that the workers are pinned to, worker by worker and from the beginning again; empty: the
+    /// scheduler places them.
     pub cpus: Vec<usize>,
-    /// The workers' nice value (setpriority(2)), where it differs from the process's. A lower one gives the workers priority
-    /// over other programs on the same CPUs: the router's queues are shorter then, and its bursts smaller.
+    /// The workers' nice value (setpriority(2)), where it differs from the process's. A lower one gives the
+    /// workers priority over other programs on the same CPUs: the router's queues are shorter then, and its
+    /// bursts smaller.
     pub nice: Option<i32>,
 }
 

@@ -1,4 +1,5 @@
-//! A burst's way through a worker: received by one queue, forwarded by the router, sent by its ports' transmit queues.
+//! A burst's way through a worker: received by one queue, forwarded by the router, sent by its ports'
+//! transmit queues.
 
 use arrayvec::ArrayVec;
 use nsrouter_rings::port::{BURST_FRAMES, Burst, Transmit};
@@ -76,8 +77,8 @@ impl Datapath {
             self.egress.send_burst(burst, &ports, self.router.counters_mut());
             return true;
         }
-        // Fragments go where the packet would have gone, among others of its flow; a redirect before the packet that it is
-        // about.
+        // Fragments go where the packet would have gone, among others of its flow; a redirect before the
+        // packet that it is about.
         let mut unresolved = unresolved.into_iter().peekable();
         for (position, ((frame, port), originated)) in burst.iter_mut().zip(ports).zip(originated).enumerate()
         {
@@ -101,8 +102,8 @@ impl Datapath {
         self.egress.add(port, queue);
     }
 
-    /// Lets go of a port that the tables have no longer, and gives its transmit queue back: frames that are pending for one
-    /// of its neighbours are dropped.
+    /// Lets go of a port that the tables have no longer, and gives its transmit queue back: frames that are
+    /// pending for one of its neighbours are dropped.
     pub(super) fn remove_port(&mut self, port: PortId) -> Option<Box<dyn Transmit>> {
         let counters = self.router.counters_mut();
         for next_hop in self.pending.next_hops().into_iter().filter(|next_hop| next_hop.port == port) {
@@ -138,7 +139,8 @@ impl Datapath {
         });
     }
 
-    /// Drops the frames that are pending for a next hop, which was given up for that reason, and tells their senders.
+    /// Drops the frames that are pending for a next hop, which was given up for that reason, and tells their
+    /// senders.
     pub(super) fn fail(&mut self, next_hop: NextHop, reason: DropReason, tables: &Tables, now: Time) {
         let Datapath { router, pending, outbox, .. } = self;
         outbox.forget(next_hop);
@@ -171,7 +173,8 @@ impl Datapath {
         }
     }
 
-    /// Sends the frames that the router originated, up to the one of this number since the outbox was cleared.
+    /// Sends the frames that the router originated, up to the one of this number since the outbox was
+    /// cleared.
     fn send_originated(&mut self, until: usize, now: Time) {
         let Datapath { router, egress, pending, outbox } = self;
         let counters = router.counters_mut();

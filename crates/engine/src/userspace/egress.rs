@@ -1,8 +1,9 @@
-//! From verdict to ring: bursts leave by their ports, in order, and frames that a ring refuses are counted as drops.
+//! From verdict to ring: bursts leave by their ports, in order, and frames that a ring refuses are counted as
+//! drops.
 //!
-//! Where a port lacks the offload that a frame needs, the frame is segmented and its checksum completed in software here.
-//! So it is for offloads that no port has, as a virtio-net header cannot express them: GSO packets in tunnels, and SCTP's
-//! checksum.
+//! Where a port lacks the offload that a frame needs, the frame is segmented and its checksum completed in
+//! software here. So it is for offloads that no port has, as a virtio-net header cannot express them: GSO
+//! packets in tunnels, and SCTP's checksum.
 
 use arrayvec::ArrayVec;
 use nsrouter_rings::port::{BURST_FRAMES, Burst, Capabilities, Sent, Transmit};
@@ -22,13 +23,14 @@ pub(crate) struct Egress {
     scratch: Box<[u8]>,
 }
 
-/// Room for segments: all of a GSO packet of 64 KiB with their headers, and for one of the largest size in any case.
+/// Room for segments: all of a GSO packet of 64 KiB with their headers, and for one of the largest size in
+/// any case.
 const SCRATCH_BYTES: usize = 128 << 10;
 /// Before each segment, for the header that a TAP device is given with it.
 const HEADROOM_BYTES: usize = 16;
-/// Segments that one GSO packet is cut into, at most. Linux's TCP sends no less than 48 bytes of header options and payload
-/// at a time (`tcp_min_snd_mss`), of which 36 are payload at least: 1,821 segments of 64 KiB. A packet beyond that was made
-/// to keep the router busy.
+/// Segments that one GSO packet is cut into, at most. Linux's TCP sends no less than 48 bytes of header
+/// options and payload at a time (`tcp_min_snd_mss`), of which 36 are payload at least: 1,821 segments of 64
+/// KiB. A packet beyond that was made to keep the router busy.
 const MAX_SEGMENTS: usize = 2048;
 
 impl Egress {
@@ -83,8 +85,8 @@ impl Egress {
         self.queues.into_states().flatten()
     }
 
-    /// Has each port send the frames that it accepted and the kernel did not take yet. To be called before a sleep, during
-    /// which nothing else would.
+    /// Has each port send the frames that it accepted and the kernel did not take yet. To be called before a
+    /// sleep, during which nothing else would.
     pub(crate) fn flush(&mut self, counters: &mut Counters) {
         for (port, queue) in self.queues.iter_mut() {
             if let Some(queue) = queue {

@@ -1,4 +1,5 @@
-//! Userspace mode: workers that forward every packet through the userspace router, and the control thread beside them.
+//! Userspace mode: workers that forward every packet through the userspace router, and the control thread
+//! beside them.
 //!
 //! | file | contents |
 //! |---|---|
@@ -63,7 +64,8 @@ pub struct Userspace {
 }
 
 impl Userspace {
-    /// Whether a thread of the engine has ended, so that forwarding cannot go on: the warnings of the status say why.
+    /// Whether a thread of the engine has ended, so that forwarding cannot go on: the warnings of the status
+    /// say why.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.shared.has_ended()
@@ -84,9 +86,10 @@ impl Userspace {
         async move { route_list(&ports, &answered.await.unwrap_or_default(), &names) }
     }
 
-    /// Adds a port while the engine runs. `open` opens it, with one pair of queues a worker, for the slot that it is given:
-    /// the number that its frames come in by. It is called on a thread in the network namespace that the engine was started
-    /// in. The port is added whether or not the future is awaited, unless the engine stops before.
+    /// Adds a port while the engine runs. `open` opens it, with one pair of queues a worker, for the slot
+    /// that it is given: the number that its frames come in by. It is called on a thread in the network
+    /// namespace that the engine was started in. The port is added whether or not the future is awaited,
+    /// unless the engine stops before.
     ///
     /// # Errors
     /// [`PortError`], one variant a step; nothing of the port stays then.
@@ -100,8 +103,9 @@ impl Userspace {
         async move { answered.await.unwrap_or(Err(PortError::Stopped)) }
     }
 
-    /// Removes a port while the engine runs: its routes and neighbours go, frames that are pending for its neighbours are
-    /// dropped, and its sockets are closed. Another port may have its slot afterwards. What it counted stays in the totals.
+    /// Removes a port while the engine runs: its routes and neighbours go, frames that are pending for its
+    /// neighbours are dropped, and its sockets are closed. Another port may have its slot afterwards. What it
+    /// counted stays in the totals.
     ///
     /// # Errors
     /// [`PortError::NoSuchPort`] and [`PortError::Stopped`].
@@ -119,7 +123,7 @@ impl Userspace {
     /// Asks the control thread; without an answer where that has ended.
     fn request<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> oneshot::Receiver<T> {
         let (answer, answered) = oneshot::channel();
-        // Where nobody receives it, it is dropped with its sender.
+        // Where the control thread has ended, the request is dropped with its sender.
         let _ = self.requests.send(request(answer));
         answered
     }

@@ -1,9 +1,10 @@
-//! Frames that the router originates while a burst is forwarded, in preallocated buffers, and its reports to the control
-//! thread.
+//! Frames that the router originates while a burst is forwarded, in preallocated buffers, and its reports to
+//! the control thread.
 //!
-//! Observations of neighbours keep traffic alive, so they are sent again where their channel is full. Requests to resolve
-//! unknown neighbours, which any host can cause by the hundred thousand, are limited (see [`super::resolution`]). A frame
-//! whose request is refused is not kept pending, for no answer would ever release it.
+//! Observations of neighbours keep traffic alive, so they are sent again where their channel is full.
+//! Requests to resolve unknown neighbours, which any host can cause by the hundred thousand, are limited (see
+//! [`super::resolution`]). A frame whose request is refused is not kept pending, for no answer would ever
+//! release it.
 
 use crossbeam_channel::TrySendError;
 use nsrouter_rings::port::BURST_FRAMES;
@@ -15,11 +16,11 @@ use crate::report::{ReportSender, port_of};
 use crate::userspace::resolution::{Admission, ResolutionLimit};
 use crate::waker::Waker;
 
-/// Frames that may be originated between two flushes: the fragments of a 64 KiB packet at the smallest MTU (1,365 of
-/// 48 bytes of payload each at 68), and errors beside them.
+/// Frames that may be originated between two flushes: the fragments of a 64 KiB packet at the smallest MTU
+/// (1,365 of 48 bytes of payload each at 68), and errors beside them.
 const FRAMES: usize = 2048;
-/// Bytes for them, headroom included: a burst's large packets in fragments, and a frame of the largest MTU. Memory that no
-/// frame was written to costs nothing.
+/// Bytes for them, headroom included: a burst's large packets in fragments, and a frame of the largest MTU.
+/// Memory that no frame was written to costs nothing.
 const ARENA_BYTES: usize = 2 << 20;
 /// Before each frame, for the virtio-net header. A multiple of 16, as the frames' places are.
 const HEADROOM_BYTES: usize = 64;

@@ -1,10 +1,11 @@
-//! Frames that are pending for a neighbour's MAC address (Linux `arp_queue`), copied into preallocated buffers.
+//! Frames that are pending for a neighbour's MAC address (Linux `arp_queue`), copied into preallocated
+//! buffers.
 //!
 //! Bounded in number: frames and bytes a neighbour (as Linux bounds its unresolved queue), and buffers in
-//! all. At a neighbour's bound its oldest frame is evicted, as in Linux (neigh_event_send: the newest packet is the
-//! likeliest to be still wanted). The frames of one ingress port and family may take as many buffers as are left for all
-//! others (dynamic thresholds, as switches share their buffers); past that the newest is refused, so that no host can
-//! evict another's frames.
+//! all. At a neighbour's bound its oldest frame is evicted, as in Linux (neigh_event_send: the newest packet
+//! is the likeliest to be still wanted). The frames of one ingress port and family may take as many buffers
+//! as are left for all others (dynamic thresholds, as switches share their buffers); past that the newest is
+//! refused, so that no host can evict another's frames.
 //!
 //! And bounded in time: whatever becomes of the resolution, no frame is pending past an age.
 
@@ -24,8 +25,8 @@ const NEIGHBOUR_BYTES: usize = 212_992;
 const SMALL_BUFFERS: usize = 1024;
 const LARGE_BUFFERS: usize = 32;
 const SMALL_BYTES: usize = 2048;
-/// The largest GSO packet that a packet socket is given (GSO_MAX_SIZE, 8 × 65,535) with its Ethernet header. Memory that no
-/// frame was written to costs nothing.
+/// The largest GSO packet that a packet socket is given (GSO_MAX_SIZE, 8 × 65,535) with its Ethernet header.
+/// Memory that no frame was written to costs nothing.
 const LARGE_BYTES: usize = 8 * 65_535 + 18;
 /// Room for an ICMP error to be built in front, and for the virtio-net header.
 const HEADROOM_BYTES: usize = 128;
@@ -182,7 +183,8 @@ impl PendingPool {
         Enqueued { is_kept: true, evicted }
     }
 
-    /// Takes every frame that is pending for `next_hop` out of the pool, oldest first, and shows it to `each`.
+    /// Takes every frame that is pending for `next_hop` out of the pool, oldest first, and shows it to
+    /// `each`.
     pub(crate) fn take(&mut self, next_hop: NextHop, mut each: impl FnMut(&mut Frame<'_>)) {
         let Some(mut queue) = self.queues.remove(&next_hop) else { return };
         for index in queue.slots.drain(..) {

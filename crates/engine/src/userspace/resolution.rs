@@ -1,8 +1,9 @@
 //! The rate at which a worker requests the resolution of unknown neighbours from the control thread.
 //!
-//! A scan of a /64 meets 100,000 unknown neighbours a second, and each would cost an entry, a frame and two commands. Linux
-//! bounds that by its table (`gc_thresh3`), which one host's scan fills for all. Here each ingress port has a token bucket
-//! of its own for each family, so a scan empties its own port's and leaves the others.
+//! A scan of a /64 meets 100,000 unknown neighbours a second, and each would cost an entry, a frame and two
+//! commands. Linux bounds that by its table (`gc_thresh3`), which one host's scan fills for all. Here each
+//! ingress port has a token bucket of its own for each family, so a scan empties its own port's and leaves
+//! the others.
 
 use std::net::IpAddr;
 
@@ -34,8 +35,8 @@ pub(crate) enum Admission {
 /// The token buckets of one worker.
 #[derive(Debug)]
 pub(crate) struct ResolutionLimit {
-    /// For each ingress port and family: when its bucket is full again (the generic cell rate algorithm's theoretical
-    /// arrival time).
+    /// For each ingress port and family: when its bucket is full again (the generic cell rate algorithm's
+    /// theoretical arrival time).
     full_at_ns: ByPort<[u64; 2]>,
     /// Requested neighbours and when, each in the slot of its hash.
     recent: Box<[Option<(NextHop, u64)>]>,
@@ -86,8 +87,8 @@ impl ResolutionLimit {
     }
 }
 
-/// Where a neighbour is remembered. Two in one slot are only requested more often, so a host gains nothing by choosing
-/// addresses.
+/// Where a neighbour is remembered. Two in one slot are only requested more often, so a host gains nothing by
+/// choosing addresses.
 fn slot_of(next_hop: NextHop) -> usize {
     let bits = match next_hop.addr {
         IpAddr::V4(addr) => u64::from(addr.to_bits()),

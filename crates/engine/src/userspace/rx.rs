@@ -34,7 +34,8 @@ pub(super) struct RxQueue {
     handle: PortHandle,
     name: String,
     pub(super) ring: Box<dyn Receive>,
-    /// Polling it may find frames: it just did, or epoll(7) says so. Only used where polling costs a system call.
+    /// Polling it may find frames: it just did, or epoll(7) says so. Only used where polling costs a system
+    /// call.
     pub(super) is_ready: bool,
     /// The tables have its port, and it did not fail for good.
     is_polled: bool,
@@ -48,7 +49,8 @@ impl RxQueue {
         self.handle.slot
     }
 
-    /// Lends the frames that wait, up to a burst, and says which others were lost; nothing where the queue failed.
+    /// Lends the frames that wait, up to a burst, and says which others were lost; nothing where the queue
+    /// failed.
     #[inline]
     pub(super) fn recv<'r>(&'r mut self, burst: &mut Burst<'r>, shared: &Shared) -> Option<Received> {
         match self.ring.recv(BURST_FRAMES, burst) {
@@ -71,8 +73,9 @@ pub(super) struct RxQueues {
     epoll: Epoll,
     /// The ends of the last sleep; room for all.
     events: Vec<EpollEvent>,
-    /// The port that the next round begins with: after a sleep the one that ended it, so that an answer by another port is
-    /// met in the same round; in a stream each in turn, so that none always gets the last room on the way out.
+    /// The port that the next round begins with: after a sleep the one that ended it, so that an answer by
+    /// another port is met in the same round; in a stream each in turn, so that none always gets the last
+    /// room on the way out.
     first: PortId,
 }
 
@@ -87,8 +90,8 @@ impl RxQueues {
         Ok(RxQueues { queues: ByPort::new(), epoll, events: vec![EpollEvent::empty()], first: PortId::HOST })
     }
 
-    /// Takes over a port's queue, in a slot that has none, and registers it for the worker's sleep. Where the tables do not
-    /// have the port yet, its frames wait until [`RxQueues::poll_ports_of`].
+    /// Takes over a port's queue, in a slot that has none, and registers it for the worker's sleep. Where the
+    /// tables do not have the port yet, its frames wait until [`RxQueues::poll_ports_of`].
     ///
     /// # Errors
     /// The error of epoll(7), with the queue.

@@ -1,4 +1,5 @@
-//! Starting a userspace engine: ports are dealt out to the workers, then the control thread and the workers begin.
+//! Starting a userspace engine: ports are dealt out to the workers, then the control thread and the workers
+//! begin.
 
 use std::io;
 use std::sync::Arc;
@@ -22,8 +23,8 @@ use crate::userspace::config::{UserspaceConfig, UserspaceError};
 use crate::userspace::worker::{Worker, WorkerParts, seed};
 use crate::waker::Waker;
 
-/// How long a frame may be pending for a MAC address beyond the time that its resolution takes to fail: whatever becomes
-/// of the control thread, no frame stays for good.
+/// How long a frame may be pending for a MAC address beyond the time that its resolution takes to fail:
+/// whatever becomes of the control thread, no frame stays for good.
 const PENDING_MARGIN_MS: u64 = 2000;
 
 /// Reports that forwarding has ended when the control thread ends, however it ends.

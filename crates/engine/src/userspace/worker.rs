@@ -1,8 +1,8 @@
 //! The hot loop of a forwarding thread: bursts in, the router's verdicts, bursts out.
 //!
-//! A round handles the commands, takes the current tables, reads the clock once, and forwards one burst of every
-//! queue. It makes no allocation, takes no lock but that of an ICMP error's limit, and waits for no other thread. Only
-//! an idle worker publishes its counters and sleeps, on all its descriptors at once.
+//! A round handles the commands, takes the current tables, reads the clock once, and forwards one burst of
+//! every queue. It makes no allocation, takes no lock but that of an ICMP error's limit, and waits for no
+//! other thread. Only an idle worker publishes its counters and sleeps, on all its descriptors at once.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -126,11 +126,11 @@ impl Worker {
         })
     }
 
-    /// Forwards until the engine stops. A worker that panics closes its queues, and with that leaves its flows to the other
-    /// workers.
+    /// Forwards until the engine stops. A worker that panics closes its queues, and with that leaves its
+    /// flows to the other workers.
     pub(super) fn run(mut self) {
         self.pin_to_cpu();
-        // What is used after a panic are numbers, and the pool of pending frames.
+        // After a panic only numbers and the pool of pending frames are used.
         if catch_unwind(AssertUnwindSafe(|| self.forward())).is_err() {
             self.shared.warn(format!("forwarding worker {} panicked", self.number));
             // Of the burst in hand some frames may count as sent that are not.
@@ -158,7 +158,8 @@ impl Worker {
         {
             self.shared.warn(format!("worker {} cannot have the nice value {nice}: {error}", self.number));
         }
-        // Naps of tens of microseconds would else last for fifty more (prctl(2)). It cannot fail for a number.
+        // Naps of tens of microseconds would else last for fifty more (prctl(2)). It cannot fail for a
+        // number.
         let _ = set_timerslack(1);
         let Some(cpu) = self.cpu else { return };
         if let Err(error) = affinity::pin(&[cpu]) {
@@ -178,17 +179,17 @@ impl Worker {
                 continue;
             }
             match spinner.idle(now.mono_ns) {
-                Pause::Look => std::hint::spin_loop(),
-                Pause::GiveWay => {
+                Pause::Poll => std::hint::spin_loop(),
+                Pause::Yield => {
                     thread::yield_now();
-                    spinner.gave_way(self.shared.clock.now().mono_ns.saturating_sub(now.mono_ns));
+                    spinner.yielded(self.shared.clock.now().mono_ns.saturating_sub(now.mono_ns));
                     self.queues.assume_ready();
                 }
                 Pause::Nap(time) => {
                     thread::sleep(time);
                     self.queues.assume_ready();
                 }
-                // A sleeping worker has published: its counters are exact for whoever reads them meanwhile.
+                // A sleeping worker has published: its counters are exact meanwhile.
                 Pause::Sleep => {
                     if self.publish() {
                         self.sleep(now);
@@ -261,18 +262,18 @@ impl Worker {
         }
     }
 
-    /// Sends the answers to commands about ports, once the counters are published: after a removal they are the slot's next
-    /// port's.
+    /// Sends the answers to commands about ports, once the counters are published: after a removal they are
+    /// the slot's next port's.
     fn send_port_reports(&mut self) {
         if self.publish() {
-            // Without the control thread nobody waits for them.
+            // It can fail only where the control thread has ended.
             self.unsent_reports.drain(..).for_each(|report| _ = self.port_reports.send(report));
             self.control.wake();
         }
     }
 
-    /// Puts a copy of the counters where others may read it; false where somebody reads at this moment, for whom
-    /// the worker does not wait.
+    /// Puts a copy of the counters where others may read it; false where somebody reads at this moment, for
+    /// whom the worker does not wait.
     fn publish(&mut self) -> bool {
         self.datapath.outbox.retry_events();
         let counters = self.datapath.router.counters_mut();
@@ -328,8 +329,8 @@ const CLOSERS: usize = 64;
 /// Bytes of their stacks: closing needs little, and address space may be limited (`ulimit -v`).
 const CLOSER_STACK_BYTES: usize = 128 << 10;
 
-/// Closes ports side by side: each packet or AF_XDP socket waits for RCU grace periods when it is closed (packet_release,
-/// packet_set_ring, xsk_release), and one takes as long for many sockets as for one.
+/// Closes ports side by side: each packet or AF_XDP socket waits for RCU grace periods when it is closed
+/// (packet_release, packet_set_ring, xsk_release), and one takes as long for many sockets as for one.
 fn close_side_by_side<T: Send>(mut ports: Vec<T>) {
     let share = ports.len().div_ceil(CLOSERS).max(1);
     thread::scope(|scope| {
@@ -343,7 +344,7 @@ fn close_side_by_side<T: Send>(mut ports: Vec<T>) {
     });
 }
 
-/// A number that nobody outside can guess, from the standard library's own hash seeds.
+/// A number that outsiders cannot guess, from the standard library's own hash seeds.
 pub(super) fn seed() -> u64 {
     RandomState::new().hash_one(0)
 }

@@ -78,8 +78,8 @@ fn tcp_in_vxlan(bytes: usize, segment_bytes: u16) -> Stored {
     Stored { bytes: frame, offload }
 }
 
-/// A port is given what its virtio-net header can say, and the rest is done before: segments of tunnelled packets, and
-/// SCTP's checksum.
+/// A port is given what its virtio-net header can say, and the rest is done before: segments of tunnelled
+/// packets, and SCTP's checksum.
 #[test]
 fn what_no_port_can_do_is_done_in_software() {
     let (engine, [left, right]) = engine(5000);

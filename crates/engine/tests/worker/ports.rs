@@ -29,8 +29,8 @@ fn add(engine: &Userspace, number: u16, workers: usize) -> (PortHandle, Vec<Wire
     (added.unwrap(), wires.recv().unwrap())
 }
 
-/// Forwards frames from the first network to the second, a few at a time, until `stop`: none is lost, none is late. Returns
-/// how many there were.
+/// Forwards frames from the first network to the second, a few at a time, until `stop`: none is lost, none is
+/// late. Returns how many there were.
 fn pump(left: &Wire, right: &Wire, stop: &AtomicBool) -> u64 {
     let mut frames = 0;
     let mut sequence = 0u16;
@@ -69,7 +69,8 @@ fn a_port_comes_and_goes_while_others_forward() {
             assert_eq!(port, PortHandle { slot: PortId(2), generation: round });
             let [third] = &wires[..] else { panic!("one worker") };
             introduce(&engine, third, 2);
-            // From the third network to the second, beside the pump's frames: the router's own address there answers.
+            // From the third network to the second, beside the pump's frames: the router's own address there
+            // answers.
             third.put(echo_request([10, 0, 2, 254], u16::try_from(round).unwrap()));
             let reply = next_frame(third);
             assert_eq!((reply.bytes[34], &reply.bytes[30..34]), (0, &[10, 0, 3, 1][..]), "echo reply");
@@ -106,7 +107,8 @@ fn echo_request(to: [u8; 4], sequence: u16) -> Stored {
     Stored { bytes, offload: nsrouter_wire::offload::Offload::default() }
 }
 
-/// What a port had in hand when it was removed is dropped and counted, and nothing of it leaves by the next port of its slot.
+/// What a port had in hand when it was removed is dropped and counted, and nothing of it leaves by the next
+/// port of its slot.
 fn nothing_of_a_removed_port_is_left(workers: usize) {
     let (engine, wires) = engine_of(workers, 1000);
     let lefts = &wires[..workers];

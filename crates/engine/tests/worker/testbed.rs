@@ -152,7 +152,8 @@ pub(crate) fn stop_engine(engine: Userspace) -> Status {
     status
 }
 
-/// Has the host at the end of this wire ask for the router's MAC address; afterwards every worker knows the host's.
+/// Has the host at the end of this wire ask for the router's MAC address; afterwards every worker knows the
+/// host's.
 pub(crate) fn introduce(engine: &Userspace, wire: &Wire, network: u8) {
     wire.put(arp(network, 1));
     assert_eq!(poll("an answer", || wire.take()).bytes[21], 2, "an ARP reply");
