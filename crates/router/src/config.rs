@@ -1,4 +1,4 @@
-//! What the control plane declares: ports, routes and settings, and how a declaration can be wrong.
+//! The configuration: ports, routes and settings, and the errors of a configuration that does not fit.
 
 use std::net::IpAddr;
 
@@ -13,16 +13,17 @@ pub struct PortConfig {
     pub name: String,
     /// The port's own MAC address.
     pub mac: MacAddr,
-    /// Largest IP packet in bytes, link-layer header excluded. Under 1280 the port is without IPv6, as a Linux
-    /// interface (RFC 8200 section 5; `addrconf_notify`, net/ipv6/addrconf.c).
+    /// Largest IP packet in bytes, link-layer header excluded. Under 1280 the port is without IPv6, as a
+    /// Linux interface (RFC 8200 section 5; `addrconf_notify`, net/ipv6/addrconf.c).
     pub mtu: u32,
-    /// The port's addresses with their subnets. A link-local address is derived from `mac` when none is given.
+    /// The port's addresses with their subnets. A link-local address is derived from `mac` when none is
+    /// given.
     pub addresses: Vec<IpNet>,
     /// Whether the link is up. The routes of a port that is down are not used.
     pub up: bool,
 }
 
-/// A way on: out by a port, directly or through a gateway.
+/// A next hop of a route, as declared: an egress port, a gateway, or both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RouteNextHop {
     /// The port, or `None` to find it by looking up `via` (a recursive route).
@@ -33,16 +34,16 @@ pub struct RouteNextHop {
     pub weight: u16,
 }
 
-/// What a route does with its packets.
+/// The action of a route.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RouteKind {
-    /// Sends them on by one or several hops.
+    /// Forwards packets by one or several next hops.
     Unicast(Vec<RouteNextHop>),
-    /// Discards them in silence.
+    /// Discards packets silently.
     Blackhole,
-    /// Answers host unreachable.
+    /// Rejects packets: host unreachable.
     Unreachable,
-    /// Answers communication prohibited.
+    /// Rejects packets: communication administratively prohibited.
     Prohibit,
 }
 
@@ -51,11 +52,11 @@ pub enum RouteKind {
 pub struct Route {
     /// Destinations.
     pub prefix: IpNet,
-    /// What to do.
+    /// The action.
     pub kind: RouteKind,
     /// Preference: lower is better.
     pub metric: u32,
-    /// Largest packet that may go by it, in bytes, where that is less than what its link takes (`ip route ... mtu`).
+    /// The route's MTU in bytes, where it is less than the link's (`ip route ... mtu`).
     pub mtu: Option<u32>,
 }
 
@@ -69,7 +70,7 @@ pub enum FlowHash {
     L3L4,
 }
 
-/// What router advertisements say on one port (RFC 4861 section 6.2.1).
+/// The router advertisements of one port (RFC 4861 section 6.2.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advertise {
     /// The port.
@@ -82,22 +83,23 @@ pub struct Advertise {
     pub prefix_lifetime_s: u32,
 }
 
-/// What can be set. The defaults are Linux's.
+/// The settings of a router. The defaults are Linux's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Whether a host port takes packets for our addresses that the router does not answer itself.
+    /// Whether there is a host port, which takes packets to the router that it does not answer itself.
     pub host_port: bool,
     /// Send redirects (`send_redirects`).
     pub redirects: bool,
-    /// Time to earn one ICMP error towards a destination, in milliseconds (`icmp_ratelimit`); 0 switches limits off. Errors
-    /// by route look-up cost another second each, as in Linux (`route/error_cost`, `route/error_burst`).
+    /// Time to earn one ICMP error towards a destination, in milliseconds (`icmp_ratelimit`); 0 switches
+    /// limits off. Errors by route look-up cost another second each, as in Linux (`route/error_cost`,
+    /// `route/error_burst`).
     pub icmp_interval_ms: u32,
     /// The same for `ICMPv6` (`net.ipv6.icmp.ratelimit`); Linux grants more to wide prefixes, and so do we.
     pub icmp6_interval_ms: u32,
     /// ICMP errors that a destination may get at once (`XRLIM_BURST_FACTOR`).
     pub icmp_burst: u32,
-    /// ICMP errors of both families to all destinations, a second (`icmp_msgs_per_sec`); 0 switches this limit off.
-    /// All workers share it.
+    /// ICMP errors of both families to all destinations, a second (`icmp_msgs_per_sec`); 0 switches this
+    /// limit off. All workers share it.
     pub icmp_total_per_s: u32,
     /// ICMP errors to all destinations at once (`icmp_msgs_burst`).
     pub icmp_total_burst: u32,
@@ -105,7 +107,7 @@ pub struct Settings {
     pub flow_hash: FlowHash,
     /// Deliver packets with the router alert option to the host (a listener is configured).
     pub router_alert: bool,
-    /// Answer multicast listener queries, and tell unasked what groups are joined and left.
+    /// Answer multicast listener queries, and report groups as they are joined and left.
     pub mld_reports: bool,
     /// Forward packets to the broadcast address of a subnet (`bc_forwarding`).
     pub directed_broadcast: bool,
@@ -132,17 +134,17 @@ impl Default for Settings {
     }
 }
 
-/// The declared ports and routes make no tables.
+/// A port or route that does not fit into the tables.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TablesError {
     /// Too many ports for a port number.
     #[error("{0} ports are more than the {max} that can be numbered", max = u16::MAX - 1)]
     TooManyPorts(usize),
-    /// A port was to be added to a slot that has one.
+    /// A port was added to a slot that has one.
     #[error("slot {} has a port already", .0.0)]
     SlotTaken(PortId),
-    /// A port was to be changed in a slot that has none.
+    /// A port was changed in a slot that has none.
     #[error("slot {} has no port", .0.0)]
     SlotEmpty(PortId),
     /// An MTU that IP cannot work with.

@@ -1,11 +1,11 @@
-//! What a worker counts, in one table for a port and one for the router: name, unit, help; and the packet accounting, by
-//! which every frame has a fate.
+//! What a worker counts, in one table for a port and one for the router: name, unit, help; and the packet
+//! accounting, by which every frame has a fate.
 //!
-//! Who counts what: [`Router`](crate::Router) counts each frame that it is given as `received`, and its verdict as if
-//! that will succeed: `Send` and `Reply` count as sent, `ToHost` as to host, `Hold` as held. What it hands to
-//! [`Originate`](crate::Originate) counts as originated and then likewise. Whoever transmits corrects what did not
-//! happen, with [`Counters::unsent`] and [`Counters::unheld`], and counts as received and dropped
-//! ([`Counters::received_dropped`]) what it discards before the router sees it.
+//! Who counts what: [`Router`](crate::Router) counts each frame that it is given as `received`, and its
+//! verdict as if that will succeed: `Send` and `Reply` count as sent, `ToHost` as to host, `Hold` as held.
+//! What it hands to [`Originate`](crate::Originate) counts as originated and then likewise. Whoever transmits
+//! corrects what did not happen, with [`Counters::unsent`] and [`Counters::unheld`], and counts as received
+//! and dropped ([`Counters::received_dropped`]) what it discards before the router sees it.
 //!
 //! A new counter is one line in a table below; whoever iterates over the table shows it.
 
@@ -187,8 +187,9 @@ impl Counters {
         }
     }
 
-    /// Adds the counters of a port that was removed to those of all that were, so that the sums stay; the slot's begin
-    /// anew. No frame may be on its way out by the port any more: what is corrected later would be the next port's.
+    /// Adds the counters of a port that was removed to those of all that were, so that the sums stay; the
+    /// slot's begin anew. No frame may be on its way out by the port any more: what is corrected later would
+    /// be the next port's.
     pub fn retire(&mut self, slot: PortId) {
         if let Some(counters) = self.ports.get_mut(slot.index()) {
             self.departed.add(&std::mem::take(counters));
@@ -304,8 +305,8 @@ impl Counters {
         self.count_drop(reason);
     }
 
-    /// Takes back `frames` of together `bytes` that were counted as sent by `port` (or to the host) and did not
-    /// leave: they are drops.
+    /// Takes back `frames` of together `bytes` that were counted as sent by `port` (or to the host) and did
+    /// not leave: they are drops.
     pub fn unsent(&mut self, port: PortId, reason: DropReason, frames: u64, bytes: u64) {
         if port == PortId::HOST {
             self.to_host -= frames;
@@ -320,8 +321,8 @@ impl Counters {
         self.drops.0[reason as usize] += frames;
     }
 
-    /// Takes back a frame of `bytes` that was counted as sent by `port` (or to the host) and is cut into segments
-    /// instead: it is consumed, and its segments are to be counted as originated.
+    /// Takes back a frame of `bytes` that was counted as sent by `port` (or to the host) and is cut into
+    /// segments instead: it is consumed, and its segments are to be counted as originated.
     pub fn replaced(&mut self, port: PortId, bytes: u64) {
         if port == PortId::HOST {
             self.to_host -= 1;

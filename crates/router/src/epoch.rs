@@ -1,17 +1,20 @@
 //! The epoch: a number that every change moves which may change a decision about packets.
 //!
-//! Whoever keeps decisions (a flow cache, an offload) reads [`Tables::epoch`](crate::Tables::epoch) first, then decides, and
-//! uses the decision for as long as the epoch reads the same. Most changes are made in place, in cells that readers
-//! look up at the same time, so where the number moves matters:
+//! Whoever keeps decisions (a flow cache, an offload) reads [`Tables::epoch`](crate::Tables::epoch) first,
+//! then decides, and uses the decision for as long as the epoch reads the same. Most changes are made in
+//! place, in cells that readers look up at the same time, so where the number moves matters:
 //!
-//! - It moves *before* the cells change, or a decision of before would pass for one of now. A reader that sees a changed
-//!   cell (an acquire load of a release store) also sees the number as it was stored before it.
-//! - It moves once more *after* they have changed, or a decision that was taken in between, by cells of before, would pass
-//!   for ever. A reader that sees the number of after also sees all cells that changed before it.
+//! - It moves *before* the cells change, or a decision of before would pass for one of now. A reader that
+//!   sees a changed cell (an acquire load of a release store) also sees the number as it was stored before
+//!   it.
+//! - It moves once more *after* they have changed, or a decision that was taken in between, by cells of
+//!   before, would pass for ever. A reader that sees the number of after also sees all cells that changed
+//!   before it.
 //!
-//! In between it is odd, as in a sequence lock, and readers are told that there is no epoch to decide under. Other
-//! changes come with new tables: ports, settings, neighbours. The tables of before lack them, so these have no epoch any
-//! more; the change is marked before the number moves, or a reader of the old tables would decide under the new number.
+//! In between it is odd, as in a sequence lock, and readers are told that there is no epoch to decide under.
+//! Other changes come with new tables: ports, settings, neighbours. The tables of before lack them, so these
+//! have no epoch any more; the change is marked before the number moves, or a reader of the old tables would
+//! decide under the new number.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,8 +65,8 @@ impl SharedEpoch {
         self.0.number.load(Ordering::Relaxed)
     }
 
-    /// The epoch for readers of tables that were taken at `taken_at`; nothing while a change is under way, and where newer
-    /// tables have what these lack.
+    /// The epoch for readers of tables that were taken at `taken_at`; nothing while a change is under way,
+    /// and where newer tables have what these lack.
     #[inline]
     pub(crate) fn read(&self, taken_at: u64) -> Option<Epoch> {
         let number = self.0.number.load(Ordering::Acquire);

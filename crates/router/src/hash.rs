@@ -12,7 +12,8 @@ pub(crate) fn mix(mut x: u64) -> u64 {
     x ^ x >> 31
 }
 
-/// A hash under a seed, by one multiplication: nobody who does not know the seed can choose words that collide.
+/// A hash under a seed, by one multiplication: nobody who does not know the seed can choose words that
+/// collide.
 #[inline]
 pub(crate) fn spread(seed: u64, word: u64) -> u64 {
     let product = u128::from(word ^ seed) * u128::from(GOLDEN_RATIO ^ seed.rotate_left(32) | 1);

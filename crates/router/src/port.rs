@@ -40,8 +40,8 @@ pub struct Port {
 }
 
 impl Port {
-    /// The port of slot `id`. An MTU outside of IP's bounds counts as the nearest that IP can work with: that is how
-    /// a link may be, whatever a configuration would be refused for.
+    /// The port of slot `id`. An MTU outside of IP's bounds counts as the nearest that IP can work with: that
+    /// is how a link may be, whatever a configuration would be refused for.
     pub(crate) fn new(id: PortId, generation: u32, config: &PortConfig) -> Port {
         let mtu = config.mtu.clamp(MIN_MTU_BYTES, MAX_MTU_BYTES);
         let mut port = Port {
@@ -95,8 +95,8 @@ impl Port {
         v4.chain(self.v6.iter().copied().map(IpNet::V6))
     }
 
-    /// All routers, and the solicited-node groups of the port's addresses, the subnet-router anycast addresses among them
-    /// (RFC 4291 section 2.8).
+    /// All routers, and the solicited-node groups of the port's addresses, the subnet-router anycast
+    /// addresses among them (RFC 4291 section 2.8).
     fn groups(&self) -> Box<[Ipv6Addr]> {
         if !self.has_ipv6 {
             return Box::default();
@@ -123,7 +123,8 @@ impl Port {
         self.has_ipv6 && address == self.link_local || self.v6.iter().any(|net| net.addr() == address)
     }
 
-    /// Whether the address is the subnet-router anycast address of one of the port's subnets (RFC 4291 section 2.6.1).
+    /// Whether the address is the subnet-router anycast address of one of the port's subnets (RFC 4291
+    /// section 2.6.1).
     pub(crate) fn has_anycast6(&self, address: Ipv6Addr) -> bool {
         self.v6.iter().any(|net| net.prefix_len() < 127 && net.network() == address)
     }
@@ -171,7 +172,8 @@ impl Ports {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Whether the port that was in this slot before is not there any more: the slot is empty, or has another port.
+    /// Whether the port that was in this slot before is not there any more: the slot is empty, or has another
+    /// port.
     pub(crate) fn has_lost(&self, before: &Ports, slot: PortId) -> bool {
         let generation = |ports: &Ports| ports.get(slot).map(|port| port.generation);
         before.get(slot).is_some() && generation(before) != generation(self)
@@ -199,7 +201,8 @@ pub(crate) fn check_ports(ports: &[PortConfig]) -> Result<(), TablesError> {
     Ok(())
 }
 
-/// The link-local address of a station with this MAC address: fe80::/64 and the modified EUI-64 (RFC 4291 appendix A).
+/// The link-local address of a station with this MAC address: fe80::/64 and the modified EUI-64 (RFC 4291
+/// appendix A).
 pub const fn link_local(mac: MacAddr) -> Ipv6Addr {
     let m = mac.0;
     Ipv6Addr::from_octets([

@@ -1,5 +1,5 @@
-//! The read-only view that workers use: ports, neighbours and settings as of one moment, and the forwarding table,
-//! whose changes show in every snapshot at once.
+//! The workers' read-only view: a snapshot of ports, neighbours and settings, and the FIB, whose changes show
+//! in every snapshot at once.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::port::{Port, Ports};
 use crate::verdict::NextHop;
 
 /// Frames whose look-ups are collected at once: a burst.
-const WARMED: usize = 64;
+const PREFETCHED: usize = 64;
 
 static NO_ROUTE: NextHopEntry =
     NextHopEntry { adjacency: Adjacency::Reject(DropReason::NoRoute), prefix_len: 0, mtu: NO_MTU };
@@ -28,7 +28,7 @@ static NO_ROUTE: NextHopEntry =
 pub struct Tables {
     pub(crate) ports: Ports,
     pub(crate) fib: Arc<Fib>,
-    /// The forwarding table does not fit the caches that are near.
+    /// The FIB is larger than the caches.
     pub(crate) is_large: bool,
     pub(crate) next_hops: Arc<NextHopEntries>,
     pub(crate) own4: Arc<[Ipv4Addr]>,
@@ -42,8 +42,9 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// The epoch: a decision that was taken after reading it is what these tables say for as long as it reads the same.
-    /// Nothing while the forwarding table is being changed, and once newer tables have other ports, settings or neighbours.
+    /// The epoch: a decision that was taken after reading it is what these tables say for as long as it reads
+    /// the same. Nothing while the forwarding table is being changed, and once newer tables have other ports,
+    /// settings or neighbours.
     #[inline]
     pub fn epoch(&self) -> Option<Epoch> {
         self.epoch.read(self.taken_at)
@@ -75,13 +76,13 @@ impl Tables {
         &self.settings
     }
 
-    /// Whether the address is one of ours, on any port: the weak host model, as in Linux.
+    /// Whether the address is the router's, on any port: the weak host model, as in Linux.
     #[inline]
     pub(crate) fn is_own4(&self, address: Ipv4Addr) -> bool {
         self.own4.contains(&address)
     }
 
-    /// Whether the address is one of ours, on any port; link-local ones too.
+    /// Whether the address is the router's, on any port; link-local addresses too.
     pub(crate) fn is_own6(&self, address: Ipv6Addr) -> bool {
         self.ports.iter().any(|port| port.has6(address))
     }
@@ -93,16 +94,17 @@ impl Tables {
         self.ports.iter().find(|port| port.up && port.v4.iter().any(is_of)).map(|port| port.id)
     }
 
-    /// Looks up where the frames of a burst go, to no effect but that what forwarding them will read is near.
+    /// Prefetches what forwarding the frames of a burst will read of the FIB.
     ///
-    /// A look-up in a large table waits for memory; several that do not depend on each other wait at the same time. To
-    /// be called before the frames are forwarded one by one. Does nothing for a table that is near anyway.
+    /// A look-up in a large table waits for memory; several that do not depend on each other wait at the same
+    /// time. Call it before the frames are forwarded one by one. Does nothing for a table that fits the
+    /// caches.
     pub fn prefetch(&self, frames: &[Frame<'_>]) {
         if !self.is_large {
             return;
         }
-        for frames in frames.chunks(WARMED) {
-            let mut v6: ArrayVec<u128, WARMED> = ArrayVec::new();
+        for frames in frames.chunks(PREFETCHED) {
+            let mut v6: ArrayVec<u128, PREFETCHED> = ArrayVec::new();
             for frame in frames {
                 let data = frame.data();
                 match data.get(12..14) {

@@ -1,4 +1,5 @@
-//! The memory of the tries: one long row of atomic cells, of which pages that nobody has written to cost nothing.
+//! The memory of the tries: one long row of atomic cells, of which pages that nobody has written to cost
+//! nothing.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -22,8 +23,8 @@ pub(super) struct Arena {
 
 impl Default for Arena {
     fn default() -> Self {
-        // Zeroed memory of this size comes from the kernel untouched. Where so much is not to be had (a limit on address
-        // space, strict overcommit), the table holds fewer routes, and says so when it is full.
+        // Zeroed memory of this size comes from the kernel untouched. Where so much is not to be had (a limit
+        // on address space, strict overcommit), the table holds fewer routes, and says so when it is full.
         let sizes = std::iter::successors(Some(MOST_CELLS), |cells| Some(cells / 2));
         let cells = sizes
             .take_while(|cells| *cells >= LEAST_CELLS)

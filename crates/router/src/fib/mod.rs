@@ -1,4 +1,5 @@
-//! The forwarding table: prefixes of both families to values, kept whole (for the writer) and as tries (for readers).
+//! The forwarding information base: values by prefix of both families, as a map for the writer and as tries
+//! for readers.
 
 mod arena;
 mod prefixes;
@@ -33,9 +34,9 @@ impl Fib {
         self.trie.lookup6(u128::from(address))
     }
 
-    /// What [`Fib::lookup6`] finds for each address (as its 128 bits), in their order. They wait for memory together: of a table
-    /// that is larger than the caches this is nearly twice as fast. (Of IPv4 it is not, whose look-ups are so short that the
-    /// processor begins the next one by itself.)
+    /// What [`Fib::lookup6`] finds for each address (as its 128 bits), in their order. They wait for memory
+    /// together: of a table that is larger than the caches this is nearly twice as fast. (Of IPv4 it is not,
+    /// whose look-ups are so short that the processor begins the next one by itself.)
     pub fn lookup6_each(&self, addresses: &[u128], found: impl FnMut(Option<u32>)) {
         self.trie.lookup6_each(addresses, found);
     }
@@ -90,10 +91,12 @@ impl FibWriter {
         self.values.iter().map(|(prefix, value)| (prefix, *value))
     }
 
-    /// Gives `prefix` a value (at most [`MAX_VALUE`]) and returns the one that it had. Readers see it at once.
+    /// Gives `prefix` a value (at most [`MAX_VALUE`]) and returns the one that it had. Readers see it at
+    /// once.
     ///
     /// # Errors
-    /// [`TrieFull`] when the value is larger than that, or no memory of the table's is left; nothing changed then.
+    /// [`TrieFull`] when the value is larger than that, or no memory of the table's is left; nothing changed
+    /// then.
     pub fn insert(&mut self, prefix: IpNet, value: u32) -> Result<Option<u32>, TrieFull> {
         if value > MAX_VALUE {
             return Err(TrieFull);
@@ -122,8 +125,8 @@ impl FibWriter {
         Retired(self.writer.take_retired())
     }
 
-    /// Lets that memory be used again; only when every reader has finished the lookups that it had begun before it
-    /// was taken.
+    /// Lets that memory be used again; only when every reader has finished the lookups that it had begun
+    /// before it was taken.
     pub(crate) fn reuse(&mut self, retired: Retired) {
         self.writer.reuse(&self.fib.trie, retired.0);
     }

@@ -54,8 +54,8 @@ impl<A, T> Default for Family<A, T> {
 impl<A: Bits, T> Family<A, T> {
     /// The longest prefix shorter than `length` bits that covers the address.
     ///
-    /// In this order a prefix stands right before what it covers, or is found among the few that share less with the
-    /// address each time.
+    /// In this order a prefix stands right before what it covers, or is found among the few that share less
+    /// with the address each time.
     fn cover(&self, address: A, length: u8) -> Option<(A, u8, &T)> {
         let mut bound = (address.masked(length), length);
         loop {
@@ -100,7 +100,8 @@ fn net6(address: u128, length: u8) -> IpNet {
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::from(address), length.min(128)))
 }
 
-/// A map from prefixes of both families to values. Host bits of the prefixes that it is asked for do not matter.
+/// A map from prefixes of both families to values. Host bits of the prefixes that it is asked for do not
+/// matter.
 #[derive(Debug)]
 pub(crate) struct PrefixMap<T> {
     v4: Family<u32, T>,

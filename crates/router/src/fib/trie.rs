@@ -1,14 +1,16 @@
-//! Longest-prefix match by direct indexing, in cells that one writer changes in place while any number of readers look up.
+//! Longest-prefix match by direct indexing, in cells that one writer changes in place while any number of
+//! readers look up.
 //!
-//! An address is 128 bits, an IPv4 address the first 32 of them. The root takes 16 bits, the levels below it 8 up to bit 32 (as
-//! IPv4 wants it, where a level is full) and 4 from there on (as IPv6 wants it, where it is nearly empty). A cell is empty,
-//! a value with the length of the prefix that put it there, or a link to a node further down; a link may skip levels in
-//! which there is nothing to decide, and then the node's key says what has to stand in the bits between.
+//! An address is 128 bits, an IPv4 address the first 32 of them. The root takes 16 bits, the levels below it
+//! 8 up to bit 32 (as IPv4 wants it, where a level is full) and 4 from there on (as IPv6 wants it, where it
+//! is nearly empty). A cell is empty, a value with the length of the prefix that put it there, or a link to a
+//! node further down; a link may skip levels in which there is nothing to decide, and then the node's key
+//! says what has to stand in the bits between.
 //!
-//! Each cell holds what the longest prefix covering it says, shorter ones included, so that exactly one cell, read once,
-//! decides a lookup: readers get the answer of before or after a change, and there is no way for them to miss a shorter
-//! prefix while a longer one goes. The price is the writer's: a change of a short prefix rewrites all cells under it which
-//! no longer one covers.
+//! Each cell holds what the longest prefix covering it says, shorter ones included, so that exactly one cell,
+//! read once, decides a lookup: readers get the answer of before or after a change, and there is no way for
+//! them to miss a shorter prefix while a longer one goes. The price is the writer's: a change of a short
+//! prefix rewrites all cells under it which no longer one covers.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
@@ -22,8 +24,8 @@ use crate::fib::arena::{Arena, UNIT_CELLS};
 const LINK: u32 = 1 << 31;
 /// Set in a link that skips levels.
 const SKIP: u32 = 1 << 30;
-/// Where a link keeps the first bit of the node's level, in fours: so that the node's cell can be read together with
-/// its key, and not after it.
+/// Where a link keeps the first bit of the node's level, in fours: so that the node's cell can be read
+/// together with its key, and not after it.
 const AT_SHIFT: u32 = 25;
 const UNIT_MASK: u32 = (1 << AT_SHIFT) - 1;
 /// Where the prefix length (0 to 128) is kept in a cell with a value.
@@ -116,7 +118,8 @@ const fn length_of(cell: u32) -> u32 {
     cell >> LENGTH_SHIFT
 }
 
-/// Whether a prefix of `length` bits decides over what the cell holds: nothing, or a prefix that is no longer.
+/// Whether a prefix of `length` bits decides over what the cell holds: nothing, or a prefix that is no
+/// longer.
 const fn gives_way(cell: u32, length: u32) -> bool {
     cell == 0 || length_of(cell) <= length
 }
@@ -179,8 +182,8 @@ impl Trie {
         self.lookup::<128>(self.walk6(address))
     }
 
-    /// What [`Trie::lookup6`] finds for each of them, in their order: [`LANES`] at a time, a step of each in turn, so that while
-    /// one waits for memory the others do too.
+    /// What [`Trie::lookup6`] finds for each of them, in their order: [`LANES`] at a time, a step of each in
+    /// turn, so that while one waits for memory the others do too.
     pub(super) fn lookup6_each(&self, addresses: &[u128], mut found: impl FnMut(Option<u32>)) {
         for addresses in addresses.chunks(LANES) {
             let mut walks: ArrayVec<Walk, LANES> =
@@ -229,8 +232,8 @@ impl Trie {
         value_of(cell)
     }
 
-    /// Follows the link that the walk has come to: the next cell and the level that it may link to, or the last cell. `BITS` is
-    /// the family's address length; what lies beyond is compiled away.
+    /// Follows the link that the walk has come to: the next cell and the level that it may link to, or the
+    /// last cell. `BITS` is the family's address length; what lies beyond is compiled away.
     #[inline(always)]
     fn step<const BITS: u32>(&self, walk: Walk) -> ControlFlow<u32, (u32, u32)> {
         let Walk { high, low, cell, mut at } = walk;
@@ -440,7 +443,8 @@ impl Writer {
                 }
                 parts = level_of(common).min(level);
             }
-            // A new node, where the ways part or where the prefix ends, goes between the cell and what it holds.
+            // A new node, where the ways part or where the prefix ends, goes between the cell and what it
+            // holds.
             let node = self.allocate(parts);
             let (key, default) = (
                 masked(key, parts),
@@ -482,8 +486,8 @@ impl Writer {
         node
     }
 
-    /// The nodes that were unlinked since last asked. They may be used again when every reader has finished the lookups
-    /// that it had begun before.
+    /// The nodes that were unlinked since last asked. They may be used again when every reader has finished
+    /// the lookups that it had begun before.
     pub(super) fn take_retired(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.retired)
     }

@@ -52,7 +52,8 @@ impl Bucket {
 /// Added to the time of the global bucket, so that its level at the start of time is no negative number.
 const BIAS_NS: u64 = 1 << 62;
 
-/// The global bucket: the virtual time at which it was last empty, and the time since then is its level (GCRA).
+/// The global bucket: the virtual time at which it was last empty, and the time since then is its level
+/// (GCRA).
 #[derive(Debug, Default)]
 pub(super) struct GlobalBucket {
     empty_ns: AtomicU64,

@@ -1,7 +1,8 @@
-//! Rate limits for ICMP errors and redirects: a token bucket for each destination and one for all, as Linux has them.
+//! Rate limits for ICMP errors and redirects: a token bucket for each destination and one for all, as Linux
+//! has them.
 //!
-//! All workers of a router share these limits. The global bucket is one atomic number; destinations lie behind a lock
-//! for each four of them, which only errors take, never forwarded packets.
+//! All workers of a router share these limits. The global bucket is one atomic number; destinations lie
+//! behind a lock for each four of them, which only errors take, never forwarded packets.
 
 mod bucket;
 mod redirect;
@@ -14,8 +15,8 @@ use bucket::{Bucket, GlobalBucket, GlobalRate};
 use redirect::Redirected;
 use table::Table;
 
-/// The cost of an error by route look-up, beside the ICMP limit, and how much of it a destination may save up (Linux
-/// `ip_rt_error_cost`, `ip_rt_error_burst`).
+/// The cost of an error by route look-up, beside the ICMP limit, and how much of it a destination may save up
+/// (Linux `ip_rt_error_cost`, `ip_rt_error_burst`).
 const LOOKUP_COST_NS: u64 = 1_000_000_000;
 const LOOKUP_BURST_NS: u64 = 5 * LOOKUP_COST_NS;
 
@@ -33,7 +34,8 @@ struct Inner {
 }
 
 impl Limits {
-    /// Full buckets. `seed` is any number, best one that cannot be guessed: nobody can choose which entry to evict then.
+    /// Full buckets. `seed` is any number, best one that cannot be guessed: nobody can choose which entry to
+    /// evict then.
     pub fn new(seed: u64) -> Limits {
         let inner = Inner {
             buckets: Table::new(seed),
@@ -43,8 +45,8 @@ impl Limits {
         Limits { inner: Arc::new(inner) }
     }
 
-    /// Whether an error may be sent to `destination` (an IPv4 address in its mapped form) now, which spends a token.
-    /// `interval_ns` earns one.
+    /// Whether an error may be sent to `destination` (an IPv4 address in its mapped form) now, which spends a
+    /// token. `interval_ns` earns one.
     pub(crate) fn allow(
         &self,
         destination: u128,
@@ -70,8 +72,9 @@ impl Limits {
         self.spend(host, interval_ns, interval_ns.saturating_mul(settings.icmp_burst.into()), now_ns)
     }
 
-    /// Whether a packet that found no route, or one that rejects, may be answered. Linux `ip_error` asks for this before
-    /// it looks at the packet, and takes it from the same bucket as [`Limits::allow`] does afterwards.
+    /// Whether a packet that found no route, or one that rejects, may be answered. Linux `ip_error` asks for
+    /// this before it looks at the packet, and takes it from the same bucket as [`Limits::allow`] does
+    /// afterwards.
     pub(crate) fn allow_lookup_error(&self, destination: u128, now_ns: u64) -> bool {
         self.spend(destination, LOOKUP_COST_NS, LOOKUP_BURST_NS, now_ns)
     }

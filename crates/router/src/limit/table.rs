@@ -1,4 +1,5 @@
-//! Entries by address, shared by all workers: a table of fixed size in which the oldest entry of a set gives way.
+//! Entries by address, shared by all workers: a table of fixed size in which the oldest entry of a set gives
+//! way.
 //!
 //! Whoever spoofs addresses evicts the entries of others, and the table does not grow.
 
@@ -43,7 +44,8 @@ impl<T: Entry> Table<T> {
         change(&mut set[way])
     }
 
-    /// The set of an address. Entries are sound at every moment, so a worker that panicked left nothing half done.
+    /// The set of an address. Entries are sound at every moment, so a worker that panicked left nothing half
+    /// done.
     fn set(&self, address: u128) -> MutexGuard<'_, [T; WAYS]> {
         let [high, low] = halves(address);
         let set = usize::try_from(spread(self.seed, high ^ low) >> 32).unwrap_or(0) % SETS;

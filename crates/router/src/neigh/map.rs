@@ -1,5 +1,5 @@
-//! The workers' view of the neighbour table: who has which MAC address, in a flat hash table that is never changed
-//! once it is published.
+//! The workers' view of the neighbour table: MAC addresses by next hop, in a flat hash table that does not
+//! change once it is published.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::hash::{halves, spread};
 use crate::port::Ports;
 use crate::verdict::NextHop;
 
-/// One usable neighbour.
+/// A neighbour whose MAC address is known.
 #[derive(Debug)]
 pub(crate) struct ResolvedNeighbour {
     pub(crate) mac: MacAddr,
-    /// Whether the control plane wants to hear, once, that the entry is used: it is stale.
+    /// Whether the next use is to be reported to the control plane, because the entry is stale.
     report_use: AtomicBool,
 }
 
@@ -80,14 +80,14 @@ impl<K> Default for Flat<K> {
     }
 }
 
-/// Who has which MAC address, as of one moment.
+/// A snapshot of the neighbours whose MAC addresses are known.
 #[derive(Debug, Default)]
 pub struct NeighbourMap {
     v4: Flat<(Ipv4Addr, PortId)>,
     v6: Flat<(Ipv6Addr, PortId)>,
     /// The ports that the neighbours are behind.
     ports: Ports,
-    /// So that nobody outside can choose addresses that collide.
+    /// Keeps others from choosing addresses that collide.
     seed: u64,
 }
 
@@ -107,8 +107,8 @@ impl NeighbourMap {
         map
     }
 
-    /// The same neighbours, without those behind ports that are gone: whoever has such a port's slot now has other
-    /// neighbours.
+    /// The same neighbours, without those behind ports that are gone: whoever has such a port's slot now has
+    /// other neighbours.
     pub(crate) fn only_of(map: Arc<NeighbourMap>, ports: &Ports) -> Arc<NeighbourMap> {
         if map.ports.is(ports)
             || !map.entries().any(|(next_hop, ..)| ports.has_lost(&map.ports, next_hop.port))
@@ -119,8 +119,8 @@ impl NeighbourMap {
         Arc::new(NeighbourMap::new(map.seed, ports.clone(), &rest.collect::<Vec<_>>()))
     }
 
-    /// Whether decisions by this map are those by the one that was published before: the same neighbours with the same MAC
-    /// addresses, and none whose use is to be reported where it was not.
+    /// Whether decisions by this map are those by the one that was published before: the same neighbours with
+    /// the same MAC addresses, and none whose use is to be reported where it was not.
     pub(crate) fn decides_as(&self, before: &NeighbourMap) -> bool {
         let is_same = |(next_hop, mac, report_use): (NextHop, MacAddr, bool)| {
             let known = before.get(&next_hop);

@@ -28,7 +28,8 @@ use table::{Entry, State, Table, visible};
 /// Timers and bounds; the defaults are Linux's (`net.ipv4.neigh.default`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NeighConfig {
-    /// Mean time for which a confirmed neighbour counts as reachable, in milliseconds; each is drawn from 0.5 to 1.5 times it.
+    /// Mean time for which a confirmed neighbour counts as reachable, in milliseconds; each is drawn from 0.5
+    /// to 1.5 times it.
     pub reachable_ms: u64,
     /// Time between solicitations, in milliseconds (`retrans_time_ms`).
     pub retransmit_ms: u64,
@@ -64,7 +65,7 @@ impl Default for NeighConfig {
     }
 }
 
-/// A line of the neighbour table, for people.
+/// A row of the neighbour table, for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NeighbourEntry {
     /// The link.
@@ -102,7 +103,7 @@ impl Neighbours {
         }
     }
 
-    /// Sets an entry by hand: never asked about and never changed by what the network says.
+    /// Sets a permanent entry: never probed, and never changed by the network.
     pub fn set_permanent(&mut self, next_hop: NextHop, mac: MacAddr, actions: &mut Vec<Action>) {
         let was_waiting = self.table.remove(next_hop).is_some_and(|entry| entry.state == State::Incomplete);
         self.table.insert(next_hop, Entry::new(State::Permanent, Some(mac), 0, u64::MAX));
@@ -111,14 +112,14 @@ impl Neighbours {
         }
     }
 
-    /// Takes back an entry that was set by hand; the neighbour is asked for when it is needed next.
+    /// Removes a permanent entry; the neighbour is resolved when it is needed next.
     pub fn forget(&mut self, next_hop: NextHop) {
         if self.table.get(next_hop).is_some_and(|entry| entry.state == State::Permanent) {
             self.table.remove(next_hop);
         }
     }
 
-    /// Takes in what a worker reported; appends what is to be done.
+    /// Handles an event that a worker reported, and appends what the control plane does next.
     pub fn event(&mut self, event: &Event, tables: &Tables, now_ns: u64, actions: &mut Vec<Action>) {
         self.follow_ports(tables, actions);
         match *event {
@@ -133,7 +134,7 @@ impl Neighbours {
         }
     }
 
-    /// Lets timers that are due fire; appends what is to be done.
+    /// Fires the timers that are due, and appends what the control plane does next.
     pub fn tick(&mut self, tables: &Tables, now_ns: u64, actions: &mut Vec<Action>) {
         self.follow_ports(tables, actions);
         while let Some((deadline_ns, next_hop)) = self.table.next_due() {
@@ -165,7 +166,7 @@ impl Neighbours {
         Some(Arc::new(NeighbourMap::new(self.config.seed, self.ports.clone(), &usable)))
     }
 
-    /// The table, for people.
+    /// The table, for display.
     pub fn list(&self) -> impl Iterator<Item = NeighbourEntry> {
         self.table.iter().map(|(next_hop, entry)| NeighbourEntry {
             port: next_hop.port,
@@ -180,7 +181,7 @@ impl Neighbours {
         self.table.take_list_changed()
     }
 
-    /// Entries that had to go, or were not made, because the table was full.
+    /// Entries that were evicted, or not created, because the table was full.
     pub fn evicted(&self) -> u64 {
         self.table.evicted()
     }
@@ -253,8 +254,8 @@ impl Neighbours {
             Seen::Advertisement { solicited, overrides } => (solicited, overrides),
         };
         let Some(entry) = self.table.get(next_hop).copied() else {
-            // Only who talks to us gets an entry, and only on the link where its address belongs: nobody can fill the
-            // table with announcements.
+            // Only who talks to us gets an entry, and only on the link where its address belongs: nobody can
+            // fill the table with announcements.
             if let Some(mac) = mac
                 && creates
                 && is_on_link(tables, next_hop)
@@ -356,14 +357,15 @@ impl Neighbours {
         self.table.set_timer(next_hop, now_ns + self.config.retransmit_ms * MS);
     }
 
-    /// Forgets the neighbours behind a link that lost its carrier (`neigh_carrier_down`, net/core/neighbour.c): who is there
-    /// when it comes back is asked for anew, and who is asked for until then does not answer.
+    /// Forgets the neighbours behind a link that lost its carrier (`neigh_carrier_down`,
+    /// net/core/neighbour.c): who is there when it comes back is asked for anew, and who is asked for until
+    /// then does not answer.
     pub fn carrier_lost(&mut self, port: PortId, actions: &mut Vec<Action>) {
         self.forget_all(|next_hop| next_hop.port == port, actions);
     }
 
-    /// Forgets the neighbours behind a link that went down, which no frames wait for any more, and those behind a port that
-    /// was removed, those set by hand included.
+    /// Forgets the neighbours behind a link that went down, which no frames wait for any more, and those
+    /// behind a port that was removed, those set by hand included.
     fn follow_ports(&mut self, tables: &Tables, actions: &mut Vec<Action>) {
         if self.ports.is(&tables.ports) {
             return;

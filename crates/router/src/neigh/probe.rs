@@ -13,8 +13,8 @@ use crate::port::Port;
 use crate::tables::Tables;
 use crate::verdict::NextHop;
 
-/// A question for the MAC address of `next_hop`: to everybody who could be it, or to `known` alone; in the name of
-/// `asker`, or of the address that fits. `None` when the port is gone.
+/// A question for the MAC address of `next_hop`: to everybody who could be it, or to `known` alone; in the
+/// name of `asker`, or of the address that fits. `None` when the port is gone.
 pub(super) fn frame(
     tables: &Tables,
     next_hop: NextHop,

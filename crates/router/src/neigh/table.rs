@@ -46,7 +46,8 @@ impl State {
 pub(super) struct Entry {
     pub(super) state: State,
     pub(super) mac: Option<MacAddr>,
-    /// In whose name it is asked for while nobody answers: the source of the packet that waits, if that is ours.
+    /// In whose name it is asked for while nobody answers: the source of the packet that waits, if that is
+    /// ours.
     pub(super) asker: Option<IpAddr>,
     /// Solicitations sent in this state.
     pub(super) probes: u8,
@@ -54,7 +55,8 @@ pub(super) struct Entry {
     deadline_ns: u64,
     /// When the entry last changed or was used: the oldest goes first.
     pub(super) touched_ns: u64,
-    /// When the MAC address was last set: a second answer within a second does not change it (Linux `locktime`).
+    /// When the MAC address was last set: a second answer within a second does not change it (Linux
+    /// `locktime`).
     pub(super) updated_ns: u64,
     /// Whether packets were ever sent by it.
     pub(super) used: bool,
@@ -83,8 +85,8 @@ fn family(addr: IpAddr) -> usize {
 /// Ranks up to this one may go for anybody; those above only for a question, which traffic waits for.
 const EXPENDABLE: u8 = 1;
 
-/// Who goes first where there is no room: first what failed, then what is stale and was never used, then the oldest
-/// question without an answer. `None`: it stays whatever comes.
+/// Who goes first where there is no room: first what failed, then what is stale and was never used, then the
+/// oldest question without an answer. `None`: it stays whatever comes.
 fn rank(entry: &Entry) -> Option<u8> {
     match entry.state {
         State::Failed => Some(0),

@@ -1,7 +1,9 @@
-//! Several next hops for one route: a flow hash picks a bucket, and a bucket keeps its hop as long as that is there.
+//! Several next hops for one route: a flow hash picks a bucket, and a bucket keeps its hop as long as that is
+//! there.
 //!
-//! Buckets are dealt by weighted rendezvous: each hop draws a number for each bucket from their two names alone, and the
-//! best draw has it. So when a hop goes away only its own buckets move, with no state to keep between two tables.
+//! Buckets are dealt by weighted rendezvous: each hop draws a number for each bucket from their two names
+//! alone, and the best draw has it. So when a hop goes away only its own buckets move, with no state to keep
+//! between two tables.
 
 use std::net::IpAddr;
 
@@ -17,7 +19,7 @@ use crate::hash::{GOLDEN_RATIO, halves, mix};
 /// Enough for shares that are off by one or two in a hundred; 4 KiB of one byte each.
 const BUCKETS: usize = 4096;
 
-/// One way on of several.
+/// A member of a next-hop group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct GroupMember {
     pub(crate) port: PortId,
@@ -25,7 +27,7 @@ pub(crate) struct GroupMember {
     pub(crate) weight: u16,
 }
 
-/// The ways on of one route and which flows take which.
+/// A next-hop group: its members, and which flows take which.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NextHopGroup {
     members: Vec<GroupMember>,
@@ -33,7 +35,7 @@ pub(crate) struct NextHopGroup {
 }
 
 impl NextHopGroup {
-    /// A group of at least one hop; beyond 256 the rest is not used.
+    /// A group of at least one member; beyond 256 the rest is not used.
     pub(crate) fn new(mut members: Vec<GroupMember>) -> NextHopGroup {
         members.truncate(256);
         let names: Vec<u64> = members.iter().map(name).collect();
@@ -47,7 +49,7 @@ impl NextHopGroup {
         NextHopGroup { members, buckets }
     }
 
-    /// The hop of the flow with this hash.
+    /// The next hop of the flow with this hash.
     #[inline]
     pub(crate) fn pick(&self, hash: u32) -> Option<&GroupMember> {
         self.members.get(usize::from(self.buckets[hash as usize % BUCKETS]))
@@ -103,9 +105,9 @@ fn quoted6(packet: &[u8]) -> Option<&[u8]> {
     (is_error && quoted.len() >= ipv6::HEADER_BYTES).then_some(quoted)
 }
 
-/// The hash of an IPv4 packet's flow, the same in both directions (Linux `__flow_hash_consistentify`); an ICMP error has
-/// that of the packet it quotes, so that it comes to whom that packet came from. Fragments have no ports after the first,
-/// so none of them uses ports.
+/// The hash of an IPv4 packet's flow, the same in both directions (Linux `__flow_hash_consistentify`); an
+/// ICMP error has that of the packet it quotes, so that it comes to whom that packet came from. Fragments
+/// have no ports after the first, so none of them uses ports.
 pub(crate) fn flow_hash4(packet: &[u8], policy: FlowHash) -> u32 {
     let packet = quoted4(packet).unwrap_or(packet);
     let Some(header) = ipv4::Header::parse(packet) else { return 0 };
@@ -117,8 +119,8 @@ pub(crate) fn flow_hash4(packet: &[u8], policy: FlowHash) -> u32 {
     hash_words([u64::from(low) << 32 | u64::from(high), l4])
 }
 
-/// The hash of an IPv6 packet's flow; as for IPv4, but the flow label that counts with the addresses alone is each
-/// direction's own.
+/// The hash of an IPv6 packet's flow; as for IPv4, but the flow label that counts with the addresses alone is
+/// each direction's own.
 pub(crate) fn flow_hash6(packet: &[u8], policy: FlowHash) -> u32 {
     let packet = quoted6(packet).unwrap_or(packet);
     let Some(header) = ipv6::Header::parse(packet) else { return 0 };

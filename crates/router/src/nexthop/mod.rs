@@ -1,4 +1,4 @@
-//! What the values of the forwarding table stand for.
+//! Next-hop entries: what the values of the FIB stand for.
 
 pub(crate) mod group;
 pub(crate) mod writer;
@@ -12,39 +12,39 @@ use crate::drop::DropReason;
 use crate::port::Port;
 use group::NextHopGroup;
 
-/// Where packets to a prefix go.
+/// The adjacency of a prefix: what happens to packets that match it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Adjacency {
-    /// One of our own addresses.
+    /// An address of the router.
     Local,
-    /// The broadcast address of one of our subnets.
+    /// The broadcast address of a connected subnet.
     Broadcast,
-    /// A route that refuses, or no route.
+    /// A route that rejects packets, or no route.
     Reject(DropReason),
-    /// The next hop is the destination itself.
+    /// A connected subnet: the next hop is the destination itself.
     OnLink(PortId),
-    /// A gateway.
+    /// A gateway on the link of this port.
     Via(PortId, IpAddr),
-    /// One of several.
+    /// Several next hops, of which the flow's hash picks one.
     Group(Arc<NextHopGroup>),
 }
 
-/// What a value of the FIB stands for.
+/// A next-hop entry: an adjacency, and what the route adds to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NextHopEntry {
     pub(crate) adjacency: Adjacency,
     /// Length of the route's prefix: Linux's `ICMPv6` rate limit depends on it. Always 0 for IPv4.
     pub(crate) prefix_len: u8,
-    /// Largest packet that the route lets pass; [`NO_MTU`] where that is its link's affair alone.
+    /// The route's MTU in bytes; [`NO_MTU`] where the link's alone counts.
     pub(crate) mtu: u16,
 }
 
-/// No packet is larger.
+/// No MTU of the route's own: no packet is larger.
 pub(crate) const NO_MTU: u16 = u16::MAX;
 
 impl NextHopEntry {
-    /// The largest packet that may leave by `port` on this way, in bytes: a route's own MTU is kept to, as in Linux
-    /// (`ip_dst_mtu_maybe_forward`, `ip6_dst_mtu_maybe_forward`).
+    /// The largest packet that may leave by `port`, in bytes: the link's MTU, or the route's where that is
+    /// less, as in Linux (`ip_dst_mtu_maybe_forward`, `ip6_dst_mtu_maybe_forward`).
     #[inline]
     pub(crate) fn mtu(&self, port: &Port) -> usize {
         port.mtu.min(usize::from(self.mtu))
@@ -54,8 +54,9 @@ impl NextHopEntry {
 /// Slots in the first part of [`NextHopEntries`]; each further part doubles their number.
 const FIRST_SLOTS: usize = 256;
 
-/// NextHopEntries by number. A slot is filled before its number gets into the FIB and never changed again, so whoever reads
-/// a number from there finds its target here, however old the tables are that they came from.
+/// Next-hop entries by number, the readers' side. A slot is filled before its number gets into the FIB and
+/// never changed again, so whoever reads a number from there finds its target here, however old the tables
+/// are that they came from.
 #[derive(Debug)]
 pub(crate) struct NextHopEntries {
     slots: Box<[OnceLock<NextHopEntry>]>,

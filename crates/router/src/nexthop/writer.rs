@@ -24,7 +24,8 @@ impl NextHopWriter {
         Arc::clone(&self.entries)
     }
 
-    /// The number of an entry, which readers find there before anything can lead to it; nothing when no number is left.
+    /// The number of an entry, which readers find there before anything can lead to it; nothing when no
+    /// number is left.
     pub(crate) fn number(&mut self, entry: NextHopEntry) -> Option<u32> {
         if let Some(number) = self.numbers.get(&entry) {
             return Some(*number);

@@ -1,4 +1,4 @@
-//! What the ports' own addresses say about where packets go.
+//! Connected routes: what follows from the ports' own addresses.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -8,8 +8,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::nexthop::Adjacency;
 use crate::port::Ports;
 
-/// The subnets of ports that are up, their broadcast addresses, and the addresses of all ports; of two that say
-/// something about the same prefix the one named later.
+/// The subnets of ports that are up, their broadcast addresses, and the addresses of all ports; of two that
+/// say something about the same prefix the one named later.
 pub(super) fn adjacencies(ports: &Ports) -> HashMap<IpNet, Adjacency> {
     let mut adjacencies = HashMap::new();
     for port in ports.iter().filter(|port| port.up) {

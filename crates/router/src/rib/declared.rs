@@ -1,4 +1,4 @@
-//! Routes as they were declared, by prefix; which of them is used is decided elsewhere.
+//! The declared routes by prefix, used or not.
 
 use std::net::IpAddr;
 
@@ -6,23 +6,24 @@ use ipnet::IpNet;
 
 use crate::fib::PrefixMap;
 
-/// Who declared a route.
+/// The origin of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// It came with the configuration.
+    /// The configuration.
     Configured,
-    /// It was taken over from the kernel.
+    /// The kernel's routing table.
     Learned,
 }
 
-/// Where a route goes among those with the same prefix, metric and origin.
+/// How a route is inserted among those with the same prefix, metric and origin (`ip route prepend`, `append`,
+/// `replace`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InsertMode {
-    /// Before them: it is used, and they are not.
+    /// Before them, so that it is used.
     Prepend,
     /// After them.
     Append,
-    /// In place of the first of them.
+    /// In place of the first.
     Replace,
 }
 

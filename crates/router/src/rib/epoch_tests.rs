@@ -17,7 +17,8 @@ fn via(prefix: &str, gateway: &str) -> Route {
     Route { prefix: prefix.parse().unwrap(), kind: RouteKind::Unicast(vec![hop]), metric: 0, mtu: None }
 }
 
-/// Makes a change, and says whether the epoch moved; tables that were taken before must say so, or have no epoch.
+/// Makes a change, and says whether the epoch moved; tables that were taken before must say so, or have no
+/// epoch.
 fn moves(rib: &mut Rib, change: impl FnOnce(&mut Rib)) -> bool {
     let before = rib.tables();
     let epoch = before.epoch().unwrap();
@@ -108,8 +109,8 @@ fn older_tables_have_no_epoch_once_newer_ones_have_what_they_lack() {
     assert!(rib.tables().epoch().is_some());
 }
 
-/// The writer moves a route to and fro between two gateways. While the epoch that a reader decided under reads the same,
-/// its decision must be the one of that epoch.
+/// The writer moves a route to and fro between two gateways. While the epoch that a reader decided under
+/// reads the same, its decision must be the one of that epoch.
 #[test]
 fn a_decision_is_what_the_tables_say_for_as_long_as_the_epoch_reads_the_same() {
     const CHANGES: usize = 40_000;

@@ -1,4 +1,4 @@
-//! Where the hops of a route are: on which link, behind which gateway.
+//! Resolution of gateways: on which link a route's next hops are.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::rib::route_info::{Resolution, RouteInfos};
 /// How many recursive routes may lead to each other before a gateway counts as unreachable.
 pub(super) const MAX_RECURSION: usize = 4;
 
-/// What a gateway's address turned out to be.
+/// Where a gateway is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum GatewayLocation {
     /// On the link of this port; the address is the gateway's, or that of the next hop towards it.
@@ -28,7 +28,7 @@ enum GatewayLocation {
     Unresolved,
 }
 
-/// Whether the route's hops are hops at all.
+/// Checks that each next hop names a port that is there, or a gateway.
 pub(super) fn check(ports: &Ports, route: &Route) -> Result<(), TablesError> {
     let prefix = route.prefix;
     let RouteKind::Unicast(hops) = &route.kind else { return Ok(()) };
@@ -47,7 +47,7 @@ pub(super) fn check(ports: &Ports, route: &Route) -> Result<(), TablesError> {
     Ok(())
 }
 
-/// The gateways of a route whose ports have to be found.
+/// The gateways of a route that name no port.
 pub(super) fn gateways(kind: &RouteKind) -> impl Iterator<Item = IpAddr> {
     let hops = match kind {
         RouteKind::Unicast(hops) => hops.as_slice(),
@@ -65,7 +65,8 @@ pub(super) fn ports(kind: &RouteKind) -> impl Iterator<Item = PortId> {
     hops.iter().filter_map(|hop| hop.port)
 }
 
-/// What gateways are found by: the ports' subnets, and the declared routes where a gateway is in none of these.
+/// What gateways are found by: the ports' subnets, and the declared routes where a gateway is in none of
+/// these.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resolver<'a> {
     pub(super) ports: &'a Ports,

@@ -1,5 +1,5 @@
-//! Who may still read older tables: each snapshot carries a token of its generation, and what readers of a generation
-//! may be inside of waits until nobody has that token any more.
+//! Who may still read older tables: each snapshot carries a token of its generation, and what readers of a
+//! generation may be inside of waits until nobody has that token any more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ impl<T: Default> Generations<T> {
         self.number
     }
 
-    /// Begins a generation: its token, for the tables that are taken now. `left` waits for the readers of all before.
+    /// Begins a generation: its token, for the tables that are taken now. `left` waits for the readers of all
+    /// before.
     pub(super) fn begin(&mut self, left: T) -> Arc<()> {
         let before = std::mem::take(&mut self.token);
         self.waiting.push_back((before, left));
@@ -34,8 +35,8 @@ impl<T: Default> Generations<T> {
         Arc::clone(&self.token)
     }
 
-    /// What waits no more, generation by generation: the oldest first, as a reader of an older generation may still be inside
-    /// of anything that was left later.
+    /// What waits no more, generation by generation: the oldest first, as a reader of an older generation may
+    /// still be inside of anything that was left later.
     pub(super) fn take_unread(&mut self) -> Option<T> {
         // Unique for sure, and whatever its last reader did before letting go is done.
         Arc::get_mut(&mut self.waiting.front_mut()?.0)?;

@@ -1,8 +1,10 @@
-//! The routing information base: ports, declared routes and neighbours, and the FIB kept true to them, change by change.
+//! The routing information base: ports, declared routes and neighbours, and the FIB kept true to them, change
+//! by change.
 //!
-//! A change of a route is in force when the call returns: workers read the same cells. Ports, settings and neighbours are
-//! published with [`Rib::tables`], which also tells when the memory of removed prefixes can be used again: once nobody
-//! has a snapshot that is older than a removal, nobody can be inside of what was removed.
+//! A change of a route is in force when the call returns: workers read the same cells. Ports, settings and
+//! neighbours are published with [`Rib::tables`], which also tells when the memory of removed prefixes can be
+//! used again: once nobody has a snapshot that is older than a removal, nobody can be inside of what was
+//! removed.
 
 mod connected_routes;
 mod declared;
@@ -96,14 +98,15 @@ impl Rib {
         self.check_gateways()
     }
 
-    /// A slot for a port that was not there before: one that is empty, that no declared route names, and whose last port
-    /// is in no tables that anybody still reads. The lowest of these, or the one after the last.
+    /// A slot for a port that was not there before: one that is empty, that no declared route names, and
+    /// whose last port is in no tables that anybody still reads. The lowest of these, or the one after the
+    /// last.
     ///
-    /// A port that comes back goes to the slot that it had, so that the routes declared by it are used again: nobody
-    /// has to ask for that slot.
+    /// A port that comes back goes to the slot that it had, so that the routes declared by it are used again:
+    /// nobody has to ask for that slot.
     ///
-    /// Slots for which `is_taken` holds are left out: the caller has plans for them, or waits for the last frame of a port
-    /// that they had.
+    /// Slots for which `is_taken` holds are left out: the caller has plans for them, or waits for the last
+    /// frame of a port that they had.
     ///
     /// # Errors
     /// [`TablesError::TooManyPorts`] when all slots are in use.
@@ -121,15 +124,17 @@ impl Rib {
         slots.into_iter().find(is_free).ok_or(TablesError::TooManyPorts(MAX_SLOTS + 1))
     }
 
-    /// Adds a port to an empty slot, and the routes to its subnets and addresses; routes that are declared by this slot,
-    /// or whose gateways are in the port's subnets, are used from now on. To be published with [`Rib::tables`].
+    /// Adds a port to an empty slot, and the routes to its subnets and addresses; routes that are declared by
+    /// this slot, or whose gateways are in the port's subnets, are used from now on. To be published with
+    /// [`Rib::tables`].
     ///
-    /// Before the port that the slot had last counts as gone, every worker must have finished its frames with the tables
-    /// without it, and what workers reported of it must have been read: [`Rib::free_slot`] sees to the first.
+    /// Before the port that the slot had last counts as gone, every worker must have finished its frames with
+    /// the tables without it, and what workers reported of it must have been read: [`Rib::free_slot`] sees to
+    /// the first.
     ///
     /// # Errors
-    /// [`TablesError::SlotTaken`] or [`TablesError::TooManyPorts`]; nothing is changed then. With [`TablesError::Full`]
-    /// the port is there, and some of its routes are not used.
+    /// [`TablesError::SlotTaken`] or [`TablesError::TooManyPorts`]; nothing is changed then. With
+    /// [`TablesError::Full`] the port is there, and some of its routes are not used.
     pub fn add_port(&mut self, slot: PortId, config: &PortConfig) -> Result<(), TablesError> {
         check_number(slot.index() + 1)?;
         if self.ports.get(slot).is_some() {
@@ -139,12 +144,13 @@ impl Rib {
         self.take_ports(self.ports.with(slot, Some(port)))
     }
 
-    /// Removes the port of a slot, as if its link went down: its addresses, the routes to its subnets, the next hops by it
-    /// and its neighbours go. Routes that are declared by it stay declared, and are used again when the slot has a port.
-    /// False when the slot is empty. To be published with [`Rib::tables`].
+    /// Removes the port of a slot, as if its link went down: its addresses, the routes to its subnets, the
+    /// next hops by it and its neighbours go. Routes that are declared by it stay declared, and are used
+    /// again when the slot has a port. False when the slot is empty. To be published with [`Rib::tables`].
     ///
     /// # Errors
-    /// [`TablesError::Full`] when what takes the place of its routes does not fit; the port is removed nevertheless.
+    /// [`TablesError::Full`] when what takes the place of its routes does not fit; the port is removed
+    /// nevertheless.
     pub fn remove_port(&mut self, slot: PortId) -> Result<bool, TablesError> {
         if self.ports.get(slot).is_none() {
             return Ok(false);
@@ -153,15 +159,16 @@ impl Rib {
         self.take_ports(self.ports.with(slot, None)).map(|()| true)
     }
 
-    /// Gives ports another configuration, all at once. Routes by a port that went down give way to others; those by one
-    /// that came up are used again; one whose MTU is too small for IPv6 has none. To be published with
-    /// [`Rib::tables`].
+    /// Gives ports another configuration, all at once. Routes by a port that went down give way to others;
+    /// those by one that came up are used again; one whose MTU is too small for IPv6 has none. To be
+    /// published with [`Rib::tables`].
     ///
-    /// What has happened to a link is taken as it is, whatever a configuration would be refused for: no port keeps the others
-    /// from following theirs.
+    /// What has happened to a link is taken as it is, whatever a configuration would be refused for: no port
+    /// keeps the others from following theirs.
     ///
     /// # Errors
-    /// [`TablesError::SlotEmpty`]; nothing is changed then. With [`TablesError::Full`] the change is made in part.
+    /// [`TablesError::SlotEmpty`]; nothing is changed then. With [`TablesError::Full`] the change is made in
+    /// part.
     pub fn set_ports<'a>(
         &mut self,
         configs: impl IntoIterator<Item = (PortId, &'a PortConfig)>,
@@ -211,8 +218,8 @@ impl Rib {
     /// Declares a route. One that is there already, equal in all, stays as it is.
     ///
     /// # Errors
-    /// [`TablesError::GatewayUnreachable`] when the gateway is on no link: the route is declared, and used as soon as it
-    /// can be. With any other error nothing is changed.
+    /// [`TablesError::GatewayUnreachable`] when the gateway is on no link: the route is declared, and used as
+    /// soon as it can be. With any other error nothing is changed.
     pub fn insert(&mut self, origin: Origin, mode: InsertMode, route: &Route) -> Result<(), TablesError> {
         let prefix = route.prefix.trunc();
         let info = self.intern(route)?;
@@ -416,8 +423,8 @@ impl Rib {
         users.into_iter().try_for_each(|prefix| self.refresh(prefix))
     }
 
-    /// Makes the forwarding table say about this prefix what ports and declared routes say: our own subnets first, then of
-    /// the routes that can be used now the one with the lowest metric, of equals the first.
+    /// Makes the forwarding table say about this prefix what ports and declared routes say: our own subnets
+    /// first, then of the routes that can be used now the one with the lowest metric, of equals the first.
     fn refresh(&mut self, prefix: IpNet) -> Result<(), TablesError> {
         let usable = |entry: &Entry| {
             let info = self.infos.get(entry.info)?;
@@ -448,8 +455,8 @@ impl Rib {
         Ok(())
     }
 
-    /// Numbers the next-hop entries anew, those in use alone, in a new FIB. Readers go on with the old ones until they take
-    /// new tables.
+    /// Numbers the next-hop entries anew, those in use alone, in a new FIB. Readers go on with the old ones
+    /// until they take new tables.
     fn renumber_next_hops(&mut self) {
         self.epoch.outdate_tables();
         let fib = std::mem::replace(&mut self.fib, FibWriter::new(self.epoch.clone()));

@@ -1,5 +1,5 @@
-//! What many routes have in common, kept once (as Linux keeps `fib_info`): what they do, their MTU, and the next hops
-//! that this comes to now.
+//! What many routes have in common, kept once (as Linux keeps `fib_info`): what they do, their MTU, and the
+//! next hops that this comes to now.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -40,7 +40,8 @@ pub(super) struct RouteInfos {
     recursive: HashSet<u32>,
 }
 
-/// What a route does, and its MTU. Linux, too, takes no IPv6 route's MTU for less than the least (`ip6_forward`).
+/// What a route does, and its MTU. Linux, too, takes no IPv6 route's MTU for less than the least
+/// (`ip6_forward`).
 fn key(route: &Route) -> (RouteKind, u16) {
     let least = if route.prefix.addr().is_ipv6() { MIN_IPV6_MTU_BYTES } else { MIN_MTU_BYTES };
     let mtu = route.mtu.map_or(NO_MTU, |mtu| u16::try_from(mtu.max(least)).unwrap_or(NO_MTU));

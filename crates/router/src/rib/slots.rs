@@ -35,7 +35,8 @@ impl Slots {
         slot.emptied_in = generation;
     }
 
-    /// Whether nobody reads tables with a former port of the slot, when this is the oldest generation that is read.
+    /// Whether nobody reads tables with a former port of the slot, when this is the oldest generation that is
+    /// read.
     pub(super) fn is_forgotten(&self, slot: PortId, oldest_read: u64) -> bool {
         self.0.get(slot.index()).is_none_or(|slot| slot.emptied_in < oldest_read)
     }

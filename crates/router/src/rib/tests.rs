@@ -275,8 +275,8 @@ proptest! {
     }
 }
 
-/// Readers look up while routes come and go: an answer is always one of those that were right at some moment of the
-/// look-up, and never that of no route or of memory that serves something else by now.
+/// Readers look up while routes come and go: an answer is always one of those that were right at some moment
+/// of the look-up, and never that of no route or of memory that serves something else by now.
 #[test]
 fn readers_never_see_a_torn_answer() {
     let mut table = table();
