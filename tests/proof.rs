@@ -173,7 +173,10 @@ fn named_files(document: &Path, text: &str) -> Vec<PathBuf> {
     let is_path = |text: &&str| {
         FOLDERS.iter().any(|folder| text.starts_with(folder)) && !text.contains([' ', '*', '\n'])
     };
-    links.map(|link| folder.join(link)).chain(quoted.filter(is_path).map(|path| root().join(path))).collect()
+    let place =
+        |path: &str| [folder, root()].map(|from| from.join(path)).into_iter().find(|file| file.exists());
+    let quoted = quoted.filter(is_path).map(|path| place(path).unwrap_or_else(|| root().join(path)));
+    links.map(|link| folder.join(link)).chain(quoted).collect()
 }
 
 #[test]
@@ -225,6 +228,8 @@ fn files_are_found_in_text() {
     let at = |path: &str| root().join(path);
     let found = named_files(&at("tests/README.md"), text);
     assert_eq!(found, [at("tests/b.md"), at("tests/g.rs"), at("tools/k")]);
+    let wire = at("crates/wire/README.md");
+    assert_eq!(named_files(&wire, "`tests/views.rs`"), [at("crates/wire/tests/views.rs")]);
 }
 
 #[test]
