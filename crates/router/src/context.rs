@@ -1,4 +1,5 @@
-//! What a step works with beside the packet: the tables, the time, the worker's own state, and the way out for new frames.
+//! What a step works with beside the packet: the tables, the time, the worker's own state, and the way out
+//! for new frames.
 
 use nsrouter_wire::frame::PortId;
 use nsrouter_wire::ipv4;
@@ -26,12 +27,12 @@ pub struct Time {
 ///
 /// Everything is preallocated by the implementor; no call may block or allocate.
 pub trait Originate {
-    /// Lends a buffer of exactly `len` bytes with undefined content, or nothing when the pool is empty. Lending again
-    /// without sending takes the first one back.
+    /// Lends a buffer of exactly `len` bytes with undefined content, or nothing when the pool is empty.
+    /// Lending again without sending takes the first one back.
     fn buffer(&mut self, len: usize) -> Option<&mut [u8]>;
 
-    /// Sends the buffer lent last. For [`PortId::HOST`] it begins at the IP header, otherwise it is a complete
-    /// Ethernet frame.
+    /// Sends the buffer lent last. For [`PortId::HOST`] it begins at the IP header, otherwise it is a
+    /// complete Ethernet frame.
     fn send(&mut self, egress: PortId, offload: Offload);
 
     /// Holds the buffer lent last until `next_hop` is resolved; its layout is that of [`Verdict::Hold`].

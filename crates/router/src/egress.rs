@@ -13,7 +13,8 @@ use crate::verdict::NextHop;
 
 /// The link by which a packet leaves.
 ///
-/// The gateway stays where the route has it: on the way of every packet nothing is copied that is larger than a register.
+/// The gateway stays where the route has it: on the way of every packet nothing is copied that is larger than
+/// a register.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Egress<'t> {
     /// The port.
@@ -102,9 +103,10 @@ pub(crate) fn choose<'t, A: Family>(
     lead(target, destination, tables, |group| group.pick(flow_hash(packet.bytes(), destination, tables)))
 }
 
-/// Where a packet of the router's own to `destination` leaves. Link-local and multicast destinations use `link`, the
-/// ingress port of the packet that is answered. Only packets of the host are answered to the host. Of several next hops it
-/// takes that of the flow of the packet that it is `about` (Linux `icmp_route_lookup`), else the first.
+/// Where a packet of the router's own to `destination` leaves. Link-local and multicast destinations use
+/// `link`, the ingress port of the packet that is answered. Only packets of the host are answered to the
+/// host. Of several next hops it takes that of the flow of the packet that it is `about` (Linux
+/// `icmp_route_lookup`), else the first.
 pub(crate) fn outgoing<'t>(
     tables: &'t Tables,
     destination: IpAddr,

@@ -1,4 +1,5 @@
-//! What workers report to the control plane: neighbours that showed themselves, and next hops without a MAC address.
+//! What workers report to the control plane: neighbours that showed themselves, and next hops without a MAC
+//! address.
 
 use std::net::IpAddr;
 
@@ -10,13 +11,14 @@ use crate::verdict::NextHop;
 /// How a neighbour showed itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Seen {
-    /// It asked for one of our addresses by ARP.
+    /// It asked for one of the router's addresses by ARP.
     ArpRequest,
-    /// An ARP packet that was not a question to us: an announcement or a broadcast reply (gratuitous ARP).
+    /// An ARP packet that was not a request to the router: an announcement or a broadcast reply (gratuitous ARP).
     ArpAnnouncement,
-    /// It answered by ARP, to us alone.
+    /// It answered by ARP, to the router alone.
     ArpReply,
-    /// A neighbour solicitation, router solicitation or router advertisement of its that names its MAC address.
+    /// A neighbour solicitation, router solicitation or router advertisement of its that names its MAC
+    /// address.
     Solicitation,
     /// A neighbour advertisement (RFC 4861 section 7.2.5).
     Advertisement {
@@ -27,7 +29,7 @@ pub enum Seen {
     },
 }
 
-/// What workers tell the control plane. Small and `Copy`, so that a channel never allocates.
+/// What workers report to the control plane. Small and `Copy`, so that a channel never allocates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// A neighbour showed itself.
@@ -41,16 +43,16 @@ pub enum Event {
         /// How.
         kind: Seen,
     },
-    /// A frame is held for a next hop whose MAC address is not known.
+    /// A frame is pending for a next hop whose MAC address is not known.
     Unresolved {
-        /// Who is to be asked for.
+        /// The neighbour to ask for.
         next_hop: NextHop,
-        /// The source of the packet, if that is an address of ours: the question is asked in its name.
+        /// The source of the packet, if that is an address of the router: the request is sent in its name.
         asker: Option<IpAddr>,
     },
     /// A frame was sent to a neighbour whose entry is stale: time to confirm that it is reachable.
     InUse(NextHop),
-    /// Another station uses one of our addresses.
+    /// Another station uses one of the router's addresses.
     AddressConflict {
         /// On which link.
         port: PortId,

@@ -1,7 +1,7 @@
 //! What to do with a packet: an IPv4 and IPv6 router over bytes, tables and time.
 //!
-//! No file descriptor, no clock, no log. [`Router::forward`] takes one frame and gives a [`Verdict`]; begin reading in
-//! `pipeline.rs`. Two ports, one route, one neighbour and one UDP datagram:
+//! No file descriptor, no clock, no log. [`Router::forward`] takes one frame and gives a [`Verdict`]; begin
+//! reading in `pipeline.rs`. Two ports, one route, one neighbour and one UDP datagram:
 //!
 //! ```
 //! use nsrouter_router::{

@@ -1,4 +1,5 @@
-//! The packet record: what a packet's headers say, read once on entry and kept true by whatever rewrites the packet.
+//! The packet record: what a packet's headers say, read once on entry and kept true by whatever rewrites the
+//! packet.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,7 +13,8 @@ use nsrouter_wire::segment;
 use crate::ip4::option_list::Ipv4Options;
 use crate::verdict::Verdict;
 
-/// Where the IP header begins: packets from the host port get room for an Ethernet header before anything else.
+/// Where the IP header begins: packets from the host port get room for an Ethernet header before anything
+/// else.
 pub(crate) const L3: usize = eth::HEADER_BYTES;
 
 /// The link-layer destination of a frame, as Linux `pkt_type` has it of those that are not another station's.
@@ -29,11 +31,12 @@ pub trait Family: Copy + PartialEq + Into<IpAddr> {
     /// The `EtherType` of such packets.
     const ETHER_TYPE: u16;
 
-    /// Reads the header at the front of `packet`; `None` when it is shorter than a header without options. Checks
-    /// nothing.
+    /// Reads the header at the front of `packet`; `None` when it is shorter than a header without options.
+    /// Checks nothing.
     fn read_headers(packet: &[u8], link_destination: LinkDestination) -> Option<IpHeaders<Self>>;
 
-    /// The upper-layer header of a packet that begins at its IP header; `None` when the extension headers do not fit.
+    /// The upper-layer header of a packet that begins at its IP header; `None` when the extension headers do
+    /// not fit.
     fn find_upper(headers: &IpHeaders<Self>, packet: &[u8]) -> Option<Upper>;
 }
 
@@ -187,15 +190,15 @@ impl IpHeaders<Ipv6Addr> {
 }
 
 impl<A: Family> IpHeaders<A> {
-    /// Reads the header at the front of `packet`; `None` when it is shorter than a header without options. Checks
-    /// nothing.
+    /// Reads the header at the front of `packet`; `None` when it is shorter than a header without options.
+    /// Checks nothing.
     #[inline]
     pub fn read(packet: &[u8], link_destination: LinkDestination) -> Option<Self> {
         A::read_headers(packet, link_destination)
     }
 
-    /// The upper-layer header of the packet that this is the record of, looked for once. `None` when the extension
-    /// headers do not fit into the packet.
+    /// The upper-layer header of the packet that this is the record of, looked for once. `None` when the
+    /// extension headers do not fit into the packet.
     #[inline]
     pub fn upper(&mut self, packet: &[u8]) -> Option<Upper> {
         match self.upper {
@@ -258,8 +261,8 @@ impl<A: Family> Packet<'_, '_, A> {
         self.ip.upper(&self.frame.data()[L3..])
     }
 
-    /// The largest packet that this becomes on the wire, in bytes: itself, or a segment of a GSO packet. `None` when the
-    /// offload metadata does not match the headers.
+    /// The largest packet that this becomes on the wire, in bytes: itself, or a segment of a GSO packet.
+    /// `None` when the offload metadata does not match the headers.
     #[inline(always)]
     pub(crate) fn wire_bytes(&self) -> Option<usize> {
         match self.frame.offload.gso {
@@ -270,8 +273,8 @@ impl<A: Family> Packet<'_, '_, A> {
         }
     }
 
-    /// Completes a pending checksum of an unsegmented packet whose L4 message begins at `l4`, counted from the IP header;
-    /// false when what is pending does not lie within that message.
+    /// Completes a pending checksum of an unsegmented packet whose L4 message begins at `l4`, counted from
+    /// the IP header; false when what is pending does not lie within that message.
     pub(crate) fn complete_checksum(&mut self, l4: usize) -> bool {
         if self.frame.offload.gso != Gso::None {
             return false;

@@ -1,11 +1,12 @@
 //! The forwarding path as the list of its steps: read this file first.
 //!
-//! A step is a function in the file that the list names. It looks at the packet record ([`Packet`](crate::packet::Packet)),
-//! may rewrite the packet, and says whether the packet goes on (`Continue`) or its way ends here, with which verdict or for
-//! which reason (`Break`). A reason that asks for an ICMP error gets it here, in one place for each IP version.
+//! A step is a function in the file that the list names. It looks at the packet record
+//! ([`Packet`](crate::packet::Packet)), may rewrite the packet, and says whether the packet goes on
+//! (`Continue`) or its way ends here, with which verdict or for which reason (`Break`). A reason that asks
+//! for an ICMP error gets it here, in one place for each IP version.
 //!
-//! The steps of a packet that passes through are inlined by order: each is a few instructions, and its outcome is to stay in
-//! registers.
+//! The steps of a packet that passes through are inlined by order: each is a few instructions, and its
+//! outcome is to stay in registers.
 
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -96,8 +97,8 @@ fn ipv6<O: Originate>(
     }
 }
 
-/// The steps of an IPv6 packet that passes through: where it leaves. `same_link` has room for the target of a link-local
-/// destination.
+/// The steps of an IPv6 packet that passes through: where it leaves. `same_link` has room for the target of a
+/// link-local destination.
 #[inline(always)]
 fn forward6<'s, 't: 's, O: Originate>(
     packet: &mut Packet6<'_, '_>,
@@ -123,8 +124,8 @@ fn forward6<'s, 't: 's, O: Originate>(
     Continue(egress)
 }
 
-/// A packet from a program of the router's own host: it begins at its IP header, and grows into its headroom by an Ethernet
-/// header.
+/// A packet from a program of the router's own host: it begins at its IP header, and grows into its headroom
+/// by an Ethernet header.
 pub(crate) fn host_packet<O: Originate>(frame: &mut Frame<'_>, context: &mut Context<'_, O>) -> Verdict {
     if !ethernet::add_link_header(frame) {
         return Verdict::Drop(DropReason::NoBuffer);
@@ -196,7 +197,8 @@ fn conclude6<O: Originate>(packet: &mut Packet6<'_, '_>, end: End, context: &mut
     }
 }
 
-/// A packet was given up after it had waited: drops it for `reason`, and tells its sender where that reason asks for it.
+/// A packet was given up after it had waited: drops it for `reason`, and tells its sender where that reason
+/// asks for it.
 pub(crate) fn give_up<O: Originate>(
     frame: &mut Frame<'_>,
     reason: DropReason,

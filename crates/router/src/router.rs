@@ -53,7 +53,8 @@ impl Router {
         verdict
     }
 
-    /// A pending frame may go: fills in the MAC address of `next_hop`. `Send`, or `Drop` if the entry has vanished.
+    /// A pending frame may go: fills in the MAC address of `next_hop`. `Send`, or `Drop` if the entry has
+    /// vanished.
     pub fn release(&mut self, frame: &mut Frame<'_>, next_hop: NextHop, tables: &Tables) -> Verdict {
         self.state.counters.held -= 1;
         let verdict = match tables.neighbours().get(&next_hop) {
@@ -68,8 +69,8 @@ impl Router {
         verdict
     }
 
-    /// A pending frame's next hop was given up: drops it for `reason`, and tells its sender where that reason asks for it
-    /// (host or address unreachable for a neighbour that did not answer).
+    /// A pending frame's next hop was given up: drops it for `reason`, and tells its sender where that reason
+    /// asks for it (host or address unreachable for a neighbour that did not answer).
     pub fn unreachable(
         &mut self,
         frame: &mut Frame<'_>,
@@ -93,22 +94,23 @@ impl Router {
         mld::send_due(context);
     }
 
-    /// Makes room for the counters and the memory of a port that is about to be in the tables, in this slot. Allocates, and
-    /// nothing that handles a frame does.
+    /// Makes room for the counters and the memory of a port that is about to be in the tables, in this slot.
+    /// Allocates, and nothing that handles a frame does.
     pub fn add_port(&mut self, slot: PortId) {
         self.state.counters.grow(slot);
         self.state.listener.grow(slot);
     }
 
-    /// A port is not in the tables any more, and none of its frames is on its way: its counters count with those of all that
-    /// were removed ([`Counters::retire`]), and nothing of it is remembered for the slot's next port.
+    /// A port is not in the tables any more, and none of its frames is on its way: its counters count with
+    /// those of all that were removed ([`Counters::retire`]), and nothing of it is remembered for the slot's
+    /// next port.
     pub fn remove_port(&mut self, slot: PortId) {
         self.state.counters.retire(slot);
         self.state.listener.forget(slot);
     }
 
-    /// The ports or their addresses changed in the tables: the next tick reports on the links which groups the router has
-    /// joined and left.
+    /// The ports or their addresses changed in the tables: the next tick reports on the links which groups
+    /// the router has joined and left.
     pub fn ports_changed(&mut self) {
         self.state.listener.ports_changed();
     }

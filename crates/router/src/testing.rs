@@ -1,4 +1,5 @@
-//! What the unit tests share: a small lab in memory, frames as other parsers build them, and what was originated.
+//! What the unit tests share: a small lab in memory, frames as other parsers build them, and what was
+//! originated.
 
 use std::net::IpAddr;
 
@@ -131,7 +132,8 @@ impl Bench {
         self.push_offloaded(ingress, bytes, Offload::default())
     }
 
-    /// Pushes a frame and asserts that exactly those counters moved that its verdict and what was originated say.
+    /// Pushes a frame and asserts that exactly those counters moved that its verdict and what was originated
+    /// say.
     pub(crate) fn push_offloaded(&mut self, ingress: PortId, bytes: &[u8], offload: Offload) -> Done {
         let mut buffer = vec![0x5a; HEADROOM];
         buffer.extend_from_slice(bytes);
@@ -208,7 +210,8 @@ fn count_out(counters: &mut Counters, egress: PortId, bytes: usize) {
     port.tx_bytes += bytes as u64;
 }
 
-/// The counters without those that follow from no verdict: limits, look-ups, and how many of the originated are errors.
+/// The counters without those that follow from no verdict: limits, look-ups, and how many of the originated
+/// are errors.
 fn moved(counters: &Counters) -> Counters {
     let mut moved = counters.clone();
     for counter in Counters::TABLE.iter().filter(|counter| counter.accounting == Accounting::Apart) {

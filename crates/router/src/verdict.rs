@@ -23,9 +23,9 @@ pub enum Verdict {
     Send(PortId),
     /// Rewritten in place into an answer (echo, ARP, neighbour advertisement) that goes out by this port.
     Reply(PortId),
-    /// Forwarded, but the next hop's MAC address is not known yet. The frame begins with an Ethernet header whose
-    /// source and type are filled in and whose destination is zero; [`Router::release`](crate::Router::release)
-    /// completes it.
+    /// Forwarded, but the next hop's MAC address is not known yet. The frame begins with an Ethernet header
+    /// whose source and type are filled in and whose destination is zero;
+    /// [`Router::release`](crate::Router::release) completes it.
     Hold(NextHop),
     /// For programs of the router's own host: the data begin at the IP header.
     ToHost,
@@ -49,7 +49,8 @@ pub(crate) enum End {
     },
 }
 
-/// The outcome of a step: the packet goes on to the next one, with what this one found out, or its way ends here.
+/// The outcome of a step: the packet goes on to the next one, with what this one found out, or its way ends
+/// here.
 pub(crate) type Step<T = ()> = ControlFlow<End, T>;
 
 /// Ends a packet's way with a verdict.

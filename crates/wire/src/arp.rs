@@ -13,8 +13,8 @@ pub const REPLY: u16 = 2;
 
 /// Hardware type Ethernet, protocol IPv4, address lengths 6 and 4.
 const PREFIX: [u8; 6] = [0, 1, 8, 0, 6, 4];
-/// The same with the hardware type of IEEE 802 networks: stations on Ethernet are to accept it (RFC 1042), and Linux
-/// `arp_process` does.
+/// The same with the hardware type of IEEE 802 networks: stations on Ethernet are to accept it (RFC 1042),
+/// and Linux `arp_process` does.
 const PREFIX_IEEE802: [u8; 6] = [0, 6, 8, 0, 6, 4];
 
 /// What an ARP packet says.

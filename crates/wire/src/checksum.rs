@@ -2,8 +2,8 @@
 
 /// A ones' complement sum under way.
 ///
-/// Words are added as they lie in memory: the sum of swapped words is the swapped sum (RFC 1071 section 2 B), so only
-/// the result is put in order.
+/// Words are added as they lie in memory: the sum of swapped words is the swapped sum (RFC 1071 section 2 B),
+/// so only the result is put in order.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(u64);
 
@@ -14,8 +14,8 @@ impl Sum {
         Sum(0)
     }
 
-    /// Adds bytes that begin at an even offset. An odd last byte is padded with zero, so only the last piece of a
-    /// message may have an odd length.
+    /// Adds bytes that begin at an even offset. An odd last byte is padded with zero, so only the last piece
+    /// of a message may have an odd length.
     #[inline]
     #[must_use]
     pub fn bytes(self, bytes: &[u8]) -> Self {
@@ -47,7 +47,8 @@ impl Sum {
         Sum(self.0 + u64::from(value.to_be()))
     }
 
-    /// Adds the pseudo-header of RFC 793 section 3.1: addresses, protocol and the length of the L4 message in bytes.
+    /// Adds the pseudo-header of RFC 793 section 3.1: addresses, protocol and the length of the L4 message in
+    /// bytes.
     #[inline]
     #[must_use]
     pub fn pseudo_ipv4(self, source: [u8; 4], destination: [u8; 4], protocol: u8, bytes: u16) -> Self {
@@ -92,8 +93,8 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 
 /// The checksum after a 16-bit field changed from `old` to `new` (RFC 1624 equation 3).
 ///
-/// Right also where the older equation of RFC 1141 gives 0xffff in place of 0x0000: what is stored equals a full
-/// recomputation for every message that is not all zeros.
+/// Right also where the older equation of RFC 1141 gives 0xffff in place of 0x0000: what is stored equals a
+/// full recomputation for every message that is not all zeros.
 #[inline]
 #[must_use]
 pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
@@ -150,7 +151,8 @@ mod tests {
             let changed = index.index(words.len());
             let before = slow(&bytes(&words));
             let old = std::mem::replace(&mut words[changed], new);
-            // An IP header is never all zeros: its version is not. Only there the two zeros cannot be told apart.
+            // An IP header is never all zeros: its version is not. Only there the two zeros cannot be told
+            // apart.
             prop_assume!(words.iter().any(|w| *w != 0));
             prop_assert_eq!(update(before, old, new), slow(&bytes(&words)));
         }

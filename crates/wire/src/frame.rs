@@ -9,8 +9,8 @@ use crate::offload::Offload;
 
 /// A slot of the router's port table: numbered from 0, and empty while no port is in it.
 ///
-/// [`PortId::HOST`] is no slot. It is the router's own operating system: a TUN device, raw IP packets without a
-/// link-layer header.
+/// [`PortId::HOST`] is no slot. It is the router's own operating system: a TUN device, raw IP packets without
+/// a link-layer header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortId(pub u16);
 

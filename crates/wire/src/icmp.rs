@@ -34,9 +34,9 @@ pub mod v4 {
         matches!(kind, UNREACHABLE | SOURCE_QUENCH | REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM)
     }
 
-    /// Whether an error may be sent about an ICMP message of this type (RFC 1812 section 4.3.2.7). Linux `icmp_pointers`
-    /// takes the types that nobody has assigned for errors too, and router discovery (RFC 1256), and `icmp_send` those
-    /// above what it knows.
+    /// Whether an error may be sent about an ICMP message of this type (RFC 1812 section 4.3.2.7). Linux
+    /// `icmp_pointers` takes the types that nobody has assigned for errors too, and router discovery (RFC
+    /// 1256), and `icmp_send` those above what it knows.
     pub const fn may_be_answered(kind: u8) -> bool {
         matches!(kind, ECHO_REPLY | ECHO | 13..=MAX_KNOWN)
     }
@@ -73,7 +73,8 @@ pub mod v6 {
     /// Redirect: an informational type by its number, but no error is sent about it (RFC 4443 section 2.4 e).
     pub const REDIRECT: u8 = 137;
 
-    /// Whether an ICMPv6 message of this type is one of the errors of RFC 4443, which quote the packet that they are about.
+    /// Whether an ICMPv6 message of this type is one of the errors of RFC 4443, which quote the packet that
+    /// they are about.
     pub const fn is_error(kind: u8) -> bool {
         matches!(kind, UNREACHABLE | TOO_BIG | TIME_EXCEEDED | PARAMETER_PROBLEM)
     }
@@ -137,8 +138,8 @@ impl Icmp6<'_> {
         ipv6::HEADER_BYTES + self.extension.len() + message_bytes
     }
 
-    /// Writes a packet of [`Icmp6::packet_bytes`]: the headers, the message that `write` fills in, and its checksum. A
-    /// shorter `packet` is left alone.
+    /// Writes a packet of [`Icmp6::packet_bytes`]: the headers, the message that `write` fills in, and its
+    /// checksum. A shorter `packet` is left alone.
     pub fn write(&self, packet: &mut [u8], write: impl FnOnce(&mut [u8])) {
         let Some((ip, payload)) = packet.split_first_chunk_mut() else { return };
         let Some((extension, message)) = payload.split_at_mut_checked(self.extension.len()) else { return };

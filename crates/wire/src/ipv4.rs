@@ -148,8 +148,8 @@ pub fn fill_checksum(header: &mut [u8]) {
     }
 }
 
-/// Makes the header of `header_bytes` at the front of `packet` that of segment `number` of a GSO packet: total length, an
-/// identification of its own, checksum (Linux `inet_gso_segment`).
+/// Makes the header of `header_bytes` at the front of `packet` that of segment `number` of a GSO packet:
+/// total length, an identification of its own, checksum (Linux `inet_gso_segment`).
 pub(crate) fn write_segment(packet: &mut [u8], header_bytes: usize, number: u16) {
     let bytes = length16(packet.len());
     packet[2..4].copy_from_slice(&bytes.to_be_bytes());

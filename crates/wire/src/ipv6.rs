@@ -121,11 +121,12 @@ pub(crate) const JUMBO_HEADER_BYTES: usize = 8;
 /// The largest payload that the fixed header's length says; a jumbogram's is beyond it, and its field zero.
 const MAX_PAYLOAD_BYTES: usize = 65_535;
 
-/// Length of a packet in bytes as it says itself: the payload length of its header, or where that is zero the jumbo
-/// payload option of a hop-by-hop header (RFC 2675), in which Linux says the length of a GSO packet of more than 64 KiB
-/// (`struct hop_jumbo_hdr`).
+/// Length of a packet in bytes as it says itself: the payload length of its header, or where that is zero the
+/// jumbo payload option of a hop-by-hop header (RFC 2675), in which Linux says the length of a GSO packet of
+/// more than 64 KiB (`struct hop_jumbo_hdr`).
 ///
-/// `None` when there is no header. A jumbogram is told of only when its option says more than the header could.
+/// `None` when there is no header. A jumbogram is told of only when its option says more than the header
+/// could.
 pub fn packet_bytes(packet: &[u8]) -> Option<usize> {
     let header = Header::parse(packet)?;
     if header.payload_bytes() == 0
@@ -136,7 +137,8 @@ pub fn packet_bytes(packet: &[u8]) -> Option<usize> {
     Some(HEADER_BYTES + header.payload_bytes())
 }
 
-/// The payload length that a jumbogram's option says; `None` when the packet is none of the form that Linux makes.
+/// The payload length that a jumbogram's option says; `None` when the packet is none of the form that Linux
+/// makes.
 pub(crate) fn jumbo_payload_bytes(packet: &[u8]) -> Option<usize> {
     const JUMBO_PAYLOAD: u8 = 194;
     let header = Header::parse(packet)?;
@@ -166,7 +168,8 @@ pub struct Upper {
     pub offset: usize,
     /// Offset of this fragment in bytes and whether more follow, if there is a fragment header.
     pub fragment: Option<(usize, bool)>,
-    /// Where the octet is that names the protocol, from the front of the packet: the pointer of a Parameter Problem.
+    /// Where the octet is that names the protocol, from the front of the packet: the pointer of a Parameter
+    /// Problem.
     pub next_header_offset: usize,
     /// The value of the router alert option (RFC 2711), if a hop-by-hop header with one comes first.
     pub router_alert: Option<u16>,
@@ -177,8 +180,8 @@ const MAX_EXTENSION_HEADERS: usize = 16;
 
 /// Walks over the extension headers (hop-by-hop, routing, destination options, authentication, fragment).
 ///
-/// `None` when the chain does not fit into the packet. It stops at the first header that is none of these, and behind
-/// the fragment header of a fragment that is not the first.
+/// `None` when the chain does not fit into the packet. It stops at the first header that is none of these,
+/// and behind the fragment header of a fragment that is not the first.
 pub fn upper_layer(packet: &[u8]) -> Option<Upper> {
     let header = Header::parse(packet)?;
     let mut upper = Upper {
@@ -341,7 +344,8 @@ mod tests {
             packet.truncate(packet.len() - cut);
             let payload = (packet.len() - 40) as u16;
             packet[4..6].copy_from_slice(&payload.to_be_bytes());
-            // It takes each kind of header once, in any sensible order; what it refuses says nothing about us.
+            // It takes each kind of header once, in any sensible order; what it refuses says nothing about
+            // us.
             if let Ok(theirs) = etherparse::Ipv6Slice::from_slice(&packet) {
                 let theirs = theirs.payload();
                 let ours = upper_layer(&packet).unwrap();

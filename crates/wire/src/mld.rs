@@ -12,8 +12,8 @@ pub const REPORT_BYTES: usize = 8;
 /// Bytes of a record without sources.
 pub const RECORD_BYTES: usize = 20;
 
-/// The hop-by-hop header of every message: ICMPv6 follows; router alert with value 0, which is MLD's (RFC 2711), and two
-/// bytes of padding.
+/// The hop-by-hop header of every message: ICMPv6 follows; router alert with value 0, which is MLD's (RFC
+/// 2711), and two bytes of padding.
 pub const HOP_BY_HOP: [u8; 8] = [58, 0, 5, 2, 0, 0, 1, 0];
 /// The value of the router alert option by which MLD messages are known.
 pub const ROUTER_ALERT: u16 = 0;
@@ -33,8 +33,8 @@ pub struct Query {
 }
 
 impl Query {
-    /// Reads a query from its ICMPv6 header on. `None` if it is cut short, asks about what is no group, or about sources of
-    /// every group.
+    /// Reads a query from its ICMPv6 header on. `None` if it is cut short, asks about what is no group, or
+    /// about sources of every group.
     pub fn parse(message: &[u8]) -> Option<Query> {
         let is_v1 = message.len() == V1_BYTES;
         let code = u16::from_be_bytes([*message.get(4)?, *message.get(5)?]);

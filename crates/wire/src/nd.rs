@@ -53,8 +53,8 @@ impl Options {
     }
 }
 
-/// Writes a neighbour solicitation or advertisement, checksum left at zero: `kind` is the ICMPv6 type, `option` the
-/// number of the link-layer address option.
+/// Writes a neighbour solicitation or advertisement, checksum left at zero: `kind` is the ICMPv6 type,
+/// `option` the number of the link-layer address option.
 pub fn write_neighbour(
     message: &mut [u8; NEIGHBOUR_WITH_MAC_BYTES],
     kind: u8,

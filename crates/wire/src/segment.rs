@@ -1,8 +1,8 @@
 //! Software segmentation of GSO packets into a caller's buffers, and completion of pending checksums.
 //!
-//! For ports without the offload, and for tunnels, which a virtio-net header cannot tell of: what comes out equals what
-//! the kernel sends for the same GSO packet (net/ipv4 `tcp_gso_segment`, `__udp_gso_segment`; for what is around them see
-//! `tunnel.rs`).
+//! For ports without the offload, and for tunnels, which a virtio-net header cannot tell of: what comes out
+//! equals what the kernel sends for the same GSO packet (net/ipv4 `tcp_gso_segment`, `__udp_gso_segment`; for
+//! what is around them see `tunnel.rs`).
 
 use crate::bytes::length16;
 use crate::checksum::Sum;
@@ -27,14 +27,14 @@ pub enum SegmentError {
 /// Where SCTP's checksum is in its header (RFC 9260 section 3.1); no other protocol has one there.
 pub const SCTP_CHECKSUM_OFFSET: u16 = 8;
 
-/// Sums what is pending and writes the L4 checksum; a frame with none pending is left alone. `l3` is where its IP header
-/// begins: 14 on a link port, 0 on the host port.
+/// Sums what is pending and writes the L4 checksum; a frame with none pending is left alone. `l3` is where
+/// its IP header begins: 14 on a link port, 0 on the host port.
 ///
-/// SCTP's is a CRC32c (RFC 9260 section 6.8), of which a virtio-net header says nothing but where it is: there it is told
-/// by the protocol.
+/// SCTP's is a CRC32c (RFC 9260 section 6.8), of which a virtio-net header says nothing but where it is:
+/// there it is told by the protocol.
 ///
-/// Returns false, with the frame unchanged, when the offload points beyond the frame. Not for GSO packets, whose segments
-/// each get a checksum of their own from [`Segments`].
+/// Returns false, with the frame unchanged, when the offload points beyond the frame. Not for GSO packets,
+/// whose segments each get a checksum of their own from [`Segments`].
 #[must_use]
 pub fn complete_checksum(frame: &mut Frame<'_>, l3: usize) -> bool {
     let Some(pending) = frame.offload.checksum else { return true };
@@ -94,7 +94,8 @@ pub struct Segments<'a> {
     is_v6: bool,
     /// Payload bytes of each segment.
     segment_bytes: usize,
-    /// Payload bytes of what the receiver is to see as one: less than `segment_bytes` where the segments are GSO packets.
+    /// Payload bytes of what the receiver is to see as one: less than `segment_bytes` where the segments are
+    /// GSO packets.
     gso_bytes: usize,
     next: usize,
 }
@@ -103,8 +104,8 @@ pub struct Segments<'a> {
 const MAX_PACKET_BYTES: usize = 65_535;
 
 impl<'a> Segments<'a> {
-    /// Looks at the headers of a GSO packet once. `l3` is where its IP header begins: 14 on a link port, 0 on the host
-    /// port.
+    /// Looks at the headers of a GSO packet once. `l3` is where its IP header begins: 14 on a link port, 0 on
+    /// the host port.
     ///
     /// # Errors
     /// [`SegmentError`] when it is no GSO packet, or its headers are not what its offload says.
@@ -142,9 +143,9 @@ impl<'a> Segments<'a> {
         })
     }
 
-    /// Cuts a GSO packet of more than 64 KiB not into what the receiver is to see, but into GSO packets that say their
-    /// length in their IP header: each as many whole segments as fit. [`Segments::next_offload`] says what is pending of
-    /// them. `None` for a packet in a tunnel.
+    /// Cuts a GSO packet of more than 64 KiB not into what the receiver is to see, but into GSO packets that
+    /// say their length in their IP header: each as many whole segments as fit. [`Segments::next_offload`]
+    /// says what is pending of them. `None` for a packet in a tunnel.
     #[must_use]
     pub fn into_gso_packets(self) -> Option<Self> {
         let room = MAX_PACKET_BYTES.checked_sub(self.headers - self.jumbo_bytes - self.l3)?;
@@ -152,8 +153,8 @@ impl<'a> Segments<'a> {
         (self.tunnel.is_empty() && whole > 0).then_some(Segments { segment_bytes: whole, ..self })
     }
 
-    /// What is left to do to the next segment, given the whole packet's offload: nothing, but for the GSO packets of
-    /// [`Segments::into_gso_packets`].
+    /// What is left to do to the next segment, given the whole packet's offload: nothing, but for the GSO
+    /// packets of [`Segments::into_gso_packets`].
     pub fn next_offload(&self, whole: Offload) -> Offload {
         if !self.makes_gso_packets() {
             return Offload::default();
@@ -195,8 +196,8 @@ impl<'a> Segments<'a> {
         &self.data[begin..end]
     }
 
-    /// Writes the next segment, checksums complete, into a buffer of [`Segments::next_len`] bytes or more, and returns
-    /// its length; `None` when all are written or the buffer is too small.
+    /// Writes the next segment, checksums complete, into a buffer of [`Segments::next_len`] bytes or more,
+    /// and returns its length; `None` when all are written or the buffer is too small.
     pub fn write_next(&mut self, buffer: &mut [u8]) -> Option<usize> {
         let len = self.next_len()?;
         let segment = buffer.get_mut(..len)?;
@@ -341,14 +342,15 @@ fn tcp_header_bytes(tcp: &[u8]) -> Option<usize> {
     (bytes >= 20).then_some(bytes)
 }
 
-/// Bytes of all headers of a GSO packet, from L2 (the first `l3` bytes) to the innermost L4; `None` when they are not all
-/// there, or not of the kind that its offload says. The virtio-net header's own figure is only a hint, so this reads the
-/// packet.
+/// Bytes of all headers of a GSO packet, from L2 (the first `l3` bytes) to the innermost L4; `None` when they
+/// are not all there, or not of the kind that its offload says. The virtio-net header's own figure is only a
+/// hint, so this reads the packet.
 pub fn header_bytes(data: &[u8], l3: usize, offload: &Offload) -> Option<usize> {
     Headers::read(data, l3, offload).map(|headers| headers.end)
 }
 
-/// Whether a GSO packet is in a tunnel, of which no virtio-net header tells: whoever sends it has to cut it first.
+/// Whether a GSO packet is in a tunnel, of which no virtio-net header tells: whoever sends it has to cut it
+/// first.
 #[inline]
 pub fn is_tunnelled(data: &[u8], l3: usize, offload: &Offload) -> bool {
     let Some(pending) = offload.checksum.filter(|_| offload.gso != Gso::None) else { return false };
@@ -361,9 +363,9 @@ pub fn is_tunnelled(data: &[u8], l3: usize, offload: &Offload) -> bool {
     bytes.is_none_or(|bytes| usize::from(pending.start) != l3 + bytes)
 }
 
-/// Whether a packet says its length in the jumbo payload option of IPv6 (RFC 2675), as Linux has it with GSO packets of more
-/// than 64 KiB. Linux does not take such a packet back whole: on its way out by a packet socket `ipv6_gso_segment` takes the
-/// option off and leaves the length zero, which no receiver understands.
+/// Whether a packet says its length in the jumbo payload option of IPv6 (RFC 2675), as Linux has it with GSO
+/// packets of more than 64 KiB. Linux does not take such a packet back whole: on its way out by a packet
+/// socket `ipv6_gso_segment` takes the option off and leaves the length zero, which no receiver understands.
 #[inline]
 pub fn is_jumbogram(data: &[u8], l3: usize) -> bool {
     data.len() > l3 + MAX_PACKET_BYTES
@@ -371,11 +373,12 @@ pub fn is_jumbogram(data: &[u8], l3: usize) -> bool {
         && ipv6::jumbo_payload_bytes(&data[l3..]).is_some()
 }
 
-/// The largest IP packet that a frame becomes on the wire, in bytes: a segment's for a GSO packet, with all that is around
-/// it in a tunnel, else its own.
+/// The largest IP packet that a frame becomes on the wire, in bytes: a segment's for a GSO packet, with all
+/// that is around it in a tunnel, else its own.
 ///
-/// This is what is compared with an MTU (Linux `skb_gso_validate_network_len`). `l3` as for [`Segments::new`]. `None` when
-/// the headers are not what the offload says, so that nobody can cut the packet.
+/// This is what is compared with an MTU (Linux `skb_gso_validate_network_len`). `l3` as for
+/// [`Segments::new`]. `None` when the headers are not what the offload says, so that nobody can cut the
+/// packet.
 #[inline]
 pub fn packet_bytes(data: &[u8], l3: usize, offload: &Offload) -> Option<usize> {
     let whole = data.len() - l3;

@@ -1,14 +1,15 @@
 //! The outer headers of a GSO packet that a tunnel carries.
 //!
-//! A virtio-net header names the innermost segmentation alone, TCP or UDP, whatever lies around it. What betrays a tunnel
-//! is that the pending checksum begins at another place than behind the outermost IP header: it begins at the inner L4
-//! header. Between the two lie headers whose lengths, identifications and checksums are another in every segment (Linux
-//! `skb_udp_tunnel_segment`, `gre_gso_segment`, `inet_gso_segment`, `ipv6_gso_segment`).
+//! A virtio-net header names the innermost segmentation alone, TCP or UDP, whatever lies around it. What
+//! betrays a tunnel is that the pending checksum begins at another place than behind the outermost IP header:
+//! it begins at the inner L4 header. Between the two lie headers whose lengths, identifications and checksums
+//! are another in every segment (Linux `skb_udp_tunnel_segment`, `gre_gso_segment`, `inet_gso_segment`,
+//! `ipv6_gso_segment`).
 //!
-//! Which encapsulation stands behind a UDP or GRE header (VXLAN, GENEVE, GTP-U, an Ethernet header with VLAN tags) is
-//! decided by port numbers that everybody configures for himself. It need not be known, as nothing in it depends on a
-//! segment: the next IP header is recognised by its version, its length, which reaches to the end of the frame, and its
-//! checksum.
+//! Which encapsulation stands behind a UDP or GRE header (VXLAN, GENEVE, GTP-U, an Ethernet header with VLAN
+//! tags) is decided by port numbers that everybody configures for himself. It need not be known, as nothing
+//! in it depends on a segment: the next IP header is recognised by its version, its length, which reaches to
+//! the end of the frame, and its checksum.
 
 use crate::bytes::length16;
 use crate::checksum::{Sum, checksum};
@@ -18,8 +19,8 @@ use crate::protocol;
 
 /// Outer headers that a frame may have: three tunnels, one in the other, of two headers each.
 const MAX_OUTER: usize = 6;
-/// Bytes between a UDP or GRE header and the IP header that it carries, at most: GENEVE with all its options (260) and an
-/// Ethernet header with two VLAN tags (22), and some.
+/// Bytes between a UDP or GRE header and the IP header that it carries, at most: GENEVE with all its options
+/// (260) and an Ethernet header with two VLAN tags (22), and some.
 const MAX_ENCAPSULATION_BYTES: usize = 320;
 
 const UDP_HEADER_BYTES: usize = 8;
@@ -113,8 +114,8 @@ pub(crate) struct Tunnel {
 impl Tunnel {
     /// Walks from the IP header at `l3` to that whose payload begins at `l4`.
     ///
-    /// `None` when no chain of headers that is understood leads there, or when one cannot be repeated for each segment: a
-    /// GRE sequence number.
+    /// `None` when no chain of headers that is understood leads there, or when one cannot be repeated for
+    /// each segment: a GRE sequence number.
     #[cold]
     pub(crate) fn walk(data: &[u8], l3: usize, l4: usize) -> Option<(Tunnel, Network)> {
         let mut tunnel = Tunnel::default();
@@ -161,8 +162,8 @@ impl Tunnel {
         self.count == 0
     }
 
-    /// Writes what is another in each segment into the outer headers of segment `number`, whose inner packet is
-    /// complete: innermost first, as each checksum covers what is inside.
+    /// Writes what is another in each segment into the outer headers of segment `number`, whose inner packet
+    /// is complete: innermost first, as each checksum covers what is inside.
     pub(crate) fn write(&self, segment: &mut [u8], number: u16) {
         for outer in self.outer.iter().flatten().rev() {
             match *outer {
@@ -185,15 +186,17 @@ impl Tunnel {
 const GRE_CHECKSUM: u8 = 0x80;
 const GRE_KEY: u8 = 0x20;
 
-/// Whether a UDP header (RFC 8086, and Linux's FOU) is followed by a GRE header with a checksum and a payload in which
-/// there may be IP. The other encapsulations begin otherwise: VXLAN with a set bit 3, GENEVE with a cleared bit 7.
+/// Whether a UDP header (RFC 8086, and Linux's FOU) is followed by a GRE header with a checksum and a payload
+/// in which there may be IP. The other encapsulations begin otherwise: VXLAN with a set bit 3, GENEVE with a
+/// cleared bit 7.
 fn is_gre_checksummed(encapsulation: &[u8]) -> bool {
     let [flags, 0, kind @ ..] = encapsulation else { return false };
     flags | GRE_KEY == GRE_CHECKSUM | GRE_KEY
         && matches!(kind, [0x08, 0x00, ..] | [0x86, 0xdd, ..] | [0x65, 0x58, ..])
 }
 
-/// Bytes of a GRE header (RFC 2784, RFC 2890); `None` for another version, the routing of RFC 1701, and sequence numbers.
+/// Bytes of a GRE header (RFC 2784, RFC 2890); `None` for another version, the routing of RFC 1701, and
+/// sequence numbers.
 fn gre_header_bytes(gre: &[u8]) -> Option<usize> {
     const ROUTING_SEQUENCE: u8 = 0x40 | 0x10;
     const VERSION: u8 = 0x07;
@@ -205,8 +208,8 @@ fn gre_header_bytes(gre: &[u8]) -> Option<usize> {
     Some(4 + word(GRE_CHECKSUM) + word(GRE_KEY))
 }
 
-/// The first IP header between an encapsulation's beginning and the inner L4 header. Every encapsulation in use has an
-/// even number of bytes.
+/// The first IP header between an encapsulation's beginning and the inner L4 header. Every encapsulation in
+/// use has an even number of bytes.
 fn find(data: &[u8], from: usize, l4: usize) -> Option<Network> {
     let last = l4.checked_sub(ipv4::HEADER_BYTES)?.min(from + MAX_ENCAPSULATION_BYTES);
     (from..=last).step_by(2).find_map(|at| Network::parse(data, at).filter(|network| network.payload <= l4))

@@ -1,5 +1,5 @@
-//! GSO packets in tunnels, cut into segments: each segment equals the packet that is built anew for its part of the
-//! payload, for every encapsulation that Linux hands over as a GSO packet.
+//! GSO packets in tunnels, cut into segments: each segment equals the packet that is built anew for its part
+//! of the payload, for every encapsulation that Linux hands over as a GSO packet.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
@@ -322,8 +322,8 @@ fn what_cannot_be_told_apart_or_repeated_is_refused() {
     assert!(refused(&frame, offload));
 }
 
-/// An IPv6 GSO packet of more than 64 KiB says its length in a jumbo payload option (Linux `struct hop_jumbo_hdr`), which
-/// its segments do without; an IPv4 one says zero.
+/// An IPv6 GSO packet of more than 64 KiB says its length in a jumbo payload option (Linux `struct
+/// hop_jumbo_hdr`), which its segments do without; an IPv4 one says zero.
 #[test]
 fn segments_of_a_big_tcp_packet_are_ordinary_ones() {
     let payload = payload(150_000);
@@ -363,7 +363,8 @@ fn segments_of_a_big_tcp_packet_are_ordinary_ones() {
     }
 }
 
-/// The same packet as GSO packets that say their length, and those in their turn as the segments that the whole becomes.
+/// The same packet as GSO packets that say their length, and those in their turn as the segments that the
+/// whole becomes.
 fn cut_into_gso_packets(frame: &[u8], offload: Offload, layers: &[Layer], payload: &[u8]) {
     let mut packets = Segments::new(frame, LINK_L3, offload).unwrap().into_gso_packets().unwrap();
     let (mut number, mut lengths) = (0, Vec::new());
@@ -387,7 +388,8 @@ fn cut_into_gso_packets(frame: &[u8], offload: Offload, layers: &[Layer], payloa
     assert!(lengths.iter().all(|len| len - LINK_L3 <= 65_535), "{lengths:?}");
 }
 
-/// SCTP's checksum is a CRC32c, wherever it is; the golden value is that of RFC 9260's algorithm as Linux has it.
+/// SCTP's checksum is a CRC32c, wherever it is; the golden value is that of RFC 9260's algorithm as Linux has
+/// it.
 #[test]
 fn a_pending_checksum_of_sctp_is_a_crc32c() {
     for outer in [vec![], vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 4, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]] {

@@ -1,5 +1,5 @@
-//! Our header views beside two independent parsers, etherparse and pnet_packet, on random and on mutated frames: what all
-//! three read is the same, and what they refuse we refuse.
+//! Our header views beside two independent parsers, etherparse and pnet_packet, on random and on mutated
+//! frames: what all three read is the same, and what they refuse we refuse.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 use etherparse::{
@@ -219,7 +219,8 @@ fn icmp6(packet: &[u8], message: &[u8]) -> TestCaseResult {
     Ok(())
 }
 
-/// Protocol and offset of what follows the extension headers, and of a fragment its offset and whether more follow.
+/// Protocol and offset of what follows the extension headers, and of a fragment its offset and whether more
+/// follow.
 type Walked = (u8, usize, Option<(usize, bool)>);
 
 /// The walk over extension headers by pnet's views of each.
@@ -234,7 +235,8 @@ fn walk_by_pnet(packet: &[u8]) -> Option<Walked> {
                 let header = ExtensionPacket::new(rest)?;
                 (header.get_next_header(), (usize::from(header.get_hdr_ext_len()) + 1) * 8)
             }
-            // RFC 4302 section 2.2: 32-bit words less two. Its first two fields are those of any extension header.
+            // RFC 4302 section 2.2: 32-bit words less two. Its first two fields are those of any extension
+            // header.
             IpNextHeaderProtocol(51) => {
                 let header = ExtensionPacket::new(rest)?;
                 (header.get_next_header(), (usize::from(header.get_hdr_ext_len()) + 2) * 4)
@@ -373,9 +375,9 @@ proptest! {
     }
 }
 
-/// RFC 1624 section 3: every checksum that a header can have, the corner from 0x0000 to 0xffff among them, is what full
-/// recomputation gives when the TTL has changed; the other field that is changed so, an echo's type, is in the router's
-/// own tests.
+/// RFC 1624 section 3: every checksum that a header can have, the corner from 0x0000 to 0xffff among them, is
+/// what full recomputation gives when the TTL has changed; the other field that is changed so, an echo's
+/// type, is in the router's own tests.
 #[test]
 fn ttl_update_equals_recomputation_for_every_checksum() {
     let mut header = [0x45, 0, 0, 84, 0, 0, 0x40, 0, 0, 1, 0, 0, 10, 10, 251, 1, 10, 10, 252, 1];

@@ -17,8 +17,8 @@ pub(crate) fn route<'t, O>(packet: &Packet4<'_, '_>, context: &mut Context<'t, O
     context.tables.route4(packet.ip.destination)
 }
 
-/// Whether the route lets the packet pass. No unicast packet leaves that came in a link-layer broadcast (RFC 1812
-/// section 5.3.4).
+/// Whether the route lets the packet pass. No unicast packet leaves that came in a link-layer broadcast (RFC
+/// 1812 section 5.3.4).
 #[inline(always)]
 pub(crate) fn check_route(packet: &Packet4<'_, '_>, target: &NextHopEntry) -> Step {
     if packet.ip.link_destination == LinkDestination::Group {
@@ -53,8 +53,8 @@ pub(crate) fn choose<'t>(
     }
 }
 
-/// Whether the packet fits the link, as a whole or as each segment of a GSO packet; false when it is to be fragmented
-/// (RFC 1812 section 5.2.6).
+/// Whether the packet fits the link, as a whole or as each segment of a GSO packet; false when it is to be
+/// fragmented (RFC 1812 section 5.2.6).
 #[inline(always)]
 pub(crate) fn check_mtu(packet: &Packet4<'_, '_>, mtu: usize) -> Step<bool> {
     let Some(wire_bytes) = packet.wire_bytes() else { return drop(DropReason::BadOffload) };

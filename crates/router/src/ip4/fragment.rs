@@ -1,5 +1,5 @@
-//! IPv4 fragmentation (RFC 791 section 3.2): packets larger than the next link takes, fragments of packets too, and GSO
-//! packets whose segments are too large.
+//! IPv4 fragmentation (RFC 791 section 3.2): packets larger than the next link takes, fragments of packets
+//! too, and GSO packets whose segments are too large.
 
 use nsrouter_wire::bytes::length16;
 use nsrouter_wire::eth::{self, MacAddr};

@@ -1,5 +1,5 @@
-//! A drop reason becomes an ICMP error (RFC 792): which packets are never answered (RFC 1812 section 4.3.2), what is quoted,
-//! and how often.
+//! A drop reason becomes an ICMP error (RFC 792): which packets are never answered (RFC 1812 section 4.3.2),
+//! what is quoted, and how often.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -56,8 +56,8 @@ fn message(answer: IcmpAnswer) -> Option<Message> {
     Some(Message { kind, code, is_limited: answer != IcmpAnswer::TooBig, is_by_lookup })
 }
 
-/// Drops the packet for `reason`, and tells its sender where the reason asks for that. `detail` is the MTU of a packet too
-/// big, or the pointer of a parameter problem.
+/// Drops the packet for `reason`, and tells its sender where the reason asks for that. `detail` is the MTU of
+/// a packet too big, or the pointer of a parameter problem.
 #[cold]
 pub(crate) fn refuse<O: Originate>(
     packet: &mut Packet4<'_, '_>,
@@ -152,8 +152,8 @@ pub(crate) fn send<O: Originate>(
     context.state.counters.icmp_errors += u64::from(sent);
 }
 
-/// RFC 1812 section 4.3.2.7: never about an ICMP error, a broadcast or multicast of either layer, a fragment that is not
-/// the first, or a source that is no single host.
+/// RFC 1812 section 4.3.2.7: never about an ICMP error, a broadcast or multicast of either layer, a fragment
+/// that is not the first, or a source that is no single host.
 pub(crate) fn may_answer(packet: &Packet4<'_, '_>, tables: &Tables) -> bool {
     let (source, destination) = (packet.ip.source, packet.ip.destination);
     if packet.ip.link_destination == LinkDestination::Group
@@ -175,7 +175,8 @@ pub(crate) fn may_answer(packet: &Packet4<'_, '_>, tables: &Tables) -> bool {
     packet.bytes().get(packet.ip.header_bytes).is_some_and(|kind| icmp::v4::may_be_answered(*kind))
 }
 
-/// Linux `icmp_route_lookup`: the address that was asked for, if it is the router's; else that of the way back.
+/// Linux `icmp_route_lookup`: the address that was asked for, if it is the router's; else that of the way
+/// back.
 fn source(packet: &Packet4<'_, '_>, back: Outgoing<'_>, tables: &Tables) -> Option<Ipv4Addr> {
     if tables.is_own4(packet.ip.destination) {
         return Some(packet.ip.destination);

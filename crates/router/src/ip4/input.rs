@@ -12,7 +12,8 @@ use crate::packet::{IpHeaders, L3, LinkDestination, Packet4};
 use crate::tables::Tables;
 use crate::verdict::{Step, drop};
 
-/// The five checks of RFC 1812 section 5.2.2 ("a router MUST verify these"); then the Ethernet padding is cut off.
+/// The five checks of RFC 1812 section 5.2.2 ("a router MUST verify these"); then the Ethernet padding is cut
+/// off.
 #[inline(always)]
 pub(crate) fn validate<'f, 'r>(
     frame: &'f mut Frame<'r>,

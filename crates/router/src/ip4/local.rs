@@ -1,5 +1,5 @@
-//! IPv4 packets addressed to the router (RFC 1812 section 5.2.3): echo is answered here, the rest is for the host port or
-//! refused.
+//! IPv4 packets addressed to the router (RFC 1812 section 5.2.3): echo is answered here, the rest is for the
+//! host port or refused.
 
 use std::net::Ipv4Addr;
 use std::ops::ControlFlow::Continue;
@@ -58,8 +58,8 @@ fn own_address<O: Originate>(packet: &mut Packet4<'_, '_>, context: &mut Context
     answer(packet, context)
 }
 
-/// Only UDP has listeners for a broadcast or a group, and they are on the host; echo to everybody is not answered (Linux
-/// `icmp_echo_ignore_broadcasts`).
+/// Only UDP has listeners for a broadcast or a group, and they are on the host; echo to everybody is not
+/// answered (Linux `icmp_echo_ignore_broadcasts`).
 #[cold]
 fn group<O: Originate>(packet: &mut Packet4<'_, '_>, context: &Context<'_, O>) -> Verdict {
     let destination = packet.ip.destination;
@@ -78,8 +78,8 @@ fn group<O: Originate>(packet: &mut Packet4<'_, '_>, context: &Context<'_, O>) -
     Verdict::Drop(DropReason::Broadcast)
 }
 
-/// Whether this is a sound IGMP query to all systems (RFC 3376 section 4.1). The router has joined no other IPv4 group, and
-/// that one is never reported (section 5), so there is nothing to answer.
+/// Whether this is a sound IGMP query to all systems (RFC 3376 section 4.1). The router has joined no other
+/// IPv4 group, and that one is never reported (section 5), so there is nothing to answer.
 fn is_igmp_query(packet: &Packet4<'_, '_>) -> bool {
     const QUERY: u8 = 0x11;
     let message = packet.bytes().get(packet.ip.header_bytes..).unwrap_or_default();
@@ -133,8 +133,8 @@ fn write_echo_header<O: Originate>(packet: &mut Packet4<'_, '_>, context: &mut C
     Continue(())
 }
 
-/// Puts the options of the reply in place of those of the request, and corrects the lengths; false when there is to be no
-/// reply.
+/// Puts the options of the reply in place of those of the request, and corrects the lengths; false when there
+/// is to be no reply.
 #[cold]
 fn echo_options<O: Originate>(packet: &mut Packet4<'_, '_>, context: &Context<'_, O>) -> bool {
     options::arrive(packet, context);

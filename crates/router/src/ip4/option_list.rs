@@ -1,4 +1,5 @@
-//! The list of IPv4 options in a header (RFC 791 section 3.1), found and checked as Linux `ip_options_compile` does.
+//! The list of IPv4 options in a header (RFC 791 section 3.1), found and checked as Linux
+//! `ip_options_compile` does.
 
 use nsrouter_wire::ipv4;
 

@@ -1,5 +1,5 @@
-//! IPv4 options that routers fill in, record route and timestamp: on arrival, on departure and in answers (RFC 791
-//! section 3.1, RFC 1812 section 5.2.2.6).
+//! IPv4 options that routers fill in, record route and timestamp: on arrival, on departure and in answers
+//! (RFC 791 section 3.1, RFC 1812 section 5.2.2.6).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::ControlFlow::Continue;
@@ -74,7 +74,8 @@ impl Recorder<'_> {
         Some(())
     }
 
-    /// Whether a listed address is the router's, or no host's at all (Linux `inet_addr_type` other than `RTN_UNICAST`).
+    /// Whether a listed address is the router's, or no host's at all (Linux `inet_addr_type` other than
+    /// `RTN_UNICAST`).
     fn is_no_other_host(&self, listed: Ipv4Addr) -> bool {
         listed.octets()[0] == 0
             || listed.is_broadcast()
@@ -147,9 +148,9 @@ pub(crate) fn router_alert(packet: &mut Packet4<'_, '_>, settings: &Settings) ->
     Continue(())
 }
 
-/// Fills in what the options of a packet ask for on arrival, and blanks what is behind the end of their list, as Linux
-/// `ip_options_compile` does. Errors about the packet quote it so and echo its options; the header checksum is renewed only
-/// when the packet goes on ([`depart`]), there as here.
+/// Fills in what the options of a packet ask for on arrival, and blanks what is behind the end of their list,
+/// as Linux `ip_options_compile` does. Errors about the packet quote it so and echo its options; the header
+/// checksum is renewed only when the packet goes on ([`depart`]), there as here.
 #[inline(always)]
 pub(crate) fn arrive<O: Originate>(packet: &mut Packet4<'_, '_>, context: &Context<'_, O>) {
     if packet.ip.options != Ipv4Options::default() && !packet.ip.options.arrived {
@@ -179,8 +180,8 @@ fn fill_in<O: Originate>(packet: &mut Packet4<'_, '_>, context: &Context<'_, O>)
     packet.ip.options = options;
 }
 
-/// A packet whose options were filled in on arrival goes on: the address that it records is that by which it leaves, while
-/// a timestamp keeps the address that its sender sees (Linux `ip_forward_options`).
+/// A packet whose options were filled in on arrival goes on: the address that it records is that by which it
+/// leaves, while a timestamp keeps the address that its sender sees (Linux `ip_forward_options`).
 #[inline(always)]
 pub(crate) fn depart(packet: &mut Packet4<'_, '_>, egress: &Egress<'_>, tables: &Tables) {
     if packet.ip.has_options() {
@@ -215,9 +216,9 @@ impl Echoed {
     }
 }
 
-/// The options of an answer from `own` to a packet that arrived: record route and timestamp are kept and recorded in once
-/// more, now as sender (Linux `__ip_options_echo`, `ip_options_build`); other options go. `None` when half an entry is
-/// left, for which Linux sends no answer either.
+/// The options of an answer from `own` to a packet that arrived: record route and timestamp are kept and
+/// recorded in once more, now as sender (Linux `__ip_options_echo`, `ip_options_build`); other options go.
+/// `None` when half an entry is left, for which Linux sends no answer either.
 pub(crate) fn echo<O: Originate>(
     packet: &Packet4<'_, '_>,
     context: &Context<'_, O>,
@@ -240,8 +241,8 @@ pub(crate) fn echo<O: Originate>(
     Some(echoed)
 }
 
-/// Turns the options that only the first fragment carries into no-operations (RFC 791 section 3.1, the copied flag;
-/// Linux `ip_options_fragment` keeps the header's length too).
+/// Turns the options that only the first fragment carries into no-operations (RFC 791 section 3.1, the copied
+/// flag; Linux `ip_options_fragment` keeps the header's length too).
 pub(crate) fn blank_uncopied(header: &mut [u8]) {
     const COPIED: u8 = 0x80;
     let mut at = ipv4::HEADER_BYTES;

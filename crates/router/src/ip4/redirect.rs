@@ -1,5 +1,5 @@
-//! ICMP redirects: a packet that leaves by the port that it came in by could have gone straight to its next hop (RFC 1812
-//! section 5.2.7.2). The packet is forwarded all the same.
+//! ICMP redirects: a packet that leaves by the port that it came in by could have gone straight to its next
+//! hop (RFC 1812 section 5.2.7.2). The packet is forwarded all the same.
 
 use std::net::IpAddr;
 use std::ops::ControlFlow::Continue;
@@ -17,7 +17,8 @@ use crate::verdict::{Step, drop};
 /// The code of a redirect for the host alone, not for its network (RFC 1812 section 5.2.7.2).
 const FOR_HOST: u8 = 1;
 
-/// A packet that leaves by its ingress port, and is to be redirected, comes from a host (Linux `fib_validate_source`).
+/// A packet that leaves by its ingress port, and is to be redirected, comes from a host (Linux
+/// `fib_validate_source`).
 #[inline(always)]
 pub(crate) fn check_source<O>(
     packet: &Packet4<'_, '_>,

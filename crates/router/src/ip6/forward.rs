@@ -1,4 +1,5 @@
-//! Forwarding of an IPv6 packet: route, router alert, hop limit, next hop, MTU (in the order of Linux `ip6_forward`).
+//! Forwarding of an IPv6 packet: route, router alert, hop limit, next hop, MTU (in the order of Linux
+//! `ip6_forward`).
 
 use std::ops::ControlFlow::Continue;
 
@@ -14,8 +15,8 @@ use crate::port::Port;
 use crate::tables::Tables;
 use crate::verdict::{Step, drop, end, refuse, refuse_with};
 
-/// Looks up the route. A link-local destination is not on other links (RFC 4291 section 2.5.6); within its own Linux sends
-/// the packet on, with a redirect: `same_link` holds that target.
+/// Looks up the route. A link-local destination is not on other links (RFC 4291 section 2.5.6); within its
+/// own Linux sends the packet on, with a redirect: `same_link` holds that target.
 #[inline(always)]
 pub(crate) fn route<'s, 't: 's, O>(
     packet: &Packet6<'_, '_>,
@@ -59,8 +60,8 @@ pub(crate) fn check_route(packet: &Packet6<'_, '_>, target: &NextHopEntry) -> St
     }
 }
 
-/// RFC 2711: a packet with a router alert goes to the host, if a listener is configured there. Only the first extension
-/// header can have one (RFC 8200 section 4.3).
+/// RFC 2711: a packet with a router alert goes to the host, if a listener is configured there. Only the first
+/// extension header can have one (RFC 8200 section 4.3).
 #[inline(always)]
 pub(crate) fn router_alert(packet: &mut Packet6<'_, '_>, settings: &Settings) -> Step {
     if packet.ip.protocol == protocol::HOP_BY_HOP
@@ -73,7 +74,8 @@ pub(crate) fn router_alert(packet: &mut Packet6<'_, '_>, settings: &Settings) ->
     Continue(())
 }
 
-/// Only a packet with hops left goes on (RFC 8200 section 3), and only one that has a sender (RFC 4291 section 2.5.2).
+/// Only a packet with hops left goes on (RFC 8200 section 3), and only one that has a sender (RFC 4291
+/// section 2.5.2).
 #[inline(always)]
 pub(crate) fn check_hop_limit(packet: &Packet6<'_, '_>) -> Step {
     if packet.ip.ttl <= 1 {
@@ -111,8 +113,8 @@ pub(crate) fn check_scope<O>(
     Continue(())
 }
 
-/// Whether the packet fits the link, as a whole or as each segment of a GSO packet: routers do not fragment (RFC 8200
-/// section 5).
+/// Whether the packet fits the link, as a whole or as each segment of a GSO packet: routers do not fragment
+/// (RFC 8200 section 5).
 #[inline(always)]
 pub(crate) fn check_mtu(packet: &Packet6<'_, '_>, mtu: usize) -> Step {
     let Some(wire_bytes) = packet.wire_bytes() else { return drop(DropReason::BadOffload) };

@@ -1,5 +1,5 @@
-//! A drop reason becomes an ICMPv6 error (RFC 4443): which packets are never answered (section 2.4), what is quoted, and how
-//! often.
+//! A drop reason becomes an ICMPv6 error (RFC 4443): which packets are never answered (section 2.4), what is
+//! quoted, and how often.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -41,8 +41,8 @@ fn message(answer: IcmpAnswer) -> Option<Message> {
     Some(Message { kind, code, is_limited: answer != IcmpAnswer::TooBig })
 }
 
-/// Drops the packet for `reason`, and tells its sender where the reason asks for that. `detail` is the MTU of a packet too
-/// big, or the pointer of a parameter problem.
+/// Drops the packet for `reason`, and tells its sender where the reason asks for that. `detail` is the MTU of
+/// a packet too big, or the pointer of a parameter problem.
 #[cold]
 pub(crate) fn refuse<O: Originate>(
     packet: &mut Packet6<'_, '_>,
@@ -108,8 +108,9 @@ fn may_answer(packet: &mut Packet6<'_, '_>, kind: u8) -> bool {
     kind.is_some_and(|kind| *kind >= 128 && *kind != icmp::v6::REDIRECT)
 }
 
-/// Linux `icmp6_send`: the address that was asked for, if it is the router's, of the link where that is link-local; else one
-/// of the link that the packet came by, by which its sender knows the router, whatever the way back is.
+/// Linux `icmp6_send`: the address that was asked for, if it is the router's, of the link where that is
+/// link-local; else one of the link that the packet came by, by which its sender knows the router, whatever
+/// the way back is.
 fn source<O>(packet: &Packet6<'_, '_>, back: Outgoing<'_>, context: &Context<'_, O>) -> Option<Ipv6Addr> {
     let (tables, sender, asked) = (context.tables, packet.ip.source, packet.ip.destination);
     let is_of = |port: &Port| port.has6(asked) || port.has_anycast6(asked);

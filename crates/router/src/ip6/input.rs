@@ -38,8 +38,8 @@ pub(crate) fn check_source(packet: &Packet6<'_, '_>) -> Step {
     Continue(())
 }
 
-/// A loopback address never appears on a link, and the unspecified address is no destination, whatever the default route
-/// says (RFC 4291 sections 2.5.2 and 2.5.3).
+/// A loopback address never appears on a link, and the unspecified address is no destination, whatever the
+/// default route says (RFC 4291 sections 2.5.2 and 2.5.3).
 #[inline(always)]
 pub(crate) fn check_unicast(packet: &Packet6<'_, '_>) -> Step {
     if packet.ip.destination.is_loopback() {

@@ -1,7 +1,8 @@
-//! Which multicast listener reports are due, and when (RFC 3810; RFC 2710 while a querier of version 1 is heard).
+//! Which multicast listener reports are due, and when (RFC 3810; RFC 2710 while a querier of version 1 is
+//! heard).
 //!
-//! A query reaches one worker, which answers it; the first worker reports what changes. So each worker knows of a querier of
-//! version 1 by what it heard itself.
+//! A query reaches one worker, which answers it; the first worker reports what changes. So each worker knows
+//! of a querier of version 1 by what it heard itself.
 
 use std::net::Ipv6Addr;
 
@@ -15,11 +16,12 @@ use crate::random::Random;
 
 /// Nanoseconds of a millisecond.
 pub(crate) const MS: u64 = 1_000_000;
-/// How often a change is told (the Robustness Variable, RFC 3810 section 9.1), and within what time from one to the next
-/// (Unsolicited Report Interval, section 9.11).
+/// How often a change is told (the Robustness Variable, RFC 3810 section 9.1), and within what time from one
+/// to the next (Unsolicited Report Interval, section 9.11).
 const ROBUSTNESS: u8 = 2;
 const UNSOLICITED_NS: u64 = 1000 * MS;
-/// A querier of version 1 counts as present for this long after its query (section 9.12 with the default intervals).
+/// A querier of version 1 counts as present for this long after its query (section 9.12 with the default
+/// intervals).
 pub(crate) const V1_NS: u64 = 260_000 * MS;
 /// Answers on one port are this far apart, whatever is asked.
 const GAP_NS: u64 = 10 * MS;

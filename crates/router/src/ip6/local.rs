@@ -1,5 +1,5 @@
-//! IPv6 packets addressed to the router: echo, neighbour discovery and multicast listener discovery are handled here, the
-//! rest is for the host port or refused.
+//! IPv6 packets addressed to the router: echo, neighbour discovery and multicast listener discovery are
+//! handled here, the rest is for the host port or refused.
 
 use std::net::Ipv6Addr;
 use std::ops::ControlFlow::Continue;

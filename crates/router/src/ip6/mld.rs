@@ -1,10 +1,10 @@
-//! Multicast listener discovery, the listener's part: queries for the groups that the router has joined are answered, and
-//! joining and leaving is reported unasked, so that switches which snoop let the router's own groups through (RFC 3810;
-//! RFC 2710 while a querier of version 1 is heard).
+//! Multicast listener discovery, the listener's part: queries for the groups that the router has joined are
+//! answered, and joining and leaving is reported unasked, so that switches which snoop let the router's own
+//! groups through (RFC 3810; RFC 2710 while a querier of version 1 is heard).
 //!
-//! The groups are those of Linux with forwarding on: all routers, and the solicited-node groups of the port's addresses. All
-//! nodes (ff02::1) is never reported. A query about a group and sources is answered as one about the group, as in Linux
-//! `mld_marksources` for a group without source lists.
+//! The groups are those of Linux with forwarding on: all routers, and the solicited-node groups of the port's
+//! addresses. All nodes (ff02::1) is never reported. A query about a group and sources is answered as one
+//! about the group, as in Linux `mld_marksources` for a group without source lists.
 
 use std::net::Ipv6Addr;
 

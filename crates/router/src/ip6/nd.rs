@@ -1,5 +1,5 @@
-//! Neighbour discovery, the workers' part: solicitations of the router's addresses are answered, and what neighbours say is
-//! checked and reported (RFC 4861 sections 7.1, 7.2.3 and 7.2.4).
+//! Neighbour discovery, the workers' part: solicitations of the router's addresses are answered, and what
+//! neighbours say is checked and reported (RFC 4861 sections 7.1, 7.2.3 and 7.2.4).
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -86,7 +86,8 @@ fn solicitation<O: Originate>(
     context: &mut Context<'_, O>,
 ) -> Verdict {
     let is_probe = message.source.is_unspecified();
-    // Section 7.1.1: a probe for a duplicate goes to the solicited-node group and names no link-layer address.
+    // Section 7.1.1: a probe for a duplicate goes to the solicited-node group and names no link-layer
+    // address.
     if is_probe
         && (message.destination != ipv6::solicited_node(message.target)
             || message.options.source_mac.is_some())
@@ -111,8 +112,9 @@ fn solicitation<O: Originate>(
     }
     seen(ingress, message, Seen::Solicitation, context.out);
 
-    // The answer, in place. Override and the option come only with the answer to a group, as in Linux `ndisc_recv_ns`: a
-    // neighbour that asked the router alone knows its address and only wants to hear that it is there.
+    // The answer, in place. Override and the option come only with the answer to a group, as in Linux
+    // `ndisc_recv_ns`: a neighbour that asked the router alone knows its address and only wants to hear that
+    // it is there.
     let to_group = message.destination.is_multicast();
     let overrides = if to_group && !is_anycast { nd::FLAG_OVERRIDE } else { 0 };
     let answer = Answer {
@@ -123,8 +125,9 @@ fn solicitation<O: Originate>(
     };
     let headers = headers(source, message.source);
     let Some(mac) = message.options.source_mac.filter(|mac| mac.is_unicast()) else {
-        // Section 7.2.4: the answer goes to the neighbour that the table knows; one that is not in it is asked for. Linux
-        // does that for a neighbour that knows the router; a group is not asked without the option (section 4.3).
+        // Section 7.2.4: the answer goes to the neighbour that the table knows; one that is not in it is
+        // asked for. Linux does that for a neighbour that knows the router; a group is not asked without the
+        // option (section 4.3).
         let next_hop = NextHop { port: ingress.id, addr: IpAddr::V6(message.source) };
         if to_group && context.tables.neighbours().get(&next_hop).is_none() {
             return Verdict::Drop(DropReason::NdMalformed);
@@ -138,7 +141,8 @@ fn solicitation<O: Originate>(
     Verdict::Reply(ingress.id)
 }
 
-/// Another station is about to use the router's address: everybody hears that it is taken (RFC 4862 section 5.4.3).
+/// Another station is about to use the router's address: everybody hears that it is taken (RFC 4862 section
+/// 5.4.3).
 fn defend<O: Originate>(
     ingress: &Port,
     source: Ipv6Addr,

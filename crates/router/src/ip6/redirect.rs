@@ -1,5 +1,5 @@
-//! ICMPv6 redirects: a packet that leaves by the port that it came in by could have gone straight to its next hop (RFC 4861
-//! section 8). The packet is forwarded all the same.
+//! ICMPv6 redirects: a packet that leaves by the port that it came in by could have gone straight to its next
+//! hop (RFC 4861 section 8). The packet is forwarded all the same.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -34,7 +34,8 @@ pub(crate) fn tell<O: Originate>(
     }
 }
 
-/// Tells a sender on the link of the better first hop, limited by destination and by sender (Linux `ndisc_send_redirect`).
+/// Tells a sender on the link of the better first hop, limited by destination and by sender (Linux
+/// `ndisc_send_redirect`).
 #[cold]
 fn redirect<O: Originate>(packet: &Packet6<'_, '_>, next_hop: &NextHop, context: &mut Context<'_, O>) {
     let IpAddr::V6(target) = next_hop.addr else { return };

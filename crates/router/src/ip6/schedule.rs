@@ -6,7 +6,8 @@ use crate::config::Advertise;
 use crate::random::Random;
 
 const MS: u64 = 1_000_000;
-/// The first advertisements come at least this often (`MAX_INITIAL_RTR_ADVERT_INTERVAL`), and this many of them.
+/// The first advertisements come at least this often (`MAX_INITIAL_RTR_ADVERT_INTERVAL`), and this many of
+/// them.
 const INITIAL_MS: u64 = 16_000;
 const INITIALS: u8 = 3;
 /// Advertisements to everybody are this far apart (`MIN_DELAY_BETWEEN_RAS`).
@@ -62,8 +63,8 @@ impl Schedule {
         self.next = configured.iter().map(first).collect();
     }
 
-    /// Port number `index` of the schedule, if its advertisement is due; the next one is then due after its interval, or
-    /// never when the port is not configured any more.
+    /// Port number `index` of the schedule, if its advertisement is due; the next one is then due after its
+    /// interval, or never when the port is not configured any more.
     pub(crate) fn take_due(&mut self, index: usize, configured: &[Advertise], now_ns: u64) -> Option<PortId> {
         let Next { port, due_ns, initials, .. } = *self.next.get(index)?;
         if due_ns > now_ns {
@@ -87,8 +88,8 @@ impl Schedule {
         self.next.len()
     }
 
-    /// Whether everybody on the port may be told now, and notes that it happens. Only the worker that speaks unasked keeps
-    /// count.
+    /// Whether everybody on the port may be told now, and notes that it happens. Only the worker that speaks
+    /// unasked keeps count.
     pub(crate) fn may_tell_all(&mut self, port: PortId, now_ns: u64) -> bool {
         if !self.speaks {
             return true;

@@ -1,5 +1,5 @@
-//! ARP, both ways: requests for the router's addresses are answered, and what neighbours say is reported (RFC 826,
-//! RFC 5227).
+//! ARP, both ways: requests for the router's addresses are answered, and what neighbours say is reported (RFC
+//! 826, RFC 5227).
 
 use std::net::IpAddr;
 

@@ -1,4 +1,5 @@
-//! The first step: the Ethernet header. Is the frame for this station, and what does it carry (IEEE 802.3, 802.1Q)?
+//! The first step: the Ethernet header. Is the frame for this station, and what does it carry (IEEE 802.3,
+//! 802.1Q)?
 
 use nsrouter_wire::eth;
 use nsrouter_wire::frame::Frame;
@@ -52,9 +53,9 @@ pub(crate) fn add_link_header(frame: &mut Frame<'_>) -> bool {
     true
 }
 
-/// Removes priority tags (IEEE 802.1Q clause 6.9: a tag of VLAN id 0 gives a frame a priority and no VLAN), several too,
-/// as Linux `__netif_receive_skb_core` does. Returns the `EtherType` behind them, or `None` when a tag names a VLAN or is cut
-/// short.
+/// Removes priority tags (IEEE 802.1Q clause 6.9: a tag of VLAN id 0 gives a frame a priority and no VLAN),
+/// several too, as Linux `__netif_receive_skb_core` does. Returns the `EtherType` behind them, or `None` when
+/// a tag names a VLAN or is cut short.
 #[cold]
 fn remove_priority_tags(frame: &mut Frame<'_>) -> Option<u16> {
     const TAG_BYTES: u16 = 4;

@@ -1,4 +1,5 @@
-//! The last step: the Ethernet header with the neighbour's MAC address, or the packet waits until that is known.
+//! The last step: the Ethernet header with the neighbour's MAC address, or the packet waits until that is
+//! known.
 
 use std::net::IpAddr;
 
@@ -42,7 +43,8 @@ pub(crate) fn send<A: Family, O: Originate>(
 pub(crate) fn resolve<O: Originate>(next_hop: &NextHop, context: &mut Context<'_, O>) -> Option<MacAddr> {
     let tables = context.tables;
     let Some(known) = tables.neighbours().get(next_hop) else {
-        // A subnet's broadcast address stands for all stations on it; only with `directed_broadcast` is one a next hop.
+        // A subnet's broadcast address stands for all stations on it; only with `directed_broadcast` is one a
+        // next hop.
         return (tables.broadcast_port(next_hop.addr) == Some(next_hop.port)).then_some(MacAddr::BROADCAST);
     };
     if known.take_report() {
@@ -51,8 +53,9 @@ pub(crate) fn resolve<O: Originate>(next_hop: &NextHop, context: &mut Context<'_
     Some(known.mac)
 }
 
-/// The report that a packet from `source` waits for its next hop. Linux asks in the name of the packet's source where that
-/// is its own (`arp_solicit` with `arp_announce` 0; `ndisc_solicit`, where it is the port's; RFC 4861 section 7.2.2).
+/// The report that a packet from `source` waits for its next hop. Linux asks in the name of the packet's
+/// source where that is its own (`arp_solicit` with `arp_announce` 0; `ndisc_solicit`, where it is the
+/// port's; RFC 4861 section 7.2.2).
 #[cold]
 pub(crate) fn unresolved(source: IpAddr, next_hop: NextHop, tables: &Tables) -> Event {
     let asks = match (source, next_hop.addr) {

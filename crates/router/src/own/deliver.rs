@@ -1,5 +1,5 @@
-//! Delivery of packets addressed to the router, of both IP versions: to the host port, or refused as a host without
-//! listeners does (RFC 1122 sections 3.2.2 and 3.3.6).
+//! Delivery of packets addressed to the router, of both IP versions: to the host port, or refused as a host
+//! without listeners does (RFC 1122 sections 3.2.2 and 3.3.6).
 
 use std::net::IpAddr;
 
@@ -12,8 +12,8 @@ use crate::own::no_listener;
 use crate::packet::{Family, LinkDestination, Packet};
 use crate::verdict::{Step, Verdict, drop, end, refuse, refuse_with};
 
-/// Whether the host port takes this packet: it has the router's addresses, but neither groups nor anycast and link-local
-/// ones, and it could not answer a link-local sender.
+/// Whether the host port takes this packet: it has the router's addresses, but neither groups nor anycast and
+/// link-local ones, and it could not answer a link-local sender.
 pub(crate) fn host_takes<A: Family, O>(packet: &Packet<'_, '_, A>, context: &Context<'_, O>) -> bool {
     let host_port = context.tables.settings().host_port;
     match (packet.ip.source.into(), packet.ip.destination.into()) {
@@ -27,15 +27,15 @@ pub(crate) fn host_takes<A: Family, O>(packet: &Packet<'_, '_, A>, context: &Con
     }
 }
 
-/// Whether a unicast packet came in a frame to a group: RFC 1122 section 3.3.6 has it discarded in silence. The host sees
-/// no frames, and would answer it with an error.
+/// Whether a unicast packet came in a frame to a group: RFC 1122 section 3.3.6 has it discarded in silence.
+/// The host sees no frames, and would answer it with an error.
 fn is_misaddressed<A: Family>(packet: &Packet<'_, '_, A>) -> bool {
     let destination: IpAddr = packet.ip.destination.into();
     packet.ip.link_destination == LinkDestination::Group && !destination.is_multicast()
 }
 
-/// Hands the packet to the host, or refuses it as a host without listeners would. It goes on only as a TCP reset, to be
-/// sent to its destination.
+/// Hands the packet to the host, or refuses it as a host without listeners would. It goes on only as a TCP
+/// reset, to be sent to its destination.
 pub(crate) fn transport<A: Family, O: Originate>(
     packet: &mut Packet<'_, '_, A>,
     upper: &Upper,

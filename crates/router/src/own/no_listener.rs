@@ -1,5 +1,5 @@
-//! The answers of a host without listeners, where the host port takes nothing: TCP is reset (RFC 9293 section 3.10.7.1,
-//! Linux `tcp_v4_send_reset`), and UDP refused if it is whole.
+//! The answers of a host without listeners, where the host port takes nothing: TCP is reset (RFC 9293 section
+//! 3.10.7.1, Linux `tcp_v4_send_reset`), and UDP refused if it is whole.
 
 use std::net::IpAddr;
 use std::ops::ControlFlow::Continue;
@@ -39,8 +39,8 @@ struct Segment {
 }
 
 impl Segment {
-    /// Reads a segment; `None` when it is cut short, its checksum is wrong, or it is to be ignored: a reset, or one to a
-    /// group.
+    /// Reads a segment; `None` when it is cut short, its checksum is wrong, or it is to be ignored: a reset,
+    /// or one to a group.
     fn read<A: Family, O>(
         packet: &mut Packet<'_, '_, A>,
         upper: &Upper,
@@ -82,8 +82,8 @@ impl Segment {
         })
     }
 
-    /// Writes the reset behind an IP header: its sequence number is what the sender acknowledged, or it acknowledges what
-    /// the sender sent.
+    /// Writes the reset behind an IP header: its sequence number is what the sender acknowledged, or it
+    /// acknowledges what the sender sent.
     fn write_reset(&self, reset: &mut [u8; HEADER_BYTES]) {
         let (sequence, acknowledgement, flags) = if self.flags & ACK != 0 {
             (self.acknowledgement, 0, RST)
@@ -102,7 +102,8 @@ impl Segment {
     }
 }
 
-/// Whether a UDP datagram is whole and its checksum right: Linux `udp_rcv` looks before it says that nobody listens.
+/// Whether a UDP datagram is whole and its checksum right: Linux `udp_rcv` looks before it says that nobody
+/// listens.
 pub(crate) fn udp_is_sound<A: Family>(packet: &mut Packet<'_, '_, A>, upper: &Upper) -> bool {
     // What an offload left to do cannot be checked.
     if packet.frame.offload.gso != Gso::None {
@@ -137,7 +138,8 @@ fn sum(number: u8, segment: &[u8], source: IpAddr, destination: IpAddr) -> Sum {
     pseudo.bytes(segment)
 }
 
-/// Turns a TCP segment into the reset that answers it, to be sent to its destination; one that gets none is dropped.
+/// Turns a TCP segment into the reset that answers it, to be sent to its destination; one that gets none is
+/// dropped.
 #[cold]
 pub(crate) fn reset<A: Family, O>(
     packet: &mut Packet<'_, '_, A>,

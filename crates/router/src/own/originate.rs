@@ -30,7 +30,8 @@ fn group_mac(address: IpAddr) -> Option<MacAddr> {
     }
 }
 
-/// Originates an IP packet of `bytes`, which `write` fills in. False when there is no buffer for it. Counts either.
+/// Originates an IP packet of `bytes`, which `write` fills in. False when there is no buffer for it. Counts
+/// either.
 pub(crate) fn packet<O: Originate>(
     context: &mut Context<'_, O>,
     outgoing: Outgoing<'_>,
@@ -64,7 +65,8 @@ pub(crate) fn packet<O: Originate>(
     true
 }
 
-/// Originates an ICMPv6 message of `bytes`, which `write` fills in but for its checksum. False when there is no buffer.
+/// Originates an ICMPv6 message of `bytes`, which `write` fills in but for its checksum. False when there is
+/// no buffer.
 pub(crate) fn icmp6<O: Originate>(
     context: &mut Context<'_, O>,
     outgoing: Outgoing<'_>,

@@ -1,5 +1,5 @@
-//! The way back of a packet that was rewritten into an answer: by the route to its destination, or by the link that the
-//! question came from.
+//! The way back of a packet that was rewritten into an answer: by the route to its destination, or by the
+//! link that the question came from.
 
 use std::ops::ControlFlow::Continue;
 

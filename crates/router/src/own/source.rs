@@ -8,8 +8,9 @@ use nsrouter_wire::frame::PortId;
 use crate::tables::Tables;
 use crate::verdict::NextHop;
 
-/// The source for a packet that leaves by `port` towards `next_hop` (the gateway, or the destination): the address
-/// of the port whose subnet holds the next hop, else its first, else any other port's (Linux `inet_select_addr`).
+/// The source for a packet that leaves by `port` towards `next_hop` (the gateway, or the destination): the
+/// address of the port whose subnet holds the next hop, else its first, else any other port's (Linux
+/// `inet_select_addr`).
 pub(crate) fn v4(tables: &Tables, port: PortId, next_hop: Ipv4Addr) -> Option<Ipv4Addr> {
     let own = tables.port(port)?;
     let fits = own.v4.iter().find(|net| net.contains(&next_hop));
@@ -25,8 +26,8 @@ pub(crate) fn v4_towards(tables: &Tables, next_hop: NextHop) -> Option<Ipv4Addr>
     }
 }
 
-/// The source for a packet that leaves by `port` to `destination`: right scope first, then an address of that port,
-/// then the longest common prefix (RFC 6724 section 5, rules 2, 5 and 8).
+/// The source for a packet that leaves by `port` to `destination`: right scope first, then an address of that
+/// port, then the longest common prefix (RFC 6724 section 5, rules 2, 5 and 8).
 pub(crate) fn v6(tables: &Tables, port: PortId, destination: Ipv6Addr) -> Option<Ipv6Addr> {
     let own = tables.port(port)?;
     if destination.is_unicast_link_local() || destination.is_multicast() {

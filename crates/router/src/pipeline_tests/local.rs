@@ -201,8 +201,8 @@ fn without_a_host_port_services_are_unreachable() {
     assert!(bench.out.sent.is_empty());
 }
 
-/// RFC 1624: the reply's checksum, updated for the type alone, is what full recomputation gives for every checksum that a
-/// request can have.
+/// RFC 1624: the reply's checksum, updated for the type alone, is what full recomputation gives for every
+/// checksum that a request can have.
 #[test]
 fn echo_update_equals_recomputation_for_every_checksum() {
     let mut bench = Bench::lab();
