@@ -96,7 +96,7 @@ fn gso_packet() -> (Vec<u8>, Offload) {
     let offload = Offload {
         checksum: Some(PendingChecksum { start: 34, offset: 16 }),
         gso: Gso::Tcp4 { ecn: false },
-        segment_bytes: 1448,
+        gso_size: 1448,
         header_bytes: 54,
     };
     (bytes, offload)

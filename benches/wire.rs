@@ -74,7 +74,7 @@ fn segmentation(criterion: &mut Criterion) {
         ("tcp4_64k", frame_v4(65_000), Gso::Tcp4 { ecn: false }),
         ("tcp6_64k", frame_v6(65_000), Gso::Tcp6 { ecn: false }),
     ] {
-        let offload = Offload { gso, segment_bytes: 1448, ..Offload::default() };
+        let offload = Offload { gso, gso_size: 1448, ..Offload::default() };
         let mut buffer = [0; 2048];
         group.throughput(Throughput::Bytes(data.len() as u64));
         group.bench_function(name, |bencher| {

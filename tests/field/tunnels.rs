@@ -233,7 +233,7 @@ fn tiny_segments(lab: &Lab) {
     let offload = Offload {
         checksum: Some(PendingChecksum { start: 34, offset: 16 }),
         gso: Gso::Tcp4 { ecn: false },
-        segment_bytes: 1,
+        gso_size: 1,
         header_bytes: 54,
     };
     let mut tap = lab.tap("t1", "t1-eth0");

@@ -19,18 +19,18 @@ pub fn prepare(stage: &Stage<'_>) {
 }
 
 /// Sends a GSO packet of TCP segments; the checksum is pending.
-fn tcp4(stage: &mut Stage<'_>, fragment: u16, payload_bytes: usize, segment_bytes: u16) {
+fn tcp4(stage: &mut Stage<'_>, fragment: u16, payload_bytes: usize, gso_size: u16) {
     let ip = Ip4 { fragment, protocol: packet::TCP, ..stage.ip4() };
     let pseudo = pseudo4(ip.src, ip.dst, packet::TCP, 20 + payload_bytes);
     let packet = ip.with(&tcp(&pseudo, 5, 6, 0x18, &pattern(payload_bytes), true));
     let frame = eth(router_mac(T1), stage.mac(T1), IPV4, &packet);
-    let gso = if segment_bytes == 0 { Gso::None } else { Gso::Tcp4 { ecn: false } };
+    let gso = if gso_size == 0 { Gso::None } else { Gso::Tcp4 { ecn: false } };
     let checksum = Some(PendingChecksum { start: 34, offset: 16 });
-    stage.offloaded(T1, &frame, Offload { checksum, gso, segment_bytes, header_bytes: 54 });
+    stage.offloaded(T1, &frame, Offload { checksum, gso, gso_size, header_bytes: 54 });
 }
 
 /// Sends a GSO packet of UDP datagrams.
-fn udp4(stage: &mut Stage<'_>, fragment: u16, payload_bytes: usize, segment_bytes: u16) {
+fn udp4(stage: &mut Stage<'_>, fragment: u16, payload_bytes: usize, gso_size: u16) {
     let ip = Ip4 { fragment, protocol: packet::UDP, ..stage.ip4() };
     let len = u16::try_from(8 + payload_bytes).expect("at most 64 KiB");
     let sum = !packet::checksum(&pseudo4(ip.src, ip.dst, packet::UDP, usize::from(len)), &[]);
@@ -38,7 +38,7 @@ fn udp4(stage: &mut Stage<'_>, fragment: u16, payload_bytes: usize, segment_byte
     body.extend(pattern(payload_bytes));
     let frame = eth(router_mac(T1), stage.mac(T1), IPV4, &ip.with(&body));
     let checksum = Some(PendingChecksum { start: 34, offset: 6 });
-    stage.offloaded(T1, &frame, Offload { checksum, gso: Gso::Udp, segment_bytes, header_bytes: 42 });
+    stage.offloaded(T1, &frame, Offload { checksum, gso: Gso::Udp, gso_size, header_bytes: 42 });
 }
 
 fn with_options(stage: &mut Stage<'_>, options: &[u8]) {
@@ -184,7 +184,7 @@ pub const SCENES: &[Scene] = &[
             let frame = eth(router_mac(T1), s.mac(T1), IPV4, &packet);
             let checksum = Some(PendingChecksum { start: 34, offset: 16 });
             let gso = Gso::Tcp4 { ecn: false };
-            s.offloaded(T1, &frame, Offload { checksum, gso, segment_bytes: 1000, header_bytes: 54 });
+            s.offloaded(T1, &frame, Offload { checksum, gso, gso_size: 1000, header_bytes: 54 });
         },
         moved: "received 1, ttl_exceeded 1, originated 1, sent 1",
     },

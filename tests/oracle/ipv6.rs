@@ -76,14 +76,14 @@ fn fragment(ip: &Ip6, upper: u8, offset: u16, more: bool, payload: &[u8]) -> Vec
         .with(payload)
 }
 
-fn tcp6(stage: &mut Stage<'_>, payload_bytes: usize, segment_bytes: u16) {
+fn tcp6(stage: &mut Stage<'_>, payload_bytes: usize, gso_size: u16) {
     let ip = Ip6 { upper: packet::TCP, ..stage.ip6() };
     let pseudo = pseudo6(ip.src, ip.dst, packet::TCP, 20 + payload_bytes);
     let packet = ip.with(&tcp(&pseudo, 5, 6, 0x18, &pattern(payload_bytes), true));
     let frame = eth(router_mac(T1), stage.mac(T1), IPV6, &packet);
     let checksum = Some(PendingChecksum { start: 54, offset: 16 });
     let gso = Gso::Tcp6 { ecn: false };
-    stage.offloaded(T1, &frame, Offload { checksum, gso, segment_bytes, header_bytes: 74 });
+    stage.offloaded(T1, &frame, Offload { checksum, gso, gso_size, header_bytes: 74 });
 }
 
 pub const SCENES: &[Scene] = &[

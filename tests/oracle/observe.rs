@@ -238,7 +238,7 @@ pub fn frame(data: &[u8], offload: Offload) -> String {
     let destination: Mac = data[..6].try_into().expect("six bytes");
     let mut text = format!("{} > {}:", mac(source), mac(destination));
     if offload.gso != Gso::None {
-        write!(text, " GSO packet {:?} of {}", offload.gso, offload.segment_bytes).expect("a string");
+        write!(text, " GSO packet {:?} of {}", offload.gso, offload.gso_size).expect("a string");
     }
     let kind = u16::from_be_bytes([data[12], data[13]]);
     match kind {

@@ -78,7 +78,7 @@ impl Kind {
     }
 
     /// A GSO packet as an interface with offloads would be given it: the checksum is the pseudo-header's sum.
-    fn gso_packet(self, payload: &[u8], segment_bytes: u16) -> (Vec<u8>, Offload) {
+    fn gso_packet(self, payload: &[u8], gso_size: u16) -> (Vec<u8>, Offload) {
         let l4_bytes = self.l4(payload.len(), 0).len() + payload.len();
         let body =
             [self.l4(payload.len(), !checksum(&self.pseudo(l4_bytes), &[])), payload.to_vec()].concat();
@@ -105,18 +105,14 @@ impl Kind {
         let header_bytes = frame.len() - payload.len();
         let fits = |value: usize| u16::try_from(value).expect("headers are short");
         let checksum = PendingChecksum { start: fits(start), offset: if self.is_tcp { 16 } else { 6 } };
-        let offload = Offload {
-            checksum: Some(checksum),
-            gso: self.gso(),
-            segment_bytes,
-            header_bytes: fits(header_bytes),
-        };
+        let offload =
+            Offload { checksum: Some(checksum), gso: self.gso(), gso_size, header_bytes: fits(header_bytes) };
         (frame, offload)
     }
 
     /// Changes the first bytes of the second segment's payload so that its checksum comes out as zero.
-    fn zero_second_checksum(self, payload: &mut [u8], segment_bytes: u16) {
-        let bytes = usize::from(segment_bytes);
+    fn zero_second_checksum(self, payload: &mut [u8], gso_size: u16) {
+        let bytes = usize::from(gso_size);
         assert!(!self.is_tcp && payload.len() >= 2 * bytes, "a UDP datagram's length is all that differs");
         let segment = &mut payload[bytes..2 * bytes];
         segment[..2].fill(0);
@@ -158,12 +154,12 @@ fn cut_by_the_kernel(
     cut
 }
 
-fn compare(taps: &mut [Tap; 2], kind: Kind, payload: &[u8], segment_bytes: u16) -> usize {
-    let (frame, offload) = kind.gso_packet(payload, segment_bytes);
+fn compare(taps: &mut [Tap; 2], kind: Kind, payload: &[u8], gso_size: u16) -> usize {
+    let (frame, offload) = kind.gso_packet(payload, gso_size);
     let ours = cut_by_us(&frame, offload);
     let [host, router] = taps;
     let kernel = cut_by_the_kernel(host, router, &frame, offload, ours.len());
-    let what = format!("{kind:?}, {} bytes in segments of {segment_bytes}", payload.len());
+    let what = format!("{kind:?}, {} bytes in segments of {gso_size}", payload.len());
     assert_eq!(kernel.len(), ours.len(), "{what}");
     for (number, (kernel, ours)) in kernel.iter().zip(&ours).enumerate() {
         assert_eq!(kernel, ours, "segment {number} of {what}");
@@ -189,14 +185,14 @@ pub fn equals_the_kernel(lab: &Lab) {
     }
     let mut segments = 0;
     for kind in &kinds {
-        for (payload_bytes, segment_bytes) in
+        for (payload_bytes, gso_size) in
             [(1, 1400), (1400, 1400), (1401, 1400), (2800, 1400), (4099, 1000), (5000, 999), (60_000, 1400)]
         {
             // The kernel does not take a GSO packet of one segment, unless it can tell from the shortest of
             // headers.
             let is_plain = kind.options.is_empty() && !kind.is_extended;
-            if is_plain || payload_bytes > usize::from(segment_bytes) {
-                segments += compare(&mut taps, *kind, &pattern(payload_bytes), segment_bytes);
+            if is_plain || payload_bytes > usize::from(gso_size) {
+                segments += compare(&mut taps, *kind, &pattern(payload_bytes), gso_size);
             }
         }
         if !kind.is_tcp {

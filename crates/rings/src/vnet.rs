@@ -34,7 +34,7 @@ pub fn parse(header: &[u8; VNET_HEADER_BYTES]) -> Option<Offload> {
     Some(Offload {
         checksum,
         gso,
-        segment_bytes: if gso == Gso::None { 0 } else { u16::from_le_bytes([size0, size1]) },
+        gso_size: if gso == Gso::None { 0 } else { u16::from_le_bytes([size0, size1]) },
         header_bytes: u16::from_le_bytes([hdr0, hdr1]),
     })
 }
@@ -56,7 +56,7 @@ pub fn emit(offload: &Offload) -> [u8; VNET_HEADER_BYTES] {
         Gso::Udp => GSO_UDP_L4,
     };
     header[2..4].copy_from_slice(&offload.header_bytes.to_le_bytes());
-    header[4..6].copy_from_slice(&offload.segment_bytes.to_le_bytes());
+    header[4..6].copy_from_slice(&offload.gso_size.to_le_bytes());
     header
 }
 
@@ -70,7 +70,7 @@ mod tests {
         let bytes = [1, 0x81, 66, 0, 0xa8, 0x05, 34, 0, 16, 0];
         let offload = parse(&bytes).expect("a known type");
         assert_eq!(offload.gso, Gso::Tcp4 { ecn: true });
-        assert_eq!(offload.segment_bytes, 1448);
+        assert_eq!(offload.gso_size, 1448);
         assert_eq!(offload.header_bytes, 66);
         assert_eq!(offload.checksum, Some(PendingChecksum { start: 34, offset: 16 }));
         assert_eq!(emit(&offload), bytes);

@@ -47,7 +47,7 @@ fn packet(source: [u8; 4], destination: [u8; 4], payload: &[u8]) -> Vec<u8> {
 const PENDING: Offload = Offload {
     checksum: Some(PendingChecksum { start: 20, offset: 16 }),
     gso: Gso::Tcp4 { ecn: false },
-    segment_bytes: 1000,
+    gso_size: 1000,
     header_bytes: 40,
 };
 

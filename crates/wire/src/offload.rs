@@ -34,7 +34,7 @@ pub struct Offload {
     /// The kind of GSO packet.
     pub gso: Gso,
     /// Payload bytes a segment (the MSS) when `gso` is not `None`, else 0.
-    pub segment_bytes: u16,
+    pub gso_size: u16,
     /// Bytes of L2+L3+L4 headers as the kernel said them, 0 when unknown.
     pub header_bytes: u16,
 }

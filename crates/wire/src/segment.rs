@@ -96,7 +96,7 @@ pub struct Segments<'a> {
     segment_bytes: usize,
     /// Payload bytes of what the receiver is to see as one: less than `segment_bytes` where the segments are
     /// GSO packets.
-    gso_bytes: usize,
+    gso_size: usize,
     next: usize,
 }
 
@@ -110,13 +110,13 @@ impl<'a> Segments<'a> {
     /// # Errors
     /// [`SegmentError`] when it is no GSO packet, or its headers are not what its offload says.
     pub fn new(data: &'a [u8], l3: usize, offload: Offload) -> Result<Self, SegmentError> {
-        let segment_bytes = usize::from(offload.segment_bytes);
+        let gso_size = usize::from(offload.gso_size);
         let kind = match offload.gso {
             Gso::None => return Err(SegmentError::NotGso),
             Gso::Tcp4 { .. } | Gso::Tcp6 { .. } => L4::Tcp,
             Gso::Udp => L4::Udp,
         };
-        if segment_bytes == 0 {
+        if gso_size == 0 {
             return Err(SegmentError::NotGso);
         }
         let headers = Headers::read(data, l3, &offload).ok_or(SegmentError::Headers)?;
@@ -126,7 +126,6 @@ impl<'a> Segments<'a> {
             return Err(SegmentError::Headers);
         }
         let jumbo_bytes = if is_jumbo { ipv6::JUMBO_HEADER_BYTES } else { 0 };
-        let gso_bytes = segment_bytes;
         let headers = end;
         Ok(Segments {
             data,
@@ -137,8 +136,8 @@ impl<'a> Segments<'a> {
             jumbo_bytes,
             kind,
             is_v6,
-            segment_bytes,
-            gso_bytes,
+            segment_bytes: gso_size,
+            gso_size,
             next: 0,
         })
     }
@@ -149,7 +148,7 @@ impl<'a> Segments<'a> {
     #[must_use]
     pub fn into_gso_packets(self) -> Option<Self> {
         let room = MAX_PACKET_BYTES.checked_sub(self.headers - self.jumbo_bytes - self.l3)?;
-        let whole = room / self.gso_bytes * self.gso_bytes;
+        let whole = room / self.gso_size * self.gso_size;
         (self.tunnel.is_empty() && whole > 0).then_some(Segments { segment_bytes: whole, ..self })
     }
 
@@ -162,15 +161,15 @@ impl<'a> Segments<'a> {
         let bytes = |value: usize| length16(value - self.jumbo_bytes);
         let checksum = PendingChecksum { start: bytes(self.l4), offset: self.checksum_offset() };
         let plain = Offload { checksum: Some(checksum), ..Offload::default() };
-        if self.payload().len() <= self.gso_bytes {
+        if self.payload().len() <= self.gso_size {
             return plain;
         }
         let header_bytes = bytes(self.headers);
-        Offload { gso: whole.gso, segment_bytes: whole.segment_bytes, header_bytes, ..plain }
+        Offload { gso: whole.gso, gso_size: whole.gso_size, header_bytes, ..plain }
     }
 
     fn makes_gso_packets(&self) -> bool {
-        self.segment_bytes != self.gso_bytes
+        self.segment_bytes != self.gso_size
     }
 
     fn checksum_offset(&self) -> u16 {
@@ -205,7 +204,7 @@ impl<'a> Segments<'a> {
         let (headers, rest) = segment.split_at_mut(len - payload.len());
         rest.copy_from_slice(payload);
         self.write_headers(headers);
-        let number = length16(self.next * (self.segment_bytes / self.gso_bytes));
+        let number = length16(self.next * (self.segment_bytes / self.gso_size));
         let l4 = self.l4 - self.jumbo_bytes;
         if self.is_v6 {
             ipv6::write_length(&mut segment[self.l3..]);
@@ -381,12 +380,12 @@ pub fn is_jumbogram(data: &[u8], l3: usize) -> bool {
 /// packet.
 #[inline]
 pub fn packet_bytes(data: &[u8], l3: usize, offload: &Offload) -> Option<usize> {
-    let whole = data.len() - l3;
+    let whole = data.len().checked_sub(l3)?;
     if offload.gso == Gso::None {
         return Some(whole);
     }
     let headers = Headers::read(data, l3, offload)?;
-    let segment = headers.end - l3 + usize::from(offload.segment_bytes);
+    let segment = headers.end - l3 + usize::from(offload.gso_size);
     if whole <= segment {
         return Some(whole);
     }
@@ -398,152 +397,5 @@ pub fn packet_bytes(data: &[u8], l3: usize, offload: &Offload) -> Option<usize> 
 pub const LINK_L3: usize = eth::HEADER_BYTES;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::frame::PortId;
-    use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
-
-    fn offload(gso: Gso, segment_bytes: u16) -> Offload {
-        Offload { gso, segment_bytes, ..Offload::default() }
-    }
-
-    fn payload(bytes: usize) -> Vec<u8> {
-        (0..bytes).map(|i| (i * 7 + i / 256) as u8).collect()
-    }
-
-    fn frame(is_v6: bool, is_tcp: bool, bytes: usize) -> Vec<u8> {
-        let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
-        let builder = if is_v6 {
-            builder.ipv6([0xfd; 16], [0xfe; 16], 64)
-        } else {
-            builder.ipv4([10, 10, 251, 1], [10, 10, 252, 1], 64)
-        };
-        let mut out = Vec::new();
-        if is_tcp {
-            let options = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
-            let builder = builder.tcp(1000, 80, 0xffff_ff00, 512).ack(7).psh().fin().cwr();
-            builder.options_raw(&options).unwrap().write(&mut out, &payload(bytes)).unwrap();
-        } else {
-            builder.udp(1000, 53).write(&mut out, &payload(bytes)).unwrap();
-        }
-        out
-    }
-
-    /// Cuts `data` up and checks every segment with another parser; returns the segments' payloads, joined.
-    fn segment(data: &[u8], gso: Gso, segment_bytes: u16) -> Vec<u8> {
-        let mut segments = Segments::new(data, LINK_L3, offload(gso, segment_bytes)).unwrap();
-        let mut joined = Vec::new();
-        let count = segments.count();
-        for index in 0..count {
-            let mut buffer = vec![0xaa; segments.next_len().unwrap()];
-            let len = segments.write_next(&mut buffer).unwrap();
-            assert_eq!(len, buffer.len());
-            let parsed = SlicedPacket::from_ethernet(&buffer).unwrap();
-            let last = index + 1 == count;
-            let net = parsed.net.unwrap();
-            if let etherparse::NetSlice::Ipv4(ip) = &net {
-                let header = ip.header().to_header();
-                assert_eq!(header.header_checksum, header.calc_header_checksum());
-                assert_eq!(usize::from(header.identification), index);
-                assert_eq!(usize::from(header.total_len), len - 14);
-            }
-            match parsed.transport.unwrap() {
-                TransportSlice::Tcp(tcp) => {
-                    let expected = match &net {
-                        etherparse::NetSlice::Ipv4(ip) => tcp
-                            .calc_checksum_ipv4(ip.header().source_addr().octets(), ip.header().destination())
-                            .unwrap(),
-                        etherparse::NetSlice::Ipv6(ip) => {
-                            tcp.calc_checksum_ipv6(ip.header().source(), ip.header().destination()).unwrap()
-                        }
-                        etherparse::NetSlice::Arp(_) => unreachable!(),
-                    };
-                    assert_eq!(tcp.checksum(), expected);
-                    assert_eq!((tcp.fin(), tcp.psh()), (last, last));
-                    assert_eq!(tcp.cwr(), index == 0);
-                    assert_eq!(tcp.sequence_number(), 0xffff_ff00u32.wrapping_add(joined.len() as u32));
-                    joined.extend_from_slice(tcp.payload());
-                }
-                TransportSlice::Udp(udp) => {
-                    let header = udp.to_header();
-                    let expected = match &net {
-                        etherparse::NetSlice::Ipv4(ip) => {
-                            header.calc_checksum_ipv4(&ip.header().to_header(), udp.payload()).unwrap()
-                        }
-                        etherparse::NetSlice::Ipv6(ip) => {
-                            header.calc_checksum_ipv6(&ip.header().to_header(), udp.payload()).unwrap()
-                        }
-                        etherparse::NetSlice::Arp(_) => unreachable!(),
-                    };
-                    assert_eq!(header.checksum, expected);
-                    joined.extend_from_slice(udp.payload());
-                }
-                _ => unreachable!(),
-            }
-        }
-        assert_eq!(segments.next_len(), None);
-        joined
-    }
-
-    #[test]
-    fn segments_carry_the_whole_payload_with_right_checksums() {
-        for bytes in [1, 999, 1000, 1001, 5000, 60_000] {
-            for is_v6 in [false, true] {
-                let tcp = if is_v6 { Gso::Tcp6 { ecn: true } } else { Gso::Tcp4 { ecn: false } };
-                assert_eq!(segment(&frame(is_v6, true, bytes), tcp, 1000), payload(bytes));
-                assert_eq!(segment(&frame(is_v6, false, bytes), Gso::Udp, 1000), payload(bytes));
-            }
-        }
-    }
-
-    #[test]
-    fn what_the_headers_do_not_bear_out_is_refused() {
-        let tcp = frame(false, true, 100);
-        let new = |data: &[u8], gso, mss| Segments::new(data, LINK_L3, offload(gso, mss)).map(|_| ());
-        assert_eq!(new(&tcp, Gso::None, 10), Err(SegmentError::NotGso));
-        assert_eq!(new(&tcp, Gso::Tcp4 { ecn: false }, 0), Err(SegmentError::NotGso));
-        assert_eq!(new(&tcp, Gso::Udp, 10), Err(SegmentError::Headers));
-        assert_eq!(new(&tcp, Gso::Tcp6 { ecn: false }, 10), Err(SegmentError::Headers));
-        assert_eq!(new(&tcp[..50], Gso::Tcp4 { ecn: false }, 10), Err(SegmentError::Headers));
-        let mut small = [0; 20];
-        let mut segments = Segments::new(&tcp, LINK_L3, offload(Gso::Tcp4 { ecn: false }, 10)).unwrap();
-        assert_eq!(segments.write_next(&mut small), None);
-    }
-
-    #[test]
-    fn mtu_is_compared_with_a_segment() {
-        let tcp = frame(false, true, 60_000);
-        let bytes = |data: &[u8], gso| packet_bytes(data, LINK_L3, &offload(gso, 1448));
-        assert_eq!(bytes(&tcp, Gso::Tcp4 { ecn: false }), Some(20 + 32 + 1448));
-        assert_eq!(bytes(&tcp, Gso::Tcp6 { ecn: false }), None, "nobody can cut it, so it is not too big");
-        assert_eq!(packet_bytes(&tcp, LINK_L3, &Offload::default()), Some(20 + 32 + 60_000));
-        let short = frame(true, false, 10);
-        assert_eq!(bytes(&short, Gso::Udp), Some(40 + 8 + 10));
-    }
-
-    #[test]
-    fn pending_checksum_is_completed() {
-        for is_v6 in [false, true] {
-            let complete = frame(is_v6, true, 333);
-            let mut pending = complete.clone();
-            let l4: u16 = if is_v6 { 54 } else { 34 };
-            let message = complete.len() - usize::from(l4);
-            let pseudo = if is_v6 {
-                Sum::new().pseudo_ipv6([0xfd; 16], [0xfe; 16], 6, message as u32)
-            } else {
-                Sum::new().pseudo_ipv4([10, 10, 251, 1], [10, 10, 252, 1], 6, message as u16)
-            };
-            let at = usize::from(l4) + 16;
-            pending[at..at + 2].copy_from_slice(&pseudo.fold().to_be_bytes());
-            let len = pending.len();
-            let offload =
-                Offload { checksum: Some(PendingChecksum { start: l4, offset: 16 }), ..Offload::default() };
-            let mut held = Frame::new(&mut pending, 0, len, PortId(0), offload).unwrap();
-            assert!(complete_checksum(&mut held, LINK_L3));
-            assert_eq!(held.data(), complete);
-            assert_eq!(held.offload, Offload::default());
-            held.offload.checksum = Some(PendingChecksum { start: 60_000, offset: 16 });
-            assert!(!complete_checksum(&mut held, LINK_L3));
-        }
-    }
-}
+#[path = "segment_tests.rs"]
+mod tests;

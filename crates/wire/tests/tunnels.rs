@@ -200,7 +200,7 @@ fn encapsulations() -> Vec<(&'static str, Vec<Layer>)> {
 }
 
 /// A GSO packet as the kernel hands it over, its inner checksum pending.
-fn super_packet(layers: &[Layer], payload: &[u8], segment_bytes: u16) -> (Vec<u8>, Offload) {
+fn super_packet(layers: &[Layer], payload: &[u8], gso_size: u16) -> (Vec<u8>, Offload) {
     let frame = [vec![0; LINK_L3], build(layers, payload, WHOLE)].concat();
     let is_tcp = matches!(layers.last(), Some(Tcp));
     let is_v6 = matches!(layers[layers.len() - 2], Ip6(_));
@@ -211,7 +211,7 @@ fn super_packet(layers: &[Layer], payload: &[u8], segment_bytes: u16) -> (Vec<u8
         (false, _) => Gso::Udp,
     };
     let checksum = PendingChecksum { start: l4 as u16, offset: if is_tcp { 16 } else { 6 } };
-    (frame, Offload { checksum: Some(checksum), gso, segment_bytes, header_bytes: 0 })
+    (frame, Offload { checksum: Some(checksum), gso, gso_size, header_bytes: 0 })
 }
 
 fn payload(bytes: usize) -> Vec<u8> {
@@ -219,10 +219,10 @@ fn payload(bytes: usize) -> Vec<u8> {
 }
 
 /// Cuts the packet up, and compares each segment with one that is built anew.
-fn check(name: &str, layers: &[Layer], payload: &[u8], segment_bytes: u16) {
-    let (frame, offload) = super_packet(layers, payload, segment_bytes);
-    let what = format!("{name}: {layers:?}, {} bytes by {segment_bytes}", payload.len());
-    let size = usize::from(segment_bytes);
+fn check(name: &str, layers: &[Layer], payload: &[u8], gso_size: u16) {
+    let (frame, offload) = super_packet(layers, payload, gso_size);
+    let what = format!("{name}: {layers:?}, {} bytes by {gso_size}", payload.len());
+    let size = usize::from(gso_size);
     let mut segments =
         Segments::new(&frame, LINK_L3, offload).unwrap_or_else(|error| panic!("{what}: {error:?}"));
     let parts: Vec<&[u8]> = payload.chunks(size).collect();
@@ -252,9 +252,8 @@ fn segments_of_every_encapsulation_equal_packets_built_anew() {
     for (name, outer) in encapsulations() {
         for inner in inner() {
             let layers = [outer.clone(), inner].concat();
-            for (bytes, segment_bytes) in [(1, 1400), (1400, 1400), (2801, 1400), (5000, 999), (60_000, 1398)]
-            {
-                check(name, &layers, &payload(bytes), segment_bytes);
+            for (bytes, gso_size) in [(1, 1400), (1400, 1400), (2801, 1400), (5000, 999), (60_000, 1398)] {
+                check(name, &layers, &payload(bytes), gso_size);
             }
         }
     }
@@ -423,12 +422,12 @@ proptest! {
         tunnel in any::<proptest::sample::Index>(),
         inside in any::<proptest::sample::Index>(),
         bytes in 1usize..20_000,
-        segment_bytes in 36u16..9000,
+        gso_size in 36u16..9000,
     ) {
         let all = encapsulations();
         let (name, outer) = &all[tunnel.index(all.len())];
         let inner = inner();
         let layers = [outer.clone(), inner[inside.index(inner.len())].clone()].concat();
-        check(name, &layers, &payload(bytes), segment_bytes);
+        check(name, &layers, &payload(bytes), gso_size);
     }
 }

@@ -54,8 +54,8 @@ fn what_does_not_fit_on_the_way_out_is_a_counted_drop() {
     assert_eq!(status.ports[1].tx_frames, 1 + 4, "the ARP reply, and what fitted");
 }
 
-/// TCP in VXLAN from the first network to the second, in segments of `segment_bytes`.
-fn tcp_in_vxlan(bytes: usize, segment_bytes: u16) -> Stored {
+/// TCP in VXLAN from the first network to the second, in segments of `gso_size`.
+fn tcp_in_vxlan(bytes: usize, gso_size: u16) -> Stored {
     let mut inner = vec![8, 0, 0, 0, 0, 0, 7, 0];
     etherparse::PacketBuilder::ethernet2([2; 6], [4; 6])
         .ipv4([192, 168, 77, 1], [192, 168, 77, 2], 64)
@@ -72,7 +72,7 @@ fn tcp_in_vxlan(bytes: usize, segment_bytes: u16) -> Stored {
     let offload = Offload {
         checksum: Some(PendingChecksum { start, offset: 16 }),
         gso: Gso::Tcp4 { ecn: false },
-        segment_bytes,
+        gso_size,
         header_bytes: 0,
     };
     Stored { bytes: frame, offload }

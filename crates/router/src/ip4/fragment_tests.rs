@@ -124,7 +124,7 @@ fn a_gso_packet_is_segmented_and_its_segments_cut() {
     let offload = Offload {
         checksum: Some(PendingChecksum { start: 34, offset: 6 }),
         gso: Gso::Udp,
-        segment_bytes: 1000,
+        gso_size: 1000,
         header_bytes: 42,
     };
     assert_eq!(bench.push_offloaded(P1, &frame, offload).verdict, Verdict::Consumed);

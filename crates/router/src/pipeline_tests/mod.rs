@@ -301,10 +301,10 @@ fn a_gso_packet_is_judged_by_its_segments_and_keeps_its_offload() {
         .unwrap();
     frame[20] |= 0x40;
     fix4(&mut frame);
-    let offload = |segment_bytes| Offload {
+    let offload = |gso_size| Offload {
         checksum: Some(PendingChecksum { start: 34, offset: 16 }),
         gso: Gso::Tcp4 { ecn: false },
-        segment_bytes,
+        gso_size,
         header_bytes: 54,
     };
     let mut bench = Bench::lab();
@@ -393,7 +393,7 @@ fn a_stale_neighbour_is_reported_once() {
 }
 
 /// TCP in VXLAN from t1 to t2 over this family, `bytes` of payload, and its offload.
-fn tcp_in_vxlan(is_v6: bool, bytes: usize, segment_bytes: u16) -> (Vec<u8>, Offload) {
+fn tcp_in_vxlan(is_v6: bool, bytes: usize, gso_size: u16) -> (Vec<u8>, Offload) {
     let mut inner = vec![8, 0, 0, 0, 0, 0, 7, 0];
     etherparse::PacketBuilder::ethernet2([2; 6], [4; 6])
         .ipv4([192, 168, 77, 1], [192, 168, 77, 2], 64)
@@ -411,7 +411,7 @@ fn tcp_in_vxlan(is_v6: bool, bytes: usize, segment_bytes: u16) -> (Vec<u8>, Offl
     .unwrap();
     let start = u16::try_from(frame.len() - bytes - 20).unwrap();
     let checksum = Some(PendingChecksum { start, offset: 16 });
-    (frame, Offload { checksum, gso: Gso::Tcp4 { ecn: false }, segment_bytes, header_bytes: 0 })
+    (frame, Offload { checksum, gso: Gso::Tcp4 { ecn: false }, gso_size, header_bytes: 0 })
 }
 
 #[test]
@@ -427,7 +427,7 @@ fn a_tunnelled_gso_packet_is_judged_by_its_segments_with_all_that_is_around_them
         let done = bench.push_offloaded(P1, &frame, offload);
         assert_eq!((done.verdict, done.offload), (Verdict::Send(P2), offload), "nothing is too big");
         assert!(bench.out.sent.is_empty(), "and nobody is told so");
-        let done = bench.push_offloaded(P1, &frame, Offload { segment_bytes: room + 1, ..offload });
+        let done = bench.push_offloaded(P1, &frame, Offload { gso_size: room + 1, ..offload });
         assert_eq!(done.verdict, Verdict::Drop(DropReason::TooBig));
         let error = bench.take_one().1;
         if is_v6 {
@@ -472,7 +472,7 @@ fn gso_packets_of_more_than_64_kib_are_forwarded_whole() {
     let offload = |start, gso| Offload {
         checksum: Some(PendingChecksum { start, offset: 16 }),
         gso,
-        segment_bytes: 1440,
+        gso_size: 1440,
         header_bytes: 0,
     };
     let mut bench = Bench::lab();

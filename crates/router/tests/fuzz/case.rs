@@ -30,7 +30,7 @@ impl Case {
             Gso::Udp => Some("udp"),
         };
         if let Some(gso) = gso {
-            let _ = write!(text, " gso {gso} {}", self.offload.segment_bytes);
+            let _ = write!(text, " gso {gso} {}", self.offload.gso_size);
         }
         for (index, octet) in self.frame.iter().enumerate() {
             text.push(if index % 16 == 0 { '\n' } else { ' ' });
@@ -60,7 +60,7 @@ impl Case {
                         "udp" => Gso::Udp,
                         _ => return None,
                     };
-                    case.offload.segment_bytes = words.next()?.parse().ok()?;
+                    case.offload.gso_size = words.next()?.parse().ok()?;
                 }
                 _ => return None,
             }

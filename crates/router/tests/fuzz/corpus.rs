@@ -190,8 +190,8 @@ fn wild_offload(random: &mut SmallRng) -> Offload {
         .random_ratio(1, 2)
         .then_some(PendingChecksum { start, offset: pick(random, &[0, 2, 6, 16, 65_535]) });
     let gso = pick(random, &[Gso::None, Gso::Tcp4 { ecn: false }, Gso::Tcp6 { ecn: true }, Gso::Udp]);
-    let segment_bytes = if gso == Gso::None { 0 } else { pick(random, &[0, 1, 100, 536, 1448, 65_535]) };
-    Offload { checksum, gso, segment_bytes, header_bytes: pick(random, &[0, 54, 66, 65_535]) }
+    let gso_size = if gso == Gso::None { 0 } else { pick(random, &[0, 1, 100, 536, 1448, 65_535]) };
+    Offload { checksum, gso, gso_size, header_bytes: pick(random, &[0, 54, 66, 65_535]) }
 }
 
 fn spoil(frame: &mut Vec<u8>, random: &mut SmallRng) {
