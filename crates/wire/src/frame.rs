@@ -25,7 +25,7 @@ impl PortId {
     }
 }
 
-/// A frame in a buffer that somebody else owns (a ring slot, a hot buffer, a test's array).
+/// A frame in a borrowed buffer (a ring slot, a bounce buffer, a test's array).
 ///
 /// Lengths are bytes. On a link port the data begin with the Ethernet header (no FCS); on
 /// [`PortId::HOST`] with the IP header.

@@ -36,7 +36,7 @@ impl Fib {
 
     /// What [`Fib::lookup6`] finds for each address (as its 128 bits), in their order. They wait for memory
     /// together: of a table that is larger than the caches this is nearly twice as fast. (Of IPv4 it is not,
-    /// whose look-ups are so short that the processor begins the next one by itself.)
+    /// whose look-ups are so short that the CPU begins the next one by itself.)
     pub fn lookup6_each(&self, addresses: &[u128], found: impl FnMut(Option<u32>)) {
         self.trie.lookup6_each(addresses, found);
     }
