@@ -2,8 +2,10 @@
 //! for readers.
 
 mod arena;
+mod cell;
 mod prefixes;
 mod trie;
+mod writer;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -11,9 +13,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::epoch::SharedEpoch;
+use cell::Key;
+pub use cell::MAX_VALUE;
 pub(crate) use prefixes::PrefixMap;
-use trie::{Key, Trie, Writer};
-pub use trie::{MAX_VALUE, TrieFull};
+use trie::Trie;
+pub use writer::TrieFull;
+use writer::Writer;
 
 /// The readers' side. What a value means is the business of whoever wrote it.
 #[derive(Debug, Default)]
