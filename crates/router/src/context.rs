@@ -35,7 +35,8 @@ pub trait Originate {
     /// complete Ethernet frame.
     fn send(&mut self, egress: PortId, offload: Offload);
 
-    /// Holds the buffer lent last until `next_hop` is resolved; its layout is that of [`Verdict::Hold`].
+    /// Holds the buffer lent last until `next_hop` is resolved; its layout is that of
+    /// [`Verdict::Hold`](crate::Verdict::Hold).
     fn hold(&mut self, next_hop: NextHop);
 
     /// Tells the control plane what was seen. Never blocks; may be lost under overload, as packets may.
