@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use nsrouter_router::DropReason;
+
 /// Where the table begins.
 const HEADING: &str = "| requirement | section | test |";
 
@@ -219,6 +221,25 @@ fn the_map_is_the_tree() {
     }
     let packages = std::fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
     assert_eq!(mapped, packages.filter(|path| path.is_dir()).collect(), "a row for each crate");
+}
+
+/// The drop reasons that the README's sessions show have the sentences that `status` prints.
+#[test]
+fn quoted_drop_reasons_are_as_printed() {
+    let readme = read(&root().join("README.md"));
+    let mut quoted = 0;
+    for reason in DropReason::ALL {
+        for line in readme.lines() {
+            let mut words = line.split_whitespace();
+            let shows = words.next() == Some(reason.name())
+                && words.next().is_some_and(|count| count.bytes().all(|digit| digit.is_ascii_digit()));
+            if shows {
+                assert_eq!(words.collect::<Vec<_>>().join(" "), reason.sentence(), "{}", reason.name());
+                quoted += 1;
+            }
+        }
+    }
+    assert_ne!(quoted, 0, "the README shows drop reasons");
 }
 
 #[test]

@@ -11,10 +11,10 @@ pub(crate) struct KernelDrop {
     pub(crate) sentence: &'static str,
 }
 
-/// A TTL that ran out and a malformed header, which the kernel counts as one.
+/// A TTL that expired and a malformed header, which the kernel counts as one.
 pub(crate) const HEADER_ERRORS: KernelDrop = KernelDrop {
     name: "header_errors",
-    sentence: "The TTL or hop limit ran out, or an IP header was malformed: the kernel counts both as one.",
+    sentence: "The TTL or hop limit expired, or an IP header was malformed: the kernel counts both as one.",
 };
 /// Packets with an invalid address.
 pub(crate) const ADDRESS_ERRORS: KernelDrop = KernelDrop {
