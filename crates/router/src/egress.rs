@@ -1,15 +1,17 @@
-//! Where a packet leaves: the port, the next hop and the MTU that its route gives, or the host port.
+//! Where a packet leaves, of either IP version: the port, the next hop and the MTU that its route gives, or the host port.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::ops::ControlFlow::Continue;
 
 use nsrouter_wire::frame::PortId;
 
+use crate::drop::DropReason;
 use crate::nexthop::group::{GroupMember, NextHopGroup, flow_hash4, flow_hash6};
 use crate::nexthop::{Adjacency, NextHopEntry};
-use crate::packet::{Family, Packet};
+use crate::packet::{Family, LinkDestination, Packet};
 use crate::port::Port;
 use crate::tables::Tables;
-use crate::verdict::NextHop;
+use crate::verdict::{NextHop, Step, drop, refuse};
 
 /// The link by which a packet leaves.
 ///
@@ -92,15 +94,37 @@ fn lead<'t>(
     Some(Egress { port, gateway, mtu: target.mtu(port) })
 }
 
-/// The link by which a packet with this target leaves; `None` when the target leads nowhere.
+/// Whether the route lets the packet pass. No unicast packet leaves that came in a link-layer broadcast or
+/// multicast (RFC 1812 section 5.3.4).
+#[inline(always)]
+pub(crate) fn check_route<A>(packet: &Packet<'_, '_, A>, target: &NextHopEntry) -> Step {
+    if packet.ip.link_destination == LinkDestination::Group {
+        return drop(DropReason::L2Broadcast);
+    }
+    match target.adjacency {
+        Adjacency::Reject(reason) => refuse(reason),
+        Adjacency::Local
+        | Adjacency::Broadcast
+        | Adjacency::OnLink(_)
+        | Adjacency::Via(..)
+        | Adjacency::Group(_) => Continue(()),
+    }
+}
+
+/// The port and next hop that the route gives.
 #[inline(always)]
 pub(crate) fn choose<'t, A: Family>(
     packet: &Packet<'_, '_, A>,
     target: &'t NextHopEntry,
     tables: &'t Tables,
-) -> Option<Egress<'t>> {
+) -> Step<Egress<'t>> {
     let destination = packet.ip.destination.into();
-    lead(target, destination, tables, |group| group.pick(flow_hash(packet.bytes(), destination, tables)))
+    let egress =
+        lead(target, destination, tables, |group| group.pick(flow_hash(packet.bytes(), destination, tables)));
+    match egress {
+        Some(egress) => Continue(egress),
+        None => drop(DropReason::PortDown),
+    }
 }
 
 /// Where a packet of the router's own to `destination` leaves. Link-local and multicast destinations use

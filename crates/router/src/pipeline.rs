@@ -15,7 +15,7 @@ use nsrouter_wire::frame::Frame;
 
 use crate::context::{Context, Originate};
 use crate::drop::DropReason;
-use crate::egress::Egress;
+use crate::egress::{self, Egress};
 use crate::link::ethernet::{self, Arrival};
 use crate::link::{arp, output};
 use crate::nexthop::NextHopEntry;
@@ -70,11 +70,11 @@ fn forward4<'t, O: Originate>(
     ip4::options::check(packet)?;
     let target = ip4::forward::route(packet, context);
     ip4::local::unicast(packet, target, context)?;
-    ip4::forward::check_route(packet, target)?;
+    egress::check_route(packet, target)?;
     ip4::options::router_alert(packet, tables.settings())?;
     ip4::options::arrive(packet, context);
     ip4::forward::check_ttl(packet)?;
-    let egress = ip4::forward::choose(packet, target, tables)?;
+    let egress = egress::choose(packet, target, tables)?;
     ip4::redirect::check_source(packet, &egress, context)?;
     let fits = ip4::forward::check_mtu(packet, egress.mtu)?;
     packet.decrement_ttl();
@@ -113,10 +113,10 @@ fn forward6<'s, 't: 's, O: Originate>(
     ip6::local::link_local(packet, ingress, context)?;
     let target = ip6::forward::route(packet, ingress, same_link, context);
     ip6::local::unicast(packet, target, ingress, context)?;
-    ip6::forward::check_route(packet, target)?;
+    egress::check_route(packet, target)?;
     ip6::forward::router_alert(packet, tables.settings())?;
     ip6::forward::check_hop_limit(packet)?;
-    let egress = ip6::forward::choose(packet, target, tables)?;
+    let egress = egress::choose(packet, target, tables)?;
     ip6::redirect::tell(packet, &egress, context);
     ip6::forward::check_scope(packet, &egress, context)?;
     ip6::forward::check_mtu(packet, egress.mtu)?;
@@ -157,7 +157,7 @@ fn originate4<'t, O>(packet: &Packet4<'_, '_>, context: &mut Context<'t, O>) -> 
     host::check_destination4(packet.ip.destination)?;
     let target = ip4::forward::route(packet, context);
     host::check_route(target)?;
-    let egress = ip4::forward::choose(packet, target, context.tables)?;
+    let egress = egress::choose(packet, target, context.tables)?;
     let fits = ip4::forward::check_mtu(packet, egress.mtu)?;
     Continue((egress, fits))
 }
@@ -174,7 +174,7 @@ fn originate6<'t, O>(packet: &Packet6<'_, '_>, context: &mut Context<'t, O>) -> 
     host::check_destination6(packet.ip.destination)?;
     let target = ip6::forward::route_beyond_link(packet, context);
     host::check_route(target)?;
-    let egress = ip6::forward::choose(packet, target, context.tables)?;
+    let egress = egress::choose(packet, target, context.tables)?;
     ip6::forward::check_mtu(packet, egress.mtu)?;
     Continue(egress)
 }

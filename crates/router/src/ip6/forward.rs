@@ -1,4 +1,4 @@
-//! Forwarding of an IPv6 packet: route, router alert, hop limit, next hop, MTU (in the order of Linux
+//! Forwarding of an IPv6 packet: route, router alert, hop limit, scope, MTU (in the order of Linux
 //! `ip6_forward`).
 
 use std::ops::ControlFlow::Continue;
@@ -8,11 +8,10 @@ use nsrouter_wire::protocol;
 use crate::config::Settings;
 use crate::context::Context;
 use crate::drop::DropReason;
-use crate::egress::{self, Egress};
+use crate::egress::Egress;
 use crate::nexthop::{Adjacency, NO_MTU, NextHopEntry};
-use crate::packet::{LinkDestination, Packet6};
+use crate::packet::Packet6;
 use crate::port::Port;
-use crate::tables::Tables;
 use crate::verdict::{Step, drop, end, refuse, refuse_with};
 
 /// Looks up the route. A link-local destination is not on other links (RFC 4291 section 2.5.6); within its
@@ -44,22 +43,6 @@ pub(crate) fn route_beyond_link<'t, O>(
     context.tables.route6(packet.ip.destination)
 }
 
-/// Whether the route lets the packet pass. No unicast packet leaves that came in a link-layer multicast.
-#[inline(always)]
-pub(crate) fn check_route(packet: &Packet6<'_, '_>, target: &NextHopEntry) -> Step {
-    if packet.ip.link_destination == LinkDestination::Group {
-        return drop(DropReason::L2Broadcast);
-    }
-    match target.adjacency {
-        Adjacency::Reject(reason) => refuse(reason),
-        Adjacency::Local
-        | Adjacency::Broadcast
-        | Adjacency::OnLink(_)
-        | Adjacency::Via(..)
-        | Adjacency::Group(_) => Continue(()),
-    }
-}
-
 /// RFC 2711: a packet with a router alert goes to the host, if a listener is configured there. Only the first
 /// extension header can have one (RFC 8200 section 4.3).
 #[inline(always)]
@@ -85,19 +68,6 @@ pub(crate) fn check_hop_limit(packet: &Packet6<'_, '_>) -> Step {
         return drop(DropReason::MartianSource);
     }
     Continue(())
-}
-
-/// The port and next hop that the route gives.
-#[inline(always)]
-pub(crate) fn choose<'t>(
-    packet: &Packet6<'_, '_>,
-    target: &'t NextHopEntry,
-    tables: &'t Tables,
-) -> Step<Egress<'t>> {
-    match egress::choose(packet, target, tables) {
-        Some(egress) => Continue(egress),
-        None => drop(DropReason::PortDown),
-    }
 }
 
 /// A link-local source means nothing beyond its link (RFC 4291 section 2.5.6).
