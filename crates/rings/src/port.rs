@@ -36,6 +36,30 @@ pub struct Received {
     pub unsupported_frames: u64,
 }
 
+/// Why a frame that was received cannot be lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// [`Received::truncated_frames`].
+    Truncated,
+    /// [`Received::too_big_frames`].
+    TooBig,
+    /// [`Received::unsupported_frames`].
+    Unsupported,
+}
+
+impl Received {
+    /// Lends a frame with the burst, or counts why it cannot.
+    #[inline]
+    pub(crate) fn lend<'r>(&mut self, frame: Result<Frame<'r>, Unusable>, burst: &mut Burst<'r>) {
+        match frame {
+            Ok(frame) => burst.push(frame),
+            Err(Unusable::Truncated) => self.truncated_frames += 1,
+            Err(Unusable::TooBig) => self.too_big_frames += 1,
+            Err(Unusable::Unsupported) => self.unsupported_frames += 1,
+        }
+    }
+}
+
 /// The half of a port by which frames enter.
 pub trait Receive: Send {
     /// Lends up to `max` frames that wait in the ring, oldest first; none is not an error.

@@ -56,11 +56,7 @@ impl Receive for TunRx {
         for buffer in self.buffers.iter_mut().take(limit) {
             let start = HEADROOM_BYTES - VNET_HEADER_BYTES;
             match (&*self.device).read(&mut buffer[start..]) {
-                Ok(len) if len == buffer.len() - start => received.too_big_frames += 1,
-                Ok(len) => match frame_in(buffer, HEADROOM_BYTES, len, PortId::HOST) {
-                    Some(frame) => burst.push(frame),
-                    None => received.unsupported_frames += 1,
-                },
+                Ok(len) => received.lend(frame_in(buffer, HEADROOM_BYTES, len, PortId::HOST), burst),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => break,
                 // What was read before the error is in the burst; the error will be there next time.

@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use nsrouter_wire::frame::{Frame, PortId};
 
 use crate::limits::hint_of;
-use crate::port::{Refusal, Sent};
+use crate::port::{Refusal, Sent, Unusable};
 use crate::sys::tuntap;
 use crate::vnet::{self, VNET_HEADER_BYTES};
 
@@ -81,12 +81,24 @@ pub(crate) fn open_device(name: &str, kind: libc::c_int) -> Result<(File, bool),
     Ok((File::from(fd), uso))
 }
 
-/// The frame that a read of `len` bytes put at `head` of a buffer, its virtio-net header before it; `None`
-/// when that header is not there, or asks for what this router does not know.
-pub(crate) fn frame_in(buffer: &mut [u8], head: usize, len: usize, port: PortId) -> Option<Frame<'_>> {
-    let bytes = len.checked_sub(VNET_HEADER_BYTES)?;
-    let offload = vnet::parse(buffer.get(head.checked_sub(VNET_HEADER_BYTES)?..head)?.try_into().ok()?)?;
-    Frame::new(buffer, head, bytes, port, offload)
+/// The frame that a read of `len` bytes put at `head` of a buffer, its virtio-net header before it.
+///
+/// # Errors
+/// `TooBig` when the read filled the buffer: a longer frame is cut off at its end, and nothing tells of it but
+/// this. `Unsupported` when the header is not there, or asks for what this router does not know.
+#[inline]
+pub(crate) fn frame_in(
+    buffer: &mut [u8],
+    head: usize,
+    len: usize,
+    port: PortId,
+) -> Result<Frame<'_>, Unusable> {
+    if head + len == buffer.len() + VNET_HEADER_BYTES {
+        return Err(Unusable::TooBig);
+    }
+    let bytes = len.checked_sub(VNET_HEADER_BYTES).ok_or(Unusable::Unsupported)?;
+    let offload = vnet::parse_before(buffer, head).ok_or(Unusable::Unsupported)?;
+    Frame::new(buffer, head, bytes, port, offload).ok_or(Unusable::Unsupported)
 }
 
 /// Writes a frame with its virtio-net header, without waiting.

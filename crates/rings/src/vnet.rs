@@ -39,6 +39,13 @@ pub fn parse(header: &[u8; VNET_HEADER_BYTES]) -> Option<Offload> {
     })
 }
 
+/// Parses the header that stands in `buffer` right before its byte number `start`; `None` where it does not fit
+/// there, or for an unknown GSO type.
+#[inline]
+pub(crate) fn parse_before(buffer: &[u8], start: usize) -> Option<Offload> {
+    parse(buffer.get(..start)?.last_chunk()?)
+}
+
 /// The header of a frame with this offload metadata.
 #[inline]
 pub fn emit(offload: &Offload) -> [u8; VNET_HEADER_BYTES] {

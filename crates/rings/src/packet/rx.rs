@@ -10,7 +10,7 @@ use nsrouter_wire::frame::PortId;
 use crate::packet::bounce::{BOUNCE_BUFFERS, BounceBuffers};
 use crate::packet::error::{OpenError, set};
 use crate::packet::settings::Settings;
-use crate::packet::slot::{FilledSlot, Unusable};
+use crate::packet::slot::FilledSlot;
 use crate::port::{BURST_FRAMES, Burst, Receive, Received};
 use crate::sys::slots::SlotRing;
 use crate::sys::socket::{self, Buffer};
@@ -87,12 +87,7 @@ impl Receive for PacketRx {
         let mut copied = self.bounce.receive(self.fd.as_fd(), copies);
         for slot in slots {
             let copy = if slot.is_copy() { copied.next() } else { None };
-            match slot.into_frame(copy, self.port) {
-                Ok(frame) => burst.push(frame),
-                Err(Unusable::Truncated) => received.truncated_frames += 1,
-                Err(Unusable::TooBig) => received.too_big_frames += 1,
-                Err(Unusable::Unsupported) => received.unsupported_frames += 1,
-            }
+            received.lend(slot.into_frame(copy, self.port), burst);
         }
         Ok(received)
     }

@@ -3,6 +3,7 @@
 use nsrouter_wire::frame::{Frame, PortId};
 
 use crate::packet::bounce::{BOUNCE_FRAME_BYTES, BOUNCE_HEADROOM_BYTES, Copy};
+use crate::port::Unusable;
 use crate::sys::slots::STATUS_BYTES;
 use crate::vnet::{self, VNET_HEADER_BYTES};
 
@@ -11,17 +12,6 @@ const SLOT_HEADER_BYTES: usize = libc::TPACKET2_HDRLEN;
 /// Bytes of the two MAC addresses that a frame begins with; a VLAN tag belongs behind them.
 const MAC_ADDRESSES_BYTES: usize = 12;
 const VLAN_TAG_BYTES: usize = 4;
-
-/// Why there is no frame for a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unusable {
-    /// A part of it is lost: the queue for frames larger than a slot was full.
-    Truncated,
-    /// It is larger than a bounce buffer.
-    TooBig,
-    /// Its virtio-net header has no meaning here.
-    Unsupported,
-}
 
 /// A filled slot, its header read once.
 pub(super) struct FilledSlot<'r> {
@@ -78,11 +68,7 @@ impl<'r> FilledSlot<'r> {
             let header = SLOT_HEADER_BYTES - STATUS_BYTES;
             (&mut self.bytes[header..], self.mac.saturating_sub(header), self.captured_bytes)
         };
-        let offload = start
-            .checked_sub(VNET_HEADER_BYTES)
-            .and_then(|at| buffer.get(at..start)?.try_into().ok())
-            .and_then(vnet::parse)
-            .ok_or(Unusable::Unsupported)?;
+        let offload = vnet::parse_before(buffer, start).ok_or(Unusable::Unsupported)?;
         let mut frame = Frame::new(buffer, start, len, port, offload).ok_or(Unusable::Truncated)?;
         if self.status & libc::TP_STATUS_VLAN_VALID != 0 {
             restore_vlan_tag(&mut frame, self.vlan_tpid, self.vlan_tci);

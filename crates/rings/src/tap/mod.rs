@@ -132,15 +132,7 @@ impl Receive for TapRx {
             };
             self.losses.frame_read();
             bytes += len;
-            // A longer frame is cut off at the buffer's end, and nothing tells of it but this.
-            if len == buffer.len() - start {
-                received.too_big_frames += 1;
-                continue;
-            }
-            match frame_in(buffer, HEADROOM_BYTES, len, self.port) {
-                Some(frame) => burst.push(frame),
-                None => received.unsupported_frames += 1,
-            }
+            received.lend(frame_in(buffer, HEADROOM_BYTES, len, self.port), burst);
         }
         Ok(received)
     }
