@@ -42,7 +42,7 @@ pub mod report;
 pub mod run;
 pub mod stats;
 pub mod testbed;
-mod text;
+pub mod text;
 pub mod traffic;
 mod units;
 

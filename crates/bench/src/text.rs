@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 
 /// An error and its causes: `cannot read it: no such file`. A cause that the error quotes itself is not
 /// repeated.
-pub(crate) fn with_causes(error: &dyn Error) -> String {
+pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

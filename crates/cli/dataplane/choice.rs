@@ -2,13 +2,13 @@
 //! anything is built.
 
 use anyhow::Context;
+use nsrouter_bench::text::with_causes;
 use nsrouter_linux::netns::Netns;
 use nsrouter_rings::BACKENDS;
 use nsrouter_rings::backend::Backend;
 
 use crate::options::backend::BackendOption;
 use crate::output::failure::Cannot;
-use crate::output::sentence::sentence_of;
 
 /// `lo` in every new network namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
 const LO: u32 = 1;
@@ -27,7 +27,7 @@ pub(crate) struct Choice {
 /// # Errors
 /// [`Cannot`] where this machine or user lacks what it takes.
 pub(crate) fn choose(wanted: BackendOption) -> anyhow::Result<Choice> {
-    let probe = |backend: &Backend| (backend.probe)(LO).map_err(|error| sentence_of(&*error));
+    let probe = |backend: &Backend| (backend.probe)(LO).map_err(|error| with_causes(&*error));
     let chosen = Netns::create()
         .and_then(|ns| ns.run(|| settle(wanted, probe)))
         .context("cannot make a network namespace to try the backends in")?;

@@ -1,13 +1,13 @@
 //! Whether a topology fits a backend, and what it takes fits this machine: asked before anything is built or
 //! mapped.
 
+use nsrouter_bench::text::with_causes;
 use nsrouter_lab::topology::Topology;
 use nsrouter_rings::BACKENDS;
 use nsrouter_rings::backend::{Backend, Demand, MemoryDemand};
 use nsrouter_rings::limits::{self, Available};
 
 use crate::output::failure::Cannot;
-use crate::output::sentence::sentence_of;
 
 /// The way out from what a backend cannot do: the one that has the fewest limits.
 fn use_default() -> String {
@@ -86,7 +86,7 @@ fn check_memory(
         ports += mtus.len();
         demand = demand
             + demand_of(&mtus, workers)
-                .map_err(|error| Cannot { what: sentence_of(&*error), hint: use_default() })?;
+                .map_err(|error| Cannot { what: with_causes(&*error), hint: use_default() })?;
     }
     let available = limits::available_memory().map_err(|error| Cannot {
         what: format!("cannot tell how much memory is available: {error}"),

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use nsrouter_bench::text::with_causes;
+
 use crate::output::errln;
-use crate::output::sentence::sentence;
 
 /// Exit code: usage error.
 pub(crate) const USAGE: u8 = 2;
@@ -30,7 +31,7 @@ fn harmless(text: &str) -> String {
 
 /// Prints the error and says with which code to exit.
 pub(crate) fn explain(error: &anyhow::Error) -> ExitCode {
-    errln!("nsrouter: {}", harmless(&sentence(error)));
+    errln!("nsrouter: {}", harmless(&with_causes(error.as_ref())));
     let lab = error.downcast_ref::<nsrouter_lab::Error>();
     let cannot = error.downcast_ref::<Cannot>();
     let hint = lab.and_then(nsrouter_lab::Error::hint).or_else(|| cannot.map(|cannot| cannot.hint.clone()));
@@ -49,7 +50,19 @@ pub(crate) fn explain(error: &anyhow::Error) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = || io::Error::other("no luck");
+        let sentence = |error: &anyhow::Error| with_causes(error.as_ref());
+        let quoting = nsrouter_rings::xdp::OpenError::Socket(cause());
+        assert_eq!(sentence(&anyhow::Error::new(quoting)).matches("no luck").count(), 1);
+        let silent = anyhow::Error::new(cause()).context("cannot try");
+        assert_eq!(sentence(&silent), "cannot try: no luck");
+    }
 
     #[test]
     fn a_terminal_is_told_nothing_by_a_name() {

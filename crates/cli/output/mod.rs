@@ -6,7 +6,6 @@ pub(crate) mod greeting;
 pub(crate) mod log;
 pub(crate) mod removed;
 pub(crate) mod report;
-pub(crate) mod sentence;
 pub(crate) mod terminal;
 
 use std::cell::Cell;
@@ -18,6 +17,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::libc;
+use nsrouter_bench::text::with_causes;
 use serde::Serialize;
 
 /// Writes to standard output; a `Result<(), OutputError>`.
@@ -176,7 +176,7 @@ impl Lasting {
         if let Err(error) = written
             && !self.failed.replace(true)
         {
-            errln!("nsrouter: {}", sentence::sentence(&error.into()));
+            errln!("nsrouter: {}", with_causes(&error));
         }
     }
 

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid};
+use nsrouter_bench::text::with_causes;
 use nsrouter_linux::netns::Netns;
 use nsrouter_linux::sysctl;
 use nsrouter_rings::backend::BackendError;
@@ -16,7 +17,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::doctor::filter::{Forward, forward_policy};
 use crate::command::doctor::programs::{PROGRAMS, Program, find};
-use crate::output::sentence::sentence_of;
 
 /// `lo` in every new network namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
 const LO: u32 = 1;
@@ -32,14 +32,14 @@ impl<T, E: std::error::Error + 'static> From<Result<T, E>> for Try {
     fn from(result: Result<T, E>) -> Try {
         match result {
             Ok(_) => Try::Works,
-            Err(error) => Try::Fails(sentence_of(&error)),
+            Err(error) => Try::Fails(with_causes(&error)),
         }
     }
 }
 
 impl Try {
     fn of_backend(outcome: Result<(), BackendError>) -> Try {
-        outcome.map_or_else(|error| Try::Fails(sentence_of(&*error)), |()| Try::Works)
+        outcome.map_or_else(|error| Try::Fails(with_causes(&*error)), |()| Try::Works)
     }
 }
 
