@@ -4,10 +4,14 @@
 
 mod files;
 mod source;
+#[path = "../common/sources.rs"]
+mod sources;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+
+use sources::rust_files;
 
 /// Which crates each crate may depend on, as "The map of the code" in the README has it.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -61,17 +65,6 @@ fn crates_depend_on_each_other_as_declared() {
             .collect();
         let forbidden: Vec<_> = found.into_iter().filter(|found| !allowed.contains(found)).collect();
         assert!(forbidden.is_empty(), "{name} must not depend on {forbidden:?}");
-    }
-}
-
-fn rust_files(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            rust_files(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
     }
 }
 
