@@ -1,6 +1,6 @@
 //! A port ready for use: its addresses, its groups, and whether its link is up.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -101,8 +101,7 @@ impl Port {
         if !self.has_ipv6 {
             return Box::default();
         }
-        let anycast = self.v6.iter().filter(|net| net.prefix_len() < 127).map(Ipv6Net::network);
-        let addresses = self.v6.iter().map(Ipv6Net::addr).chain(anycast);
+        let addresses = self.v6.iter().map(Ipv6Net::addr).chain(self.anycast6());
         // Linux `addrconf_join_anycast` joins for fe80::/64 as for any subnet.
         let of_link = [self.link_local, Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)];
         let solicited = addresses.chain(of_link).map(ipv6::solicited_node);
@@ -123,10 +122,20 @@ impl Port {
         self.has_ipv6 && address == self.link_local || self.v6.iter().any(|net| net.addr() == address)
     }
 
-    /// Whether the address is the subnet-router anycast address of one of the port's subnets (RFC 4291
-    /// section 2.6.1).
+    /// The subnet-router anycast addresses of the port's subnets (RFC 4291 section 2.6.1): a /127 link and a /128
+    /// address have none (RFC 6164).
+    pub(crate) fn anycast6(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.v6.iter().filter(|net| net.prefix_len() < 127).map(Ipv6Net::network)
+    }
+
+    /// Whether the address is the subnet-router anycast address of one of the port's subnets.
     pub(crate) fn has_anycast6(&self, address: Ipv6Addr) -> bool {
-        self.v6.iter().any(|net| net.prefix_len() < 127 && net.network() == address)
+        self.anycast6().any(|anycast| anycast == address)
+    }
+
+    /// The broadcast addresses of the port's subnets: a /31 link and a /32 address have none (RFC 3021).
+    pub(crate) fn broadcasts4(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.v4.iter().filter(|net| net.prefix_len() < 31).map(Ipv4Net::broadcast)
     }
 
     /// Whether we are a member of the group on this port.

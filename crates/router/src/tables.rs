@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use ipnet::Ipv4Net;
 use nsrouter_wire::frame::{Frame, PortId};
 
 use crate::config::Settings;
@@ -90,8 +89,8 @@ impl Tables {
     /// The port that is up and has a subnet of this broadcast address.
     pub(crate) fn broadcast_port(&self, address: IpAddr) -> Option<PortId> {
         let IpAddr::V4(address) = address else { return None };
-        let is_of = |net: &Ipv4Net| net.prefix_len() < 31 && net.broadcast() == address;
-        self.ports.iter().find(|port| port.up && port.v4.iter().any(is_of)).map(|port| port.id)
+        let has = |port: &Port| port.broadcasts4().any(|broadcast| broadcast == address);
+        self.ports.iter().find(|port| port.up && has(port)).map(|port| port.id)
     }
 
     /// Prefetches what forwarding the frames of a burst will read of the FIB.

@@ -56,13 +56,13 @@ impl<A: Bits, T> Family<A, T> {
     ///
     /// In this order a prefix stands right before what it covers, or is found among the few that share less
     /// with the address each time.
-    fn cover(&self, address: A, length: u8) -> Option<(A, u8, &T)> {
+    fn cover(&self, address: A, length: u8) -> Option<(u8, &T)> {
         let mut bound = (address.masked(length), length);
         loop {
             let ((found, its_length), value) = self.map.range(..bound).next_back()?;
             let common = found.common(address);
             if *its_length <= common {
-                return Some((*found, *its_length, value));
+                return Some((*its_length, value));
             }
             // Nothing that covers the address is longer than what they share.
             bound = (address.masked(common), common + 1);
@@ -74,7 +74,7 @@ impl<A: Bits, T> Family<A, T> {
         let exact = self.map.get(&(address, A::BITS));
         let mut length = A::BITS;
         let shorter = std::iter::from_fn(move || {
-            let (_, found, value) = self.cover(address, length)?;
+            let (found, value) = self.cover(address, length)?;
             length = found;
             Some(value)
         });
@@ -162,12 +162,8 @@ impl<T> PrefixMap<T> {
     /// The longest prefix that covers this one and is shorter: its length, and its value.
     pub(crate) fn cover(&self, prefix: IpNet) -> Option<(u8, &T)> {
         match prefix {
-            IpNet::V4(net) => {
-                self.v4.cover(u32::from(net.network()), net.prefix_len()).map(|(_, l, v)| (l, v))
-            }
-            IpNet::V6(net) => {
-                self.v6.cover(u128::from(net.network()), net.prefix_len()).map(|(_, l, v)| (l, v))
-            }
+            IpNet::V4(net) => self.v4.cover(u32::from(net.network()), net.prefix_len()),
+            IpNet::V6(net) => self.v6.cover(u128::from(net.network()), net.prefix_len()),
         }
     }
 

@@ -19,6 +19,7 @@ use arrayvec::ArrayVec;
 
 use crate::fib::arena::{Arena, UNIT_CELLS};
 use crate::fib::cell::{AT, DEFAULT, LINK, ROOT_BITS, Root, SKIP, at_of, node_of, stride, value_of};
+use crate::hash::halves;
 
 /// Walks that go on together, as many as a CPU's outstanding misses are worth.
 const LANES: usize = 16;
@@ -77,8 +78,7 @@ impl Trie {
 
     #[inline(always)]
     fn walk6(&self, address: u128) -> Walk {
-        #[allow(clippy::cast_possible_truncation)] // the two halves
-        let (high, low) = ((address >> 64) as u64, address as u64);
+        let [high, low] = halves(address);
         self.walk(Root::V6, high, low)
     }
 

@@ -2,9 +2,9 @@
 //! too, and GSO packets whose segments are too large.
 
 use nsrouter_wire::bytes::length16;
-use nsrouter_wire::eth::{self, MacAddr};
+use nsrouter_wire::eth;
 use nsrouter_wire::ipv4::{self, MORE_FRAGMENTS, OFFSET_MASK};
-use nsrouter_wire::offload::{Gso, Offload};
+use nsrouter_wire::offload::Gso;
 use nsrouter_wire::segment::Segments;
 
 use crate::context::{Context, Originate};
@@ -12,15 +12,14 @@ use crate::drop::DropReason;
 use crate::egress::Egress;
 use crate::ip4::options;
 use crate::link::output;
+use crate::own::originate::{self, Link};
 use crate::packet::{L3, Packet4};
-use crate::verdict::{NextHop, Verdict};
+use crate::verdict::Verdict;
 
-/// Where the fragments go, and how large they may be.
+/// Where the fragments go, and how large they may be, in bytes.
 struct FragmentPlan<'a> {
-    egress: &'a Egress<'a>,
-    next_hop: NextHop,
-    /// The next hop's, if it is known.
-    mac: Option<MacAddr>,
+    link: &'a Link<'a>,
+    mtu: usize,
 }
 
 /// Replaces a packet, its TTL and options already rewritten, by fragments that the link takes.
@@ -32,7 +31,8 @@ pub(crate) fn replace<O: Originate>(
 ) -> Verdict {
     let next_hop = egress.next_hop(packet.ip.destination.into());
     let mac = output::resolve(&next_hop, context);
-    let plan = FragmentPlan { egress, next_hop, mac };
+    let link = Link { port: egress.port, next_hop, mac, ether_type: eth::TYPE_IPV4 };
+    let plan = FragmentPlan { link: &link, mtu: egress.mtu };
     let is_whole = if packet.frame.offload.gso == Gso::None {
         // The checksum covers the whole, which no receiver of a fragment sees.
         if !packet.complete_checksum(packet.ip.header_bytes) {
@@ -73,7 +73,7 @@ fn split<O: Originate>(packet: &[u8], plan: &FragmentPlan<'_>, context: &mut Con
     let Some(header) = ipv4::Header::parse(packet) else { return false };
     let (header_bytes, flags_offset) = (header.header_bytes(), header.flags_offset());
     let Some((whole_header, payload)) = packet.split_at_checked(header_bytes) else { return false };
-    let room = plan.egress.mtu.saturating_sub(header_bytes) & !7;
+    let room = plan.mtu.saturating_sub(header_bytes) & !7;
     if room == 0 {
         return false;
     }
@@ -84,7 +84,7 @@ fn split<O: Originate>(packet: &[u8], plan: &FragmentPlan<'_>, context: &mut Con
     while at < payload.len() || at == 0 {
         // The last piece need not be a multiple of eight bytes, so it may be a little longer than the others.
         let left = payload.len() - at;
-        let bytes = if left + header_bytes <= plan.egress.mtu { left } else { room };
+        let bytes = if left + header_bytes <= plan.mtu { left } else { room };
         let is_last = at + bytes == payload.len();
         // Units of eight bytes; a packet of 64 KiB has at most 8192 of them.
         let offset = (flags_offset & OFFSET_MASK) + u16::try_from(at / 8).unwrap_or(0);
@@ -93,7 +93,11 @@ fn split<O: Originate>(packet: &[u8], plan: &FragmentPlan<'_>, context: &mut Con
         header[2..4].copy_from_slice(&total.to_be_bytes());
         header[6..8].copy_from_slice(&(offset & OFFSET_MASK | more).to_be_bytes());
         ipv4::fill_checksum(header);
-        if !send(header, &payload[at..at + bytes], plan, context) {
+        let is_made = originate::frame(context, plan.link, header_bytes + bytes, |fragment| {
+            fragment[..header_bytes].copy_from_slice(header);
+            fragment[header_bytes..].copy_from_slice(&payload[at..at + bytes]);
+        });
+        if !is_made {
             return false;
         }
         if at == 0 {
@@ -103,32 +107,6 @@ fn split<O: Originate>(packet: &[u8], plan: &FragmentPlan<'_>, context: &mut Con
         if is_last {
             break;
         }
-    }
-    true
-}
-
-/// Originates one fragment; false when there is no buffer for it.
-fn send<O: Originate>(
-    header: &[u8],
-    payload: &[u8],
-    plan: &FragmentPlan<'_>,
-    context: &mut Context<'_, O>,
-) -> bool {
-    let bytes = L3 + header.len() + payload.len();
-    let Some(buffer) = context.out.buffer(bytes) else {
-        context.state.counters.originate_no_buffer += 1;
-        return false;
-    };
-    eth::write(buffer, plan.mac.unwrap_or(MacAddr::ZERO), plan.egress.port.mac, eth::TYPE_IPV4);
-    buffer[L3..L3 + header.len()].copy_from_slice(header);
-    buffer[L3 + header.len()..].copy_from_slice(payload);
-    context.state.counters.originated += 1;
-    if plan.mac.is_some() {
-        context.out.send(plan.egress.port.id, Offload::default());
-        context.state.counters.count_tx(plan.egress.port.id, bytes);
-    } else {
-        context.out.hold(plan.next_hop);
-        context.state.counters.held += 1;
     }
     true
 }

@@ -134,7 +134,7 @@ pub(crate) fn send<O: Originate>(
         source,
         destination: sender,
     };
-    let sent = originate::packet(context, back, bytes, |buffer| {
+    let sent = originate::packet(context, back, source.into(), bytes, |buffer| {
         let (ip, body) = buffer.split_at_mut(header_bytes);
         if let Some(ip) = ip.first_chunk_mut() {
             fields.write(ip);

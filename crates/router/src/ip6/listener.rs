@@ -8,7 +8,6 @@ use std::net::Ipv6Addr;
 
 use arrayvec::ArrayVec;
 use nsrouter_wire::frame::PortId;
-use nsrouter_wire::ipv6;
 use nsrouter_wire::mld::{Query, Record};
 
 use crate::port::Port;
@@ -145,7 +144,7 @@ impl Pending {
 
 /// A port that is down says nothing, and IPv6 needs its smallest MTU.
 fn listens(port: &Port) -> bool {
-    port.up && port.mtu >= ipv6::MIN_MTU_BYTES
+    port.up && port.has_ipv6
 }
 
 /// What a worker is to report about groups, and when.

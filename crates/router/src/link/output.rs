@@ -4,8 +4,6 @@
 use std::net::IpAddr;
 
 use nsrouter_wire::eth::{self, MacAddr};
-use nsrouter_wire::ipv4;
-use nsrouter_wire::ipv6;
 
 use crate::context::{Context, Originate};
 use crate::egress::Egress;
@@ -66,16 +64,4 @@ pub(crate) fn unresolved(source: IpAddr, next_hop: NextHop, tables: &Tables) -> 
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
     };
     Event::Unresolved { next_hop, asker: asks.then_some(source) }
-}
-
-/// The same for a packet that was just made, and of which there is no record.
-pub(crate) fn unresolved_packet(packet: &[u8], next_hop: NextHop, tables: &Tables) -> Event {
-    let source = match packet.first().map(|octet| octet >> 4) {
-        Some(6) => ipv6::Header::parse(packet).map(|header| IpAddr::V6(header.source())),
-        Some(_) | None => ipv4::Header::parse(packet).map(|header| IpAddr::V4(header.source())),
-    };
-    match source {
-        Some(source) => unresolved(source, next_hop, tables),
-        None => Event::Unresolved { next_hop, asker: None },
-    }
 }

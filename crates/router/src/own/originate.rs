@@ -11,14 +11,8 @@ use crate::context::{Context, Originate};
 use crate::egress::Outgoing;
 use crate::link::output;
 use crate::packet::L3;
-
-/// The `EtherType` of an IP packet: its next hop may be of the other family (RFC 8950).
-fn ether_type(packet: &[u8]) -> u16 {
-    match packet.first() {
-        Some(octet) if octet >> 4 == 6 => eth::TYPE_IPV6,
-        Some(_) | None => eth::TYPE_IPV4,
-    }
-}
+use crate::port::Port;
+use crate::verdict::NextHop;
 
 /// The link-layer group address of a multicast or broadcast destination.
 fn group_mac(address: IpAddr) -> Option<MacAddr> {
@@ -30,11 +24,12 @@ fn group_mac(address: IpAddr) -> Option<MacAddr> {
     }
 }
 
-/// Originates an IP packet of `bytes`, which `write` fills in. False when there is no buffer for it. Counts
-/// either.
+/// Originates an IP packet of `bytes` from `source`, which `write` fills in. False when there is no buffer for
+/// it. Counts either.
 pub(crate) fn packet<O: Originate>(
     context: &mut Context<'_, O>,
     outgoing: Outgoing<'_>,
+    source: IpAddr,
     bytes: usize,
     write: impl FnOnce(&mut [u8]),
 ) -> bool {
@@ -46,21 +41,44 @@ pub(crate) fn packet<O: Originate>(
         context.state.counters.count_tx(PortId::HOST, bytes);
         return true;
     };
-    let (port, tables) = (egress.port, context.tables);
     let mac = group_mac(next_hop.addr).or_else(|| output::resolve(&next_hop, context));
+    // Of the packet, and not of the next hop, which may be of the other family (RFC 8950).
+    let ether_type = if source.is_ipv6() { eth::TYPE_IPV6 } else { eth::TYPE_IPV4 };
+    let link = Link { port: egress.port, next_hop, mac, ether_type };
+    let is_made = frame(context, &link, bytes, write);
+    if is_made && mac.is_none() {
+        context.out.report(output::unresolved(source, next_hop, context.tables));
+    }
+    is_made
+}
+
+/// The Ethernet header of a packet that the router makes itself, and where it goes.
+pub(crate) struct Link<'t> {
+    pub(crate) port: &'t Port,
+    pub(crate) next_hop: NextHop,
+    /// The next hop's MAC address; `None` when it is not known yet, so that the packet waits.
+    pub(crate) mac: Option<MacAddr>,
+    pub(crate) ether_type: u16,
+}
+
+/// Originates a frame with an IP packet of `bytes`, which `write` fills in. False when there is no buffer for
+/// it. Counts either, and reports nothing.
+pub(crate) fn frame<O: Originate>(
+    context: &mut Context<'_, O>,
+    link: &Link<'_>,
+    bytes: usize,
+    write: impl FnOnce(&mut [u8]),
+) -> bool {
     let Some(buffer) = context.out.buffer(L3 + bytes) else { return no_buffer(context) };
+    eth::write(buffer, link.mac.unwrap_or(MacAddr::ZERO), link.port.mac, link.ether_type);
     write(&mut buffer[L3..]);
-    let ether_type = ether_type(&buffer[L3..]);
-    eth::write(buffer, mac.unwrap_or(MacAddr::ZERO), port.mac, ether_type);
-    let question = mac.is_none().then(|| output::unresolved_packet(&buffer[L3..], next_hop, tables));
     context.state.counters.originated += 1;
-    if let Some(question) = question {
-        context.out.hold(next_hop);
-        context.out.report(question);
-        context.state.counters.held += 1;
+    if link.mac.is_some() {
+        context.out.send(link.port.id, Offload::default());
+        context.state.counters.count_tx(link.port.id, L3 + bytes);
     } else {
-        context.out.send(port.id, Offload::default());
-        context.state.counters.count_tx(port.id, L3 + bytes);
+        context.out.hold(link.next_hop);
+        context.state.counters.held += 1;
     }
     true
 }
@@ -74,7 +92,8 @@ pub(crate) fn icmp6<O: Originate>(
     bytes: usize,
     write: impl FnOnce(&mut [u8]),
 ) -> bool {
-    packet(context, outgoing, message.packet_bytes(bytes), |packet| message.write(packet, write))
+    let source = message.source.into();
+    packet(context, outgoing, source, message.packet_bytes(bytes), |packet| message.write(packet, write))
 }
 
 fn no_buffer<O>(context: &mut Context<'_, O>) -> bool {

@@ -16,15 +16,12 @@ pub(super) fn adjacencies(ports: &Ports) -> HashMap<IpNet, Adjacency> {
         adjacencies.extend(port.v4.iter().map(|net| (IpNet::V4(net.trunc()), Adjacency::OnLink(port.id))));
         adjacencies.extend(port.v6.iter().map(|net| (IpNet::V6(net.trunc()), Adjacency::OnLink(port.id))));
     }
-    // A /31 link and a /32 address have no broadcast address (RFC 3021).
-    let broadcast = ports.iter().filter(|port| port.up).flat_map(|port| &port.v4);
-    let broadcast = broadcast.filter(|net| net.prefix_len() < 31).map(|net| host4(net.broadcast()));
-    adjacencies.extend(broadcast.map(|address| (address, Adjacency::Broadcast)));
+    for port in ports.iter().filter(|port| port.up) {
+        adjacencies.extend(port.broadcasts4().map(|address| (host4(address), Adjacency::Broadcast)));
+    }
     for port in ports.iter() {
         adjacencies.extend(port.v4.iter().map(|net| (host4(net.addr()), Adjacency::Local)));
-        // The subnet-router anycast address (RFC 4291 section 2.6.1) is ours too.
-        let anycast = port.v6.iter().filter(|net| net.prefix_len() < 127).map(|net| host6(net.network()));
-        adjacencies.extend(anycast.map(|address| (address, Adjacency::Local)));
+        adjacencies.extend(port.anycast6().map(|address| (host6(address), Adjacency::Local)));
         adjacencies.extend(port.v6.iter().map(|net| (host6(net.addr()), Adjacency::Local)));
     }
     adjacencies

@@ -229,7 +229,7 @@ impl Rib {
             InsertMode::Prepend | InsertMode::Append => {
                 if self.declared.contains(prefix, entry) {
                     self.infos.release(info);
-                    return self.check_gateway(route);
+                    return self.check_gateway(prefix, info);
                 }
                 self.declared.add(prefix, entry, mode);
                 None
@@ -244,7 +244,7 @@ impl Rib {
             self.changed(prefix)?;
             return Err(full);
         }
-        self.check_gateway(route)
+        self.check_gateway(prefix, info)
     }
 
     /// Takes a declared route back; false when there is none that is equal in all.
@@ -360,16 +360,13 @@ impl Rib {
         first.map_or(Ok(()), |(prefix, via)| Err(TablesError::GatewayUnreachable { prefix, via }))
     }
 
-    /// Whether the gateways of this route resolve.
+    /// Whether the gateways of the routes that share `info` resolve.
     ///
     /// # Errors
     /// [`TablesError::GatewayUnreachable`] if one does not.
-    fn check_gateway(&self, route: &Route) -> Result<(), TablesError> {
-        if self.infos.recursive().next().is_none() {
-            return Ok(());
-        }
-        let unresolved = self.infos.number(route).and_then(|info| self.infos.unresolved(info));
-        unresolved.map_or(Ok(()), |via| Err(TablesError::GatewayUnreachable { prefix: route.prefix, via }))
+    fn check_gateway(&self, prefix: IpNet, info: u32) -> Result<(), TablesError> {
+        let unresolved = self.infos.unresolved(info);
+        unresolved.map_or(Ok(()), |via| Err(TablesError::GatewayUnreachable { prefix, via }))
     }
 
     fn resolver(&self) -> Resolver<'_> {
