@@ -74,6 +74,16 @@ pub fn available_memory() -> io::Result<Available> {
     })
 }
 
+/// Whether this process's address space is limited (RLIMIT_AS, `ulimit -v`).
+///
+/// Each thread maps a signal stack and an arena for its allocations, and one that cannot map its signal stack
+/// aborts the process: so where there is a limit, what could be done side by side is done one by one.
+#[must_use]
+pub fn is_address_space_limited() -> bool {
+    // It fails only for a resource that there is not.
+    getrlimit(Resource::RLIMIT_AS).is_ok_and(|(soft, _)| soft != libc::RLIM_INFINITY)
+}
+
 /// CAP_IPC_LOCK (include/uapi/linux/capability.h).
 const CAP_IPC_LOCK: u64 = 14;
 

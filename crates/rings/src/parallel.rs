@@ -3,15 +3,17 @@
 
 use std::thread;
 
+use crate::limits::is_address_space_limited;
+
 /// Threads at once.
 const THREADS: usize = 64;
-/// Bytes of a thread's stack: system calls need little, and address space may be limited (`ulimit -v`).
+/// Bytes of a thread's stack: system calls need little.
 const STACK_BYTES: usize = 256 << 10;
 
 /// Applies `work` to each item and returns the results in the order of the items. Threads inherit the
 /// namespaces of the calling one.
 pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    if items.len() <= 1 {
+    if items.len() <= 1 || is_address_space_limited() {
         return items.iter().map(work).collect();
     }
     let share = items.len().div_ceil(THREADS);

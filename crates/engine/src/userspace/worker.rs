@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender};
 use nix::sys::epoll::EpollTimeout;
 use nix::sys::prctl::set_timerslack;
 use nsrouter_linux::affinity;
-use nsrouter_rings::limits::available_memory;
+use nsrouter_rings::limits::is_address_space_limited;
 use nsrouter_rings::port::{QueuePair, Receive, Transmit};
 use nsrouter_router::{Config as RouterConfig, Counters, DropReason, Limits, Router, Tables, Time};
 use nsrouter_wire::frame::PortId;
@@ -183,7 +183,7 @@ impl Worker {
                 Pause::Poll => std::hint::spin_loop(),
                 Pause::Yield => {
                     thread::yield_now();
-                    spinner.yielded(self.shared.clock.now().mono_ns.saturating_sub(now.mono_ns));
+                    spinner.yielded(self.shared.clock.now_ns().saturating_sub(now.mono_ns));
                     self.queues.assume_ready();
                 }
                 Pause::Nap(time) => {
@@ -333,11 +333,10 @@ const CLOSER_STACK_BYTES: usize = 128 << 10;
 /// Closes ports side by side: each packet or AF_XDP socket waits for RCU grace periods when it is closed
 /// (packet_release, packet_set_ring, xsk_release), and one takes as long for many sockets as for one.
 ///
-/// One after the other where address space is limited (`ulimit -v`): each thread maps a signal stack and an arena
-/// for its allocations, and one that cannot map its signal stack aborts the process.
+/// One by one where address space is limited ([`is_address_space_limited`]).
 fn close_side_by_side<T: Send>(mut ports: Vec<T>) {
-    let is_unlimited = available_memory().is_ok_and(|available| available.mapped.is_none());
-    let share = ports.len().div_ceil(if is_unlimited { CLOSERS } else { 1 }).max(1);
+    let closers = if is_address_space_limited() { 1 } else { CLOSERS };
+    let share = ports.len().div_ceil(closers).max(1);
     thread::scope(|scope| {
         while ports.len() > share {
             let some = ports.split_off(ports.len() - share);
