@@ -245,8 +245,7 @@ impl Control {
                 self.routes.table.set_neighbours(map);
             }
             // By new tables the FIB's memory learns how far the workers are.
-            let tables = self.routes.table.tables();
-            self.publish(tables);
+            self.publish();
         }
         if let Some(unsupported) = self.routes.take_unsupported() {
             self.unsupported_routes = unsupported;
@@ -287,9 +286,9 @@ impl Control {
         }
     }
 
-    fn publish(&mut self, tables: Tables) {
+    fn publish(&mut self) {
         self.shared.prefixes.store(self.routes.table.prefixes(), Ordering::Relaxed);
-        self.tables = Arc::new(tables);
+        self.tables = Arc::new(self.routes.table.tables());
         self.shared.tables.store(Arc::clone(&self.tables));
     }
 
@@ -300,8 +299,12 @@ impl Control {
         if let Err(error) = self.routes.table.set_ports(configs) {
             self.warn_of_tables(&error);
         }
-        let tables = self.routes.table.tables();
-        self.publish(tables);
+        self.publish_with_ports();
+    }
+
+    /// Publishes tables whose ports, or their addresses, are others than before.
+    fn publish_with_ports(&mut self) {
+        self.publish();
         self.workers.broadcast(|| Command::PortsChanged);
     }
 

@@ -189,9 +189,7 @@ impl Control {
     /// Publishes tables with other ports than before. The kernel's routes and neighbours are read again, as
     /// they mean other ports now.
     fn publish_port_set(&mut self) {
-        let tables = self.routes.table.tables();
-        self.publish(tables);
-        self.workers.broadcast(|| Command::PortsChanged);
+        self.publish_with_ports();
         self.has_new_interfaces = true;
         self.routes.start_again(self.shared.clock.now_ns());
         self.schedule_all_lists(0);

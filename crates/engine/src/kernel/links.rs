@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use ipnet::IpNet;
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::address::AddressMessage;
+use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
+
+use crate::netlink::event;
+use crate::netlink::link::LinkState;
 
 /// State of one link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,43 +49,30 @@ impl Links {
         let mut links = BTreeMap::new();
         for message in dump(&socket, RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
             let RouteNetlinkMessage::NewLink(link) = message else { continue };
-            let mut known = Link {
-                up: link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
-                ..Link::default()
+            let state = LinkState::parse(&link, true);
+            if state.name.is_empty() {
+                continue;
+            }
+            let known = Link {
+                up: state.up && state.carrier,
+                mtu: state.mtu.unwrap_or_default(),
+                addresses: Vec::new(),
             };
-            let mut name = None;
-            for attribute in link.attributes {
-                if let LinkAttribute::Mtu(mtu) = attribute {
-                    known.mtu = mtu;
-                } else if let LinkAttribute::IfName(ifname) = attribute {
-                    name = Some(ifname);
-                }
-            }
-            if let Some(name) = name {
-                names.insert(link.header.index, name.clone());
-                links.insert(name, known);
-            }
+            names.insert(state.ifindex, state.name.clone());
+            links.insert(state.name, known);
         }
         for message in dump(&socket, RouteNetlinkMessage::GetAddress(AddressMessage::default()))? {
             let RouteNetlinkMessage::NewAddress(address) = message else { continue };
             let link = names.get(&address.header.index).and_then(|name| links.get_mut(name));
-            if let (Some(link), Some(net)) = (link, net(&address)) {
+            // Every link with IPv6 has a link-local one.
+            let net = event::net(&address)
+                .filter(|net| !matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local()));
+            if let (Some(link), Some(net)) = (link, net) {
                 link.addresses.push(net);
             }
         }
         Ok(links)
     }
-}
-
-/// The address with its subnet, unless it is link-local, which every link with IPv6 has.
-fn net(message: &AddressMessage) -> Option<IpNet> {
-    let of = |kind: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(kind);
-    // On a point-to-point link IFA_ADDRESS is the peer's (linux/if_addr.h).
-    let local = of(|it| if let AddressAttribute::Local(address) = it { Some(*address) } else { None });
-    let any = || of(|it| if let AddressAttribute::Address(address) = it { Some(*address) } else { None });
-    let address = local.or_else(any)?;
-    let is_link_local = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
-    if is_link_local { None } else { IpNet::new(address, message.header.prefix_len).ok() }
 }
 
 /// Asks one question and reads its whole answer.

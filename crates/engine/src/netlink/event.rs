@@ -69,12 +69,8 @@ pub(crate) fn event(message: &Message<'_>, interfaces: &Interfaces) -> Option<Ke
         ParsedRoute::Irrelevant => Err(None),
     };
     match message.parse()? {
-        RouteNetlinkMessage::NewLink(link) => {
-            Some(KernelEvent::Link(LinkState::parse(&link, true, interfaces)))
-        }
-        RouteNetlinkMessage::DelLink(link) => {
-            Some(KernelEvent::Link(LinkState::parse(&link, false, interfaces)))
-        }
+        RouteNetlinkMessage::NewLink(link) => Some(KernelEvent::Link(interfaces.link(&link, true))),
+        RouteNetlinkMessage::DelLink(link) => Some(KernelEvent::Link(interfaces.link(&link, false))),
         RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_) => {
             Some(KernelEvent::Addresses)
         }

@@ -4,7 +4,6 @@ use rtnetlink::MulticastGroup;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use tokio::sync::mpsc;
 
-use crate::netlink::interfaces::Interfaces;
 use crate::netlink::link::{LinkState, PortState};
 use crate::netlink::socket::{DetachedSocket, List};
 use crate::port::PortHandle;
@@ -30,7 +29,6 @@ impl FarLink {
         let FarLink { socket, name } = self;
         // Without a socket that works there is nothing to report.
         let Ok(mut socket) = socket.into_socket() else { return };
-        let names = Interfaces::default();
         // What was told before the answer is older than it.
         const QUESTION: u32 = 1;
         let mut ifindex = None;
@@ -48,7 +46,7 @@ impl FarLink {
                     Some(RouteNetlinkMessage::DelLink(link)) => (link, false),
                     _ => continue,
                 };
-                let link = LinkState::parse(&link, exists, &names);
+                let link = LinkState::parse(&link, exists);
                 if ifindex.is_none() && is_answer && link.name == name {
                     ifindex = Some(link.ifindex);
                 }

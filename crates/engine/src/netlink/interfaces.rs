@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ipnet::IpNet;
 use nsrouter_router::RouteNextHop;
 use nsrouter_wire::frame::PortId;
+use rtnetlink::packet_route::link::LinkMessage;
+
+use crate::netlink::link::LinkState;
 
 /// The interfaces by which the kernel reaches the router's links.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +26,13 @@ pub(crate) struct Interfaces {
 }
 
 impl Interfaces {
+    /// Parses a message about a link that exists, or no longer does, and remembers its name.
+    pub(crate) fn link(&self, link: &LinkMessage, exists: bool) -> LinkState {
+        let state = LinkState::parse(link, exists);
+        self.name(state.ifindex, &state.name);
+        state
+    }
+
     /// Remembers an interface's name.
     pub(crate) fn name(&self, ifindex: u32, name: &str) {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(ifindex, name.to_owned());

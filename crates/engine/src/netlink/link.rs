@@ -2,8 +2,6 @@
 
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 
-use crate::netlink::interfaces::Interfaces;
-
 /// The state of one link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LinkState {
@@ -19,8 +17,8 @@ pub(crate) struct LinkState {
 }
 
 impl LinkState {
-    /// Parses a message about a link that exists, or no longer does; `interfaces` remembers its name.
-    pub(crate) fn parse(link: &LinkMessage, exists: bool, interfaces: &Interfaces) -> LinkState {
+    /// Parses a message about a link that exists, or no longer does.
+    pub(crate) fn parse(link: &LinkMessage, exists: bool) -> LinkState {
         let mut state = LinkState {
             ifindex: link.header.index,
             name: String::new(),
@@ -36,7 +34,6 @@ impl LinkState {
                 _ => {}
             }
         }
-        interfaces.name(state.ifindex, &state.name);
         state
     }
 }

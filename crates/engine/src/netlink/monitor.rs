@@ -96,7 +96,7 @@ impl Monitor {
         let mut found = Vec::new();
         let is_whole = socket::read_list(List::Links, 0, |message| {
             if let Some(RouteNetlinkMessage::NewLink(link)) = message.parse() {
-                found.push(LinkState::parse(&link, true, &self.interfaces));
+                found.push(self.interfaces.link(&link, true));
             }
         });
         Ok(Answer { is_whole: is_whole.await?, found })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use nsrouter_router::{Counters, DropReason, PortCounters};
+use nsrouter_router::{Counters, DropReason, PortCounters, Tables};
 use nsrouter_wire::frame::PortId;
 
 use crate::shared::{PortEntry, Shared, lock};
@@ -32,22 +32,12 @@ impl Description {
 pub(crate) fn status(description: &Description, shared: &Shared) -> Status {
     let counters = shared.counters();
     let tables = shared.tables.load();
-    let addresses =
-        |id| tables.port(id).into_iter().flat_map(|port| port.addresses()).map(|net| net.to_string());
     let entries = shared.ports();
-    let ports = entries.iter().map(|(slot, entry)| PortStatus {
-        name: entry.name.clone(),
-        up: tables.port(*slot).is_some_and(|port| port.is_up()) && entry.has_carrier,
-        mac: entry.mac.to_string(),
-        mtu: tables.port(*slot).map_or(0, |port| port.mtu_bytes()),
-        addresses: addresses(*slot).collect(),
-        ..counted(&counters.port(*slot))
-    });
     let host_port = description.host.available.then(|| PortStatus {
         name: description.host.interface.clone(),
         up: true,
         mtu: description.host_mtu,
-        addresses: entries.keys().copied().flat_map(addresses).collect(),
+        addresses: entries.keys().flat_map(|slot| addresses(&tables, *slot)).collect(),
         ..counted(&counters.host)
     });
     Status {
@@ -56,7 +46,7 @@ pub(crate) fn status(description: &Description, shared: &Shared) -> Status {
         workers: workers(description, shared),
         guard: guards(&entries),
         host_port: description.host.clone(),
-        ports: ports.collect(),
+        ports: ports(&entries, &tables, &counters),
         host_ports: host_port.into_iter().collect(),
         routes: Some(shared.prefixes.load(Ordering::Relaxed)),
         totals: totals(&counters),
@@ -69,6 +59,27 @@ pub(crate) fn status(description: &Description, shared: &Shared) -> Status {
         neighbours: neighbours(&entries, shared),
         warnings: shared.warnings(),
     }
+}
+
+/// The ports, in the order of their slots.
+pub(crate) fn ports(
+    entries: &BTreeMap<PortId, PortEntry>,
+    tables: &Tables,
+    counters: &Counters,
+) -> Vec<PortStatus> {
+    let row = |(slot, entry): (&PortId, &PortEntry)| PortStatus {
+        name: entry.name.clone(),
+        up: tables.port(*slot).is_some_and(|port| port.is_up()) && entry.has_carrier,
+        mac: entry.mac.to_string(),
+        mtu: tables.port(*slot).map_or(0, |port| port.mtu_bytes()),
+        addresses: addresses(tables, *slot).collect(),
+        ..counted(&counters.port(*slot))
+    };
+    entries.iter().map(row).collect()
+}
+
+fn addresses(tables: &Tables, slot: PortId) -> impl Iterator<Item = String> {
+    tables.port(slot).into_iter().flat_map(|port| port.addresses()).map(|net| net.to_string())
 }
 
 /// How the ports' frames are kept from the kernel.

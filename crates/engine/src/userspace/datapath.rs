@@ -105,11 +105,8 @@ impl Datapath {
     /// Lets go of a port that the tables have no longer, and gives its transmit queue back: frames that are
     /// pending for one of its neighbours are dropped.
     pub(super) fn remove_port(&mut self, port: PortId) -> Option<Box<dyn Transmit>> {
-        let counters = self.router.counters_mut();
-        for next_hop in self.pending.next_hops().into_iter().filter(|next_hop| next_hop.port == port) {
-            self.pending.take(next_hop, |_| counters.unheld(DropReason::PortDown));
-        }
-        let queue = self.egress.remove(port, counters);
+        self.drop_pending_of(|next_hop| next_hop.port == port, DropReason::PortDown);
+        let queue = self.egress.remove(port, self.router.counters_mut());
         self.outbox.remove_port(port);
         self.router.remove_port(port);
         queue
@@ -167,9 +164,14 @@ impl Datapath {
 
     /// Drops every pending frame, as the worker ends.
     pub(super) fn drop_pending(&mut self) {
-        for next_hop in self.pending.next_hops() {
-            let counters = self.router.counters_mut();
-            self.pending.take(next_hop, |_| counters.unheld(DropReason::WorkerStopped));
+        self.drop_pending_of(|_| true, DropReason::WorkerStopped);
+    }
+
+    /// Drops the frames that are pending for such next hops.
+    fn drop_pending_of(&mut self, is_meant: impl Fn(&NextHop) -> bool, reason: DropReason) {
+        let counters = self.router.counters_mut();
+        for next_hop in self.pending.next_hops().into_iter().filter(is_meant) {
+            self.pending.take(next_hop, |_| counters.unheld(reason));
         }
     }
 

@@ -44,7 +44,7 @@ pub use crate::request::PortError;
 use crate::request::Request;
 use crate::shared::Shared;
 use crate::status::routes::route_list;
-use crate::status::userspace::{Description, status};
+use crate::status::userspace::{Description, ports, status};
 use crate::status::{RouteList, Status};
 pub use crate::userspace::config::{UserspaceConfig, UserspaceError};
 pub use crate::userspace::spin::Spin;
@@ -81,8 +81,9 @@ impl Userspace {
     /// The routes, as the control thread has them; only those of the ports' own subnets where it has ended.
     pub fn routes(&self) -> impl Future<Output = RouteList> + use<> {
         let answered = self.request(Request::Routes);
-        let names = self.shared.ports().into_values().map(|entry| (entry.handle.slot, entry.name)).collect();
-        let ports = self.status().ports;
+        let entries = self.shared.ports();
+        let ports = ports(&entries, &self.shared.tables.load(), &Counters::default());
+        let names = entries.into_values().map(|entry| (entry.handle.slot, entry.name)).collect();
         async move { route_list(&ports, &answered.await.unwrap_or_default(), &names) }
     }
 

@@ -35,7 +35,6 @@ const HEADROOM_BYTES: usize = 128;
 struct Slot {
     buffer: Box<[u8]>,
     len: usize,
-    ingress: PortId,
     offload: Offload,
     /// The share of the buffers that it counts in.
     share: Share,
@@ -123,7 +122,6 @@ impl PendingPool {
         let slot = |bytes: usize| Slot {
             buffer: vec![0; HEADROOM_BYTES + bytes].into(),
             len: 0,
-            ingress: PortId(0),
             offload: Offload::default(),
             share: Share { ingress: PortId::HOST, is_ipv6: false },
             since_ns: 0,
@@ -171,7 +169,6 @@ impl PendingPool {
         let slot = &mut self.slots[index];
         slot.buffer[HEADROOM_BYTES..HEADROOM_BYTES + len].copy_from_slice(frame.data());
         slot.len = len;
-        slot.ingress = frame.ingress;
         slot.offload = frame.offload;
         slot.share = share;
         slot.since_ns = now_ns;
@@ -189,7 +186,8 @@ impl PendingPool {
         let Some(mut queue) = self.queues.remove(&next_hop) else { return };
         for index in queue.slots.drain(..) {
             let slot = &mut self.slots[index];
-            let frame = Frame::new(&mut slot.buffer, HEADROOM_BYTES, slot.len, slot.ingress, slot.offload);
+            let frame =
+                Frame::new(&mut slot.buffer, HEADROOM_BYTES, slot.len, slot.share.ingress, slot.offload);
             if let Some(mut frame) = frame {
                 each(&mut frame);
             }
