@@ -13,10 +13,10 @@ use crate::topology::{Link, Role};
 pub(super) fn make_veth_link(lab: &Lab, link: &Link, queues: u32) -> Result<(), Error> {
     let is_host = |index: usize| lab.state.nodes[index].namespace.is_none();
     let (mut a, mut b) = (&link.a, &link.b);
-    if is_host(node_index(lab, &a.node)?) {
+    if is_host(lab.state.index_of(&a.node)?) {
         (a, b) = (b, a);
     }
-    let (a_index, b_index) = (node_index(lab, &a.node)?, node_index(lab, &b.node)?);
+    let (a_index, b_index) = (lab.state.index_of(&a.node)?, lab.state.index_of(&b.node)?);
     let (b_ns, b_is_host) = (lab.nodes[b_index].ns.as_fd(), is_host(b_index));
     let work = || -> Result<(), Error> {
         let netlink = Netlink::open()?;
@@ -53,16 +53,8 @@ pub(super) fn make_tap_link(lab: &Lab, link: &Link, make: &mut MakeTap<'_>) -> R
         let netlink = Netlink::open()?;
         netlink.set_tap(netlink.the_link(&host.ifname)?.index, host.mac, link.mtu)
     };
-    lab.nodes[node_index(lab, &host.node)?]
+    lab.nodes[lab.state.index_of(&host.node)?]
         .ns
         .run(work)
         .map_err(Error::step(format!("enter {}", host.node)))?
-}
-
-fn node_index(lab: &Lab, name: &str) -> Result<usize, Error> {
-    lab.nodes.iter().position(|node| node.name == name).ok_or_else(|| Error::NoNode {
-        lab: lab.state.name.clone(),
-        node: name.to_owned(),
-        nodes: lab.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(", "),
-    })
 }

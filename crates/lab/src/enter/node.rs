@@ -37,26 +37,26 @@ pub fn exec(state: &State, node: &str, command: &[OsString], environment: &[(&st
 /// Moves the calling thread, which is the only one of the process, into the node.
 fn enter(state: &State, node: &NodeState) -> Result<(), Error> {
     let step = || Error::step(format!("enter {}", node.name));
-    let Some(name) = &node.namespace else {
+    let ns = match &node.namespace {
+        Some(name) => Netns::named(name),
         // The router is in the namespace where nsrouter was started, and so is the process that keeps the
         // lab.
-        let ns = Netns::open(Path::new(&format!("/proc/{}/ns/net", state.owner.pid))).map_err(step())?;
-        setns(&ns, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).map_err(step())?;
-        unshare_mounts().map_err(step())?;
-        give_names(state, node);
-        return Ok(());
+        None => Netns::open(Path::new(&format!("/proc/{}/ns/net", state.owner.pid))),
     };
-    let ns = Netns::named(name).map_err(step())?;
-    setns(&ns, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).map_err(step())?;
+    setns(&ns.map_err(step())?, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).map_err(step())?;
     unshare_mounts().map_err(step())?;
-    // In a user namespace it may be refused; then /sys shows other links, and everything else works.
-    if let Err(error) = mounts::mount_sys(true) {
-        tracing::debug!("no /sys of {}: {error}", node.name);
+    if let Some(name) = &node.namespace {
+        // In a user namespace it may be refused; then /sys shows other links, and everything else works.
+        if let Err(error) = mounts::mount_sys(true) {
+            tracing::debug!("no /sys of {}: {error}", node.name);
+        }
+        bind_etc(name);
     }
-    bind_etc(name);
     give_names(state, node);
     // A router that is the machine itself keeps the host name of the machine.
-    if let Err(error) = names::set_host_name(&node.name) {
+    if node.namespace.is_some()
+        && let Err(error) = names::set_host_name(&node.name)
+    {
         tracing::debug!("no host name of {}: {error}", node.name);
     }
     Ok(())

@@ -141,7 +141,15 @@ impl State {
     /// # Errors
     /// [`Error::NoNode`], which lists the nodes of the lab.
     pub fn node(&self, name: &str) -> Result<&NodeState, Error> {
-        self.nodes.iter().find(|node| node.name == name).ok_or_else(|| Error::NoNode {
+        self.index_of(name).map(|index| &self.nodes[index])
+    }
+
+    /// The place of the node of that name.
+    ///
+    /// # Errors
+    /// [`Error::NoNode`], which lists the nodes of the lab.
+    pub(crate) fn index_of(&self, name: &str) -> Result<usize, Error> {
+        self.nodes.iter().position(|node| node.name == name).ok_or_else(|| Error::NoNode {
             lab: self.name.clone(),
             node: name.to_owned(),
             nodes: self.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(", "),
