@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use common::{ALL, BACKENDS, BOTH, Case, Lab, OTHER_BACKENDS, QUIET, WORKERS, describe, wait_for};
 use etherparse::PacketBuilder;
+use nsrouter_linux::procfs::snmp;
 
 /// Our own router over every backend, and with fewer rights.
 const OURS: &[&str] = &["userspace", OTHER_BACKENDS, "no-bpf", "rootless"];
@@ -168,15 +169,8 @@ fn unreachable(lab: &Lab) {
 
 const ROUTER_MAC: [u8; 6] = [2, 1, 2, 3, 4, 1];
 
-fn host_mac(lab: &Lab) -> [u8; 6] {
-    let text = lab.succeed("t1", &["cat", "/sys/class/net/t1-eth0/address"]);
-    let bytes: Vec<u8> =
-        text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal")).collect();
-    bytes.try_into().expect("six bytes")
-}
-
 fn one_reply_an_echo(lab: &Lab) {
-    let mac = host_mac(lab);
+    let mac = lab.mac("t1", "t1-eth0");
     let mut tap = lab.tap("t1", "t1-eth0");
     for sequence in 0..5u16 {
         let mut frame = Vec::new();
@@ -197,7 +191,7 @@ fn one_reply_an_echo(lab: &Lab) {
 }
 
 fn one_answer_an_arp_request(lab: &Lab) {
-    let mac = host_mac(lab);
+    let mac = lab.mac("t1", "t1-eth0");
     let mut tap = lab.tap("t1", "t1-eth0");
     let request = |target: [u8; 4]| {
         let mut frame = Vec::from([0xff; 6]);
@@ -220,7 +214,7 @@ fn one_answer_an_arp_request(lab: &Lab) {
 }
 
 fn one_answer_a_solicitation(lab: &Lab) {
-    let mac = host_mac(lab);
+    let mac = lab.mac("t1", "t1-eth0");
     let mut tap = lab.tap("t1", "t1-eth0");
     let target: std::net::Ipv6Addr = "fd00:251::2".parse().unwrap();
     let source: std::net::Ipv6Addr = "fd00:251::1".parse().unwrap();
@@ -324,18 +318,10 @@ fn iperf3_tcp(lab: &Lab) {
     }
 }
 
-/// Datagrams that found the buffer of their socket full, by the text of /proc/net/snmp.
-fn udp_unread(snmp: &str) -> u64 {
-    let mut rows = snmp.lines().filter(|line| line.starts_with("Udp:")).map(str::split_whitespace);
-    let (names, values) = (rows.next().unwrap(), rows.next().unwrap());
-    let (_, value) = names.zip(values).find(|(name, _)| *name == "RcvbufErrors").unwrap();
-    value.parse().unwrap()
-}
-
 fn iperf3_udp(lab: &Lab) {
     let report = iperf3(lab, "t1", "t2", &["-c", "10.10.252.1", "-u", "-l", "18", "-b", "2M", "-t", "1"]);
     // What the server reads too late is not the router's loss.
-    let unread = udp_unread(&lab.succeed("t2", &["cat", "/proc/net/snmp"]));
+    let unread = snmp::counters(&lab.succeed("t2", &["cat", "/proc/net/snmp"]))["Udp.RcvbufErrors"];
     assert_eq!(report["end"]["sum"]["lost_packets"], unread, "{}", lab.dump());
     assert!(report["end"]["sum"]["packets"].as_u64().unwrap() > 5_000);
 }

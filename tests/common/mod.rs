@@ -434,6 +434,12 @@ impl Lab {
         self.succeed(node, &["cat", &path]).trim().parse().expect("a number")
     }
 
+    /// The MAC address of an interface.
+    pub fn mac(&self, node: &str, interface: &str) -> [u8; 6] {
+        let text = self.succeed(node, &["cat", &format!("/sys/class/net/{interface}/address")]);
+        text.trim().parse::<nsrouter_wire::eth::MacAddr>().expect("a MAC address").0
+    }
+
     /// A socket on an interface that sees and sends raw Ethernet frames.
     pub fn tap(&self, node: &str, interface: &str) -> Tap {
         let index: u32 = self

@@ -121,18 +121,10 @@ fn own_path_mtu(lab: &Lab) {
     }
 }
 
-/// The MAC address of an interface.
-fn mac(lab: &Lab, node: &str, interface: &str) -> [u8; 6] {
-    let text = lab.succeed(node, &["cat", &format!("/sys/class/net/{interface}/address")]);
-    let bytes: Vec<u8> =
-        text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal")).collect();
-    bytes.try_into().expect("six bytes")
-}
-
 /// A UDP packet from t1 to the router, which is to take it on.
 fn udp(lab: &Lab, destination: [u8; 4], ttl: u8) -> Vec<u8> {
     let mut frame = Vec::new();
-    PacketBuilder::ethernet2(mac(lab, "t1", "t1-eth0"), [2, 1, 2, 3, 4, 1])
+    PacketBuilder::ethernet2(lab.mac("t1", "t1-eth0"), [2, 1, 2, 3, 4, 1])
         .ipv4([10, 10, 251, 1], destination, ttl)
         .udp(4000, 9)
         .write(&mut frame, b"where to?")

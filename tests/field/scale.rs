@@ -195,12 +195,6 @@ fn stray(host: [u8; 6], last: u64) -> Vec<u8> {
     bytes
 }
 
-fn mac_of(lab: &Lab, node: &str, interface: &str) -> [u8; 6] {
-    let text = lab.succeed(node, &["cat", &format!("/sys/class/net/{interface}/address")]);
-    let bytes: Vec<u8> = text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
-    bytes.try_into().unwrap()
-}
-
 /// Kilobytes of memory that the lab's process has.
 fn resident_kb(lab: &Lab) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", lab.status()["pid"])).unwrap();
@@ -229,7 +223,7 @@ fn scan(lab: &Lab) {
         lab.succeed("t1", &["ping", "-q", "-n", "-c", "2", "-i", "0.2", "-W", "1", to]);
     }
     let mut tap = lab.tap("t1", "t1-eth0");
-    let host = mac_of(lab, "t1", "t1-eth0");
+    let host = lab.mac("t1", "t1-eth0");
     let before_kb = resident_kb(lab);
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {

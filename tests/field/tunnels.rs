@@ -209,11 +209,6 @@ fn segments_too_large(lab: &Lab) {
 /// hosts is forwarded in the meantime.
 fn tiny_segments(lab: &Lab) {
     lab.succeed("t1", &["ping", "-q", "-c", "1", "-W", "5", "10.10.252.1"]);
-    let mac = |node: &str, interface: &str| {
-        let text = lab.succeed(node, &["cat", &format!("/sys/class/net/{interface}/address")]);
-        let octets: Vec<u8> = text.trim().split(':').map(|it| u8::from_str_radix(it, 16).unwrap()).collect();
-        <[u8; 6]>::try_from(octets).unwrap()
-    };
     let neighbour = lab.succeed("t1", &["ip", "neigh", "show", "10.10.251.2"]);
     let router: Vec<u8> = neighbour
         .split_whitespace()
@@ -224,7 +219,7 @@ fn tiny_segments(lab: &Lab) {
         .map(|it| u8::from_str_radix(it, 16).unwrap())
         .collect();
     let mut frame = Vec::new();
-    PacketBuilder::ethernet2(mac("t1", "t1-eth0"), router.try_into().unwrap())
+    PacketBuilder::ethernet2(lab.mac("t1", "t1-eth0"), router.try_into().unwrap())
         .ipv4([10, 10, 251, 1], [10, 10, 251, 2], 64)
         .tcp(1000, 80, 1, 512)
         .ack(1)

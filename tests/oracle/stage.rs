@@ -11,8 +11,8 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
-use nix::unistd::Pid;
+use nix::sched::sched_getcpu;
+use nsrouter_linux::affinity;
 use nsrouter_wire::offload::Offload;
 use serde_json::Value;
 
@@ -67,9 +67,8 @@ impl<'l> Stage<'l> {
     pub fn new(lab: &'l Lab) -> Stage<'l> {
         // What a veth carries waits in a queue of the sender's CPU: on one CPU frames cannot overtake each
         // other.
-        let mut here = CpuSet::new();
-        here.set(sched_getcpu().expect("this thread is on a CPU")).expect("it has a number");
-        sched_setaffinity(Pid::from_raw(0), &here).expect("it may be used");
+        let here = sched_getcpu().expect("this thread is on a CPU");
+        affinity::pin(&[here]).expect("it may be used");
         for (node, interface) in [("t1", "t1-eth0"), ("t2", "t2-eth0")] {
             let silence = format!(
                 "ip addr flush dev {interface} && echo 1 > /proc/sys/net/ipv6/conf/{interface}/disable_ipv6"
