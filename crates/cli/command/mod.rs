@@ -11,4 +11,5 @@ pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod run;
 pub(crate) mod shell;
+mod signals;
 pub(crate) mod status;

@@ -1,4 +1,4 @@
-//! The signals that end a lab, also while it is being built.
+//! The signals that end a lab, also while it is being built, and a benchmark.
 
 use std::io;
 use std::task::Poll;
@@ -11,12 +11,12 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::oneshot;
 
-/// The signals that end a lab.
-pub(super) struct Signals(Vec<(Signal, unix::Signal)>);
+/// The signals that end what runs until it is told to stop.
+pub(crate) struct Signals(Vec<(Signal, unix::Signal)>);
 
 impl Signals {
     /// Begins to listen: from now on they end the process no longer.
-    pub(super) fn new() -> anyhow::Result<Signals> {
+    pub(crate) fn new() -> anyhow::Result<Signals> {
         // Under nohup(1) it stays ignored.
         let ignored = enter::ignores_hangup().then_some(Signal::SIGHUP);
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT]
@@ -29,7 +29,7 @@ impl Signals {
     }
 
     /// The next one.
-    pub(super) async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> Signal {
         std::future::poll_fn(|context| {
             for (signal, stream) in &mut self.0 {
                 if stream.poll_recv(context).is_ready() {
@@ -42,7 +42,7 @@ impl Signals {
     }
 
     /// The result of `work`, or the signal that arrived before it.
-    pub(super) async fn before<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Signal> {
+    pub(crate) async fn before<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Signal> {
         tokio::select! {
             signal = self.next() => Err(signal),
             result = work => Ok(result),
@@ -52,7 +52,7 @@ impl Signals {
 
 /// Does `work` on a thread of its own, and asks it to stop when a signal arrives; then its result is returned
 /// beside the signal.
-pub(super) fn unless_signalled<T: Send>(
+pub(crate) fn unless_signalled<T: Send>(
     runtime: &Runtime,
     signals: &mut Signals,
     stop: &Stop,

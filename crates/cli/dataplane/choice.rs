@@ -3,15 +3,12 @@
 
 use anyhow::Context;
 use nsrouter_bench::text::with_causes;
-use nsrouter_linux::netns::Netns;
+use nsrouter_linux::netns::{LOOPBACK_IFINDEX, Netns};
 use nsrouter_rings::BACKENDS;
 use nsrouter_rings::backend::Backend;
 
 use crate::options::backend::BackendOption;
 use crate::output::failure::Cannot;
-
-/// `lo` in every new network namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
-const LO: u32 = 1;
 
 /// A backend that works here.
 #[derive(Clone, Debug)]
@@ -27,7 +24,7 @@ pub(crate) struct Choice {
 /// # Errors
 /// [`Cannot`] where this machine or user lacks what it takes.
 pub(crate) fn choose(wanted: BackendOption) -> anyhow::Result<Choice> {
-    let probe = |backend: &Backend| (backend.probe)(LO).map_err(|error| with_causes(&*error));
+    let probe = |backend: &Backend| (backend.probe)(LOOPBACK_IFINDEX).map_err(|error| with_causes(&*error));
     let chosen = Netns::create()
         .and_then(|ns| ns.run(|| settle(wanted, probe)))
         .context("cannot make a network namespace to try the backends in")?;

@@ -41,8 +41,7 @@ fn far_hosts(topology: &Topology) -> Option<(&str, &str, IpAddr)> {
         || topology.nodes.iter().filter(|node| node.role == Role::Host).map(|node| node.name.as_str());
     let (from, to) = (hosts().next()?, hosts().next_back()?);
     let addresses = |name: &str| -> Vec<IpAddr> {
-        let ends = topology.links.iter().flat_map(|link| [&link.a, &link.b]).filter(|end| end.node == name);
-        ends.flat_map(|end| end.addresses.iter().map(|net| net.addr())).collect()
+        topology.endpoints(name).flat_map(|(end, _)| end.addresses.iter().map(|net| net.addr())).collect()
     };
     let own = addresses(from);
     let shared = |to: &IpAddr| own.iter().any(|own| own.is_ipv4() == to.is_ipv4());

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Forwarders: kernel, userspace:BACKEND, cmd:SCRIPT (any other forwarder, see tools/peers), each with
     /// options after colons: no-offload (the hosts fill in checksums and segment TCP themselves), spin or
     /// spin=TIME, workers=N, nice=N. Ratios are to kernel, and for modes without host offloads also to
-    /// kernel:no-offload. [default: kernel,userspace:packet]
+    /// kernel:no-offload. [default: kernel,userspace:packet; with speed, every backend]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = modes::mode)]
     modes: Option<Vec<Mode>>,
     /// Traffic: tcp-N, tcp-N-reverse, tcp-bidir, udp-SIZE (frame with FCS), udp-imix, udp-SIZE-at-RATE
@@ -105,6 +105,14 @@ struct Outputs {
 }
 
 impl Outputs {
+    /// Writes the report of what was measured so far, which takes thousands of resamples, where a file is kept.
+    fn keep(&self, so_far: impl FnOnce() -> Report) -> Result<(), OutputError> {
+        if self.json.is_none() && self.folder.is_none() {
+            return Ok(());
+        }
+        self.write(&so_far())
+    }
+
     fn write(&self, report: &Report) -> Result<(), OutputError> {
         if let Some(file) = &self.json {
             export::write_json(file, report)?;
@@ -143,10 +151,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let baseline = args.baseline.as_deref().map(|file| Baseline::read(file, &plan)).transpose()?;
     let outputs = Outputs { json: args.json, folder: args.out };
     // Before minutes of work, not after: a file that cannot be written fails here.
-    outputs.write(&Report::new(&plan, environment.clone(), &Outcome::default()))?;
+    outputs.keep(|| Report::new(&plan, environment.clone(), &Outcome::default()))?;
     let keep = {
         let (plan, environment, outputs) = (plan.clone(), environment.clone(), outputs.clone());
-        move |so_far: &Outcome| Ok(outputs.write(&Report::new(&plan, environment.clone(), so_far))?)
+        move |so_far: &Outcome| Ok(outputs.keep(|| Report::new(&plan, environment.clone(), so_far))?)
     };
     let outcome = progress::measure(&binary, &plan, keep)?;
     let report = Report::new(&plan, environment, &outcome);

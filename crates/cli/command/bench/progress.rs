@@ -6,8 +6,8 @@ use std::time::Instant;
 use nsrouter_bench::plan::Plan;
 use nsrouter_bench::run::cell::{Binary, Cancel};
 use nsrouter_bench::run::{self, Event, Outcome};
-use tokio::signal::unix::{SignalKind, signal};
 
+use crate::command::signals::Signals;
 use crate::output::{draw_error, errln};
 use crate::runtime;
 
@@ -22,9 +22,7 @@ pub(super) fn measure(
     let cancel = Cancel::default();
     let (binary, plan, worker_cancel) = (binary.clone(), plan.clone(), cancel.clone());
     runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+        let mut signals = Signals::new()?;
         let mut work = tokio::task::spawn_blocking(move || {
             let mut progress = Progress::new(&plan);
             run::run(&binary, &plan, &worker_cancel, |event| {
@@ -38,9 +36,7 @@ pub(super) fn measure(
         });
         let outcome = tokio::select! {
             outcome = &mut work => outcome,
-            _ = interrupt.recv() => { cancel.cancel(); work.await }
-            _ = terminate.recv() => { cancel.cancel(); work.await }
-            _ = hangup.recv() => { cancel.cancel(); work.await }
+            _ = signals.next() => { cancel.cancel(); work.await }
         };
         Ok(outcome?)
     })

@@ -9,7 +9,7 @@ use anyhow::Context;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid};
 use nsrouter_bench::text::with_causes;
-use nsrouter_linux::netns::Netns;
+use nsrouter_linux::netns::{LOOPBACK_IFINDEX, Netns};
 use nsrouter_linux::sysctl;
 use nsrouter_rings::backend::BackendError;
 use nsrouter_rings::{BACKENDS, probe};
@@ -17,9 +17,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::doctor::filter::{Forward, forward_policy};
 use crate::command::doctor::programs::{PROGRAMS, Program, find};
-
-/// `lo` in every new network namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
-const LO: u32 = 1;
 
 /// The outcome of trying something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,11 +93,11 @@ fn try_all() -> Tries {
         veth: veth(),
         backends: BACKENDS
             .iter()
-            .map(|backend| (backend.name.to_owned(), Try::of_backend((backend.probe)(LO))))
+            .map(|backend| (backend.name.to_owned(), Try::of_backend((backend.probe)(LOOPBACK_IFINDEX))))
             .collect(),
         tun: probe::tun().into(),
         bpf: probe::bpf().into(),
-        tcx: probe::tcx(LO).into(),
+        tcx: probe::tcx(LOOPBACK_IFINDEX).into(),
         receive_buffer_force: probe::rcvbuf_force(1 << 23).into(),
         ipv6: fs::metadata("/proc/sys/net/ipv6").into(),
     }

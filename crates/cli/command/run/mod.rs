@@ -2,7 +2,6 @@
 
 mod args;
 mod child;
-mod signals;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -22,8 +21,8 @@ use tokio::sync::oneshot;
 pub(crate) use self::args::Args;
 
 use self::child::{exit_code, killed_by};
-use self::signals::{Signals, unless_signalled};
 use self::wait::{End, until_end};
+use crate::command::signals::{Signals, unless_signalled};
 use crate::dataplane::ports::DeviceEnds;
 use crate::dataplane::{fit, forwarder, socket};
 use crate::output::greeting::greeting;

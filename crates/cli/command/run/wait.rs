@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::Child;
 
-use crate::command::run::signals::Signals;
+use crate::command::signals::Signals;
 use crate::dataplane::engines::Engines;
 use crate::output::{self, Lasting, outln, report};
 

@@ -17,6 +17,9 @@ use std::thread;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::statfs;
 
+/// `lo` in every new network namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
+pub const LOOPBACK_IFINDEX: u32 = 1;
+
 /// A network namespace held open: it lives at least as long as this.
 #[derive(Debug)]
 pub struct Netns {
