@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use nsrouter_linux::procfs::fields;
 use serde_json::Value;
 
 use crate::common::{self, Lab, describe, nsrouter, wait_for};
@@ -239,22 +240,41 @@ fn processes_of(bench: u32) -> usize {
     std::fs::read_dir("/proc").unwrap().filter_map(Result::ok).filter(is_its).count()
 }
 
-pub(crate) fn interrupted() {
-    let child = Command::new(nsrouter())
+/// A benchmark of one long sample, once its first lab is there.
+fn begun(mut command: Command) -> Child {
+    command
         .args(["bench", "--scenarios", "tcp-1", "--seconds", "300", "--traffic", "builtin"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    wait_for("the first lab", || (processes_of(child.id()) > 2).then_some(()));
+    child
+}
+
+/// Interrupts a benchmark, which ends long before its sample is complete.
+fn interrupt(child: Child) {
     let pid = child.id();
-    wait_for("the first lab", || (processes_of(pid) > 2).then_some(()));
     kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGINT).unwrap();
-    // Long before its sample is complete.
     let output = common::ended(child, "bench");
     assert_eq!(output.status.code(), Some(1), "{}", describe(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains("stopped early"), "{}", describe(&output));
     assert_eq!(processes_of(pid), 0);
+}
+
+pub(crate) fn interrupted() {
+    interrupt(begun(Command::new(nsrouter())));
+}
+
+pub(crate) fn under_nohup() {
+    let mut command = Command::new("env");
+    command.arg("--ignore-signal=HUP").arg(nsrouter());
+    let child = begun(command);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    // SIGHUP is the first bit.
+    let ignored = fields::value(&status, "SigIgn").and_then(|mask| u64::from_str_radix(mask, 16).ok());
+    assert_eq!(ignored.map(|mask| mask & 1), Some(1), "{status}");
+    interrupt(child);
 }
 
 pub(crate) fn regression() {

@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         trial("bench_finds_the_highest_rate_without_loss".into(), &[], bench::no_loss),
         trial("bench_builtin_tcp_is_as_fast_as_iperf3".into(), &["iperf3"], bench::builtin_tcp),
         trial("bench_ends_at_once_when_interrupted".into(), &[], bench::interrupted),
+        trial("bench_under_nohup_ignores_a_hang_up".into(), &[], bench::under_nohup),
         trial("bench_fails_on_a_regression".into(), &[], bench::regression),
         trial("bench_says_what_is_wrong_in_one_sentence".into(), &[], bench::wrong_bench),
     ]);
